@@ -1,0 +1,1 @@
+"""SAMWISE: text-driven video segmentation on a frozen SAM 2."""

@@ -1,0 +1,98 @@
+"""What the parts of the data pipeline hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A sentence about a video. Results are keyed by ``key``, never by the text: texts repeat.
+
+    Attributes:
+        video_id: The video's name.
+        expression_id: The sentence's name within its video.
+        text: The sentence as written in the data.
+        kind: What the sentence relies on ("motion", ...), where the data says so.
+    """
+
+    video_id: str
+    expression_id: str
+    text: str
+    kind: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.video_id, self.expression_id
+
+
+@dataclass
+class ClipSample:
+    """One training item, decoded, augmented and normalised.
+
+    Attributes:
+        frames: (T, 3, h, w) float32, ImageNet-normalised, h and w at most the canvas.
+        masks: (T, h, w) bool, the target.
+        expression: The sentence, after augmentation.
+        frame_indices: Positions of the frames in the video.
+    """
+
+    frames: Tensor
+    masks: Tensor
+    expression: Expression
+    frame_indices: list[int]
+
+
+@dataclass
+class ClipBatch:
+    """B clips on a common canvas of S x S pixels.
+
+    Attributes:
+        frames: (B, T, 3, S, S) float32, zero-padded at the bottom and right.
+        masks: (B, T, S, S) bool.
+        valid: (B, S, S) bool, the pixels that belong to the unpadded frame.
+        texts: B sentences.
+        expressions: B expressions.
+    """
+
+    frames: Tensor
+    masks: Tensor
+    valid: Tensor
+    texts: list[str]
+    expressions: list[Expression]
+
+    def to(self, device: str | torch.device) -> ClipBatch:
+        frames, masks, valid = (x.to(device, non_blocking=True) for x in (self.frames, self.masks, self.valid))
+        return ClipBatch(frames, masks, valid, self.texts, self.expressions)
+
+
+class VideoStorage(Protocol):
+    """What every video dataset offers, whatever its files look like."""
+
+    has_masks: bool
+
+    def expressions(self) -> list[Expression]:
+        """All sentences of the split."""
+
+    def frame_names(self, video_id: str) -> list[str]:
+        """Names of the video's frames without suffix, in order."""
+
+    def frame_path(self, video_id: str, frame_name: str) -> Path:
+        """The frame's image file."""
+
+    def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:
+        """The target in these frames: (T, H, W) bool at the original resolution.
+
+        Raises:
+            UserError: A mask's size differs from its frame's, or the split has no masks.
+        """
+
+    def visible(self, expression: Expression) -> np.ndarray:
+        """(N,) bool: in which of the video's N frames the target has a pixel."""

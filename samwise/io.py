@@ -1,0 +1,81 @@
+"""Reading and writing small files so that nothing half-written is ever left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from samwise.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside ``path`` and renames it to ``path`` on success; removes it on failure.
+
+    Args:
+        path: The file to write. Its folder is made if it isn't there.
+
+    Raises:
+        UserError: The folder can't be made or written to.
+    """
+    path = Path(path)
+    # Same suffix, since writers such as PyAV and OpenCV choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        raise UserError(f"can't write {path}: {error.strerror}; choose another output folder") from error
+    except OSError as error:
+        if error.errno in (28, 30, 122):  # no space left, read-only file system, quota
+            raise UserError(f"can't write {path}: {error.strerror}; free some space or choose another "
+                            "output folder") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes ``value`` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        UserError: The file is missing, unreadable or not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} doesn't exist") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} isn't valid JSON ({error}); fetch or write it again") from error
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror}") from error
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Makes ``path`` a folder that can be written to.
+
+    Raises:
+        UserError: It can't be made, or it can't be written to.
+    """
+    path = Path(path)
+    probe = path / f".write-test-{uuid4().hex[:8]}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"can't write into the folder {path}: {error.strerror}; choose another one") from error
+    return path
