@@ -1,0 +1,82 @@
+"""Losses: focal and Dice on the masks, cross-entropy on the Conditional Memory Encoder's decisions."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samwise.modeling.conditional_memory_encoder import IGNORED
+from samwise.modeling.samwise import TrainOutput
+
+
+def focal_loss(logits: Tensor, targets: Tensor, valid: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss, mean over all pixels of a clip together, then over clips.
+
+    Args:
+        logits: (B, N) mask logits of all pixels of a clip.
+        targets: (B, N) in {0, 1}, float.
+        valid: (B, N) in {0, 1}, float: pixels that count.
+        alpha: Weight of the positive class.
+        gamma: Focusing exponent.
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    probability = logits.sigmoid()
+    correct = probability * targets + (1 - probability) * (1 - targets)
+    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    loss = weight * entropy * (1 - correct) ** gamma
+    return ((loss * valid).sum(1) / valid.sum(1)).mean()
+
+
+def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
+    """Dice loss 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), arguments as in :func:`focal_loss`."""
+    probability = logits.sigmoid() * valid
+    targets = targets * valid
+    overlap = 2 * (probability * targets).sum(1)
+    return (1 - (overlap + 1) / (probability.sum(1) + targets.sum(1) + 1)).mean()
+
+
+def cme_loss(decisions: Tensor, labels: Tensor, different_weight: float = 2.0) -> Tensor:
+    """Cross-entropy over the pairs that have a label, PyTorch's weighted mean; 0 where none has.
+
+    Args:
+        decisions: (B, K, 2) logits.
+        labels: (B, K), 1 different, 0 same, -1 ignored.
+        different_weight: Weight of class 1; class 0 has 1.
+    """
+    decisions, labels = decisions.flatten(0, 1).float(), labels.flatten()
+    weights = decisions.new_tensor([1.0, different_weight])
+    per_pair = F.cross_entropy(decisions, labels, weights, ignore_index=IGNORED, reduction="sum")
+    # Not PyTorch's own mean: that is 0/0 where every pair is ignored.
+    total = (weights[labels.clamp(min=0)] * (labels != IGNORED)).sum()
+    return per_pair / total.clamp(min=1.0)
+
+
+class SamwiseLoss(nn.Module):
+    """Focal + Dice + CME.
+
+    Args:
+        focal: Weight of the focal loss.
+        dice: Weight of the Dice loss.
+        cme: Weight of the CME loss.
+    """
+
+    def __init__(self, focal: float = 1.0, dice: float = 1.0, cme: float = 1.0) -> None:
+        super().__init__()
+        self.weights = {"focal": focal, "dice": dice, "cme": cme}
+
+    def forward(self, output: TrainOutput, masks: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        """Computes each loss and their weighted sum ``loss``.
+
+        Args:
+            output: Of ``Samwise.forward_train``.
+            masks: (B, T, S, S) bool targets.
+            valid: (B, S, S) bool, pixels of the unpadded frame.
+        """
+        logits = output.logits.float().flatten(1)  # B, T*S*S
+        targets = masks.flatten(1).to(logits.dtype)
+        counted = valid[:, None].expand_as(output.logits).flatten(1).to(logits.dtype)
+        losses = {"focal": focal_loss(logits, targets, counted), "dice": dice_loss(logits, targets, counted),
+                  "cme": cme_loss(output.cme_logits, output.cme_labels)}
+        losses["loss"] = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
+        return losses

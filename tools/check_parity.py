@@ -1,0 +1,33 @@
+"""Compares the network with golden figures: ``python tools/check_parity.py FOLDER``.
+
+Prints each case's largest errors. Exit status 0 when all are within tolerance, 1 when not, 2 when the folder is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from samwise.errors import UserError, cli
+from samwise.evaluation.parity import GoldenFolder, describe_left_out
+
+
+@cli
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise UserError("usage: python tools/check_parity.py FOLDER (one with meta.json, layout.json and inputs.npz)")
+    failed = 0
+    start = time.perf_counter()
+    for name, checks, left_out in GoldenFolder(sys.argv[1]).checks():
+        ok = all(check.passed for check in checks)
+        failed += not ok
+        print(f"{'pass' if ok else 'FAIL'}  {name}  [{time.perf_counter() - start:.0f} s]")
+        print("".join(f"      {check}\n" for check in checks), end="")
+        print(f"      left out: {describe_left_out(left_out)}", flush=True)
+        start = time.perf_counter()
+    print("all within tolerance" if not failed else f"{failed} case(s) out of tolerance")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
