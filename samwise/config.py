@@ -51,7 +51,7 @@ class TextEncoderConfig:
     Attributes:
         family: ``roberta`` or ``bert`` (through transformers) or ``clip`` (through open_clip).
         name: transformers' or open_clip's name of the architecture, or a local folder holding one.
-        overrides: Sizes of the transformers config to change; with them the network starts from random weights.
+        overrides: Sizes of the transformers config to change, for random weights.
         checkpoint: Folder or file of pretrained weights; null with ``pretrained: false`` for random ones.
         pretrained: Whether ``name`` is loaded with its published weights.
         tokenizer: Folder with the tokenizer's files; null for the one that goes with ``name``.
@@ -85,7 +85,7 @@ class AdapterConfig:
         vta: Visual features attend to the text (Eq. 5).
         tva: Text attends to the visual features (Eq. 6).
         dropout: Attention dropout in training.
-        zero_init_up: Start the up-projections' BatchNorm weight at 0, so that training starts from the frozen model.
+        zero_init_up: Start the up-projections at 0, so that training starts from the frozen model.
     """
 
     enabled: bool = True
@@ -102,7 +102,11 @@ class AdapterConfig:
 
 @dataclass
 class PromptConfig:
-    """The prompts rho of Eq. 1: the contextual prompt always, the motion prompt by choice (released weights: without)."""
+    """The prompts rho of Eq. 1.
+
+    Attributes:
+        motion: Whether the motion prompt stands beside the contextual one (released weights: no).
+    """
 
     motion: bool = False
 
@@ -183,8 +187,10 @@ class SamwiseConfig:
             config = OmegaConf.to_object(merged)
         except OmegaConfBaseException as error:
             first_line = str(error).splitlines()[0]
-            raise UserError(f"the model config is wrong at '{error.full_key}': {first_line}. "
-                            f"Known keys are in {Path(__file__).name}") from error
+            raise UserError(
+                f"the model config is wrong at '{error.full_key}': {first_line}. "
+                f"Known keys are in {Path(__file__).name}"
+            ) from error
         assert isinstance(config, cls)
         config.check()
         return config
@@ -199,33 +205,57 @@ class SamwiseConfig:
         Raises:
             UserError: With the sentence that tells the way out.
         """
-        _require(self.canvas % 64 == 0 and self.canvas > 0, f"model.canvas={self.canvas} must be a multiple of 64")
+        _require(
+            self.canvas % 64 == 0 and self.canvas > 0, f"model.canvas={self.canvas} must be a multiple of 64"
+        )
         _require(self.clip_length >= 1, f"model.clip_length={self.clip_length} must be at least 1")
         adapter, cme, text = self.adapter, self.cme, self.text_encoder
-        _require(len(text.stage_layers) == 4, f"model.text_encoder.stage_layers={text.stage_layers} needs four "
-                 "numbers, one for each vision stage")
-        _require(text.family in ("roberta", "bert", "clip"), f"model.text_encoder.family={text.family}: choose "
-                 "roberta, bert or clip")
+        _require(
+            len(text.stage_layers) == 4,
+            f"model.text_encoder.stage_layers={text.stage_layers} needs four "
+            "numbers, one for each vision stage",
+        )
+        _require(
+            text.family in ("roberta", "bert", "clip"),
+            f"model.text_encoder.family={text.family}: choose roberta, bert or clip",
+        )
         if adapter.enabled:
-            _require(adapter.dim % adapter.heads == 0 and adapter.dim % 4 == 0,
-                     f"model.adapter.dim={adapter.dim} must be a multiple of 4 and of adapter.heads={adapter.heads}")
-            _require(adapter.spatial_embedding in ("learned", "sine"),
-                     f"model.adapter.spatial_embedding={adapter.spatial_embedding}: choose learned or sine")
-            _require(len(adapter.patch_sizes) == 3, f"model.adapter.patch_sizes={adapter.patch_sizes} needs three "
-                     "numbers, for the adapters after vision stages 1, 2 and 3")
+            _require(
+                adapter.dim % adapter.heads == 0 and adapter.dim % 4 == 0,
+                f"model.adapter.dim={adapter.dim} must be a multiple of 4 and of heads={adapter.heads}",
+            )
+            _require(
+                adapter.spatial_embedding in ("learned", "sine"),
+                f"model.adapter.spatial_embedding={adapter.spatial_embedding}: choose learned or sine",
+            )
+            _require(
+                len(adapter.patch_sizes) == 3,
+                f"model.adapter.patch_sizes={adapter.patch_sizes} needs three "
+                "numbers, for the adapters after vision stages 1, 2 and 3",
+            )
             for stride, patch in zip((8, 16, 32), adapter.patch_sizes, strict=True):
-                _require(not adapter.hsa or patch > 0 and (self.canvas // stride) % patch == 0,
-                         f"model.adapter.patch_sizes: {patch} doesn't divide the {self.canvas // stride} x "
-                         f"{self.canvas // stride} feature map of stride {stride}; change it or model.canvas")
-        _require(cme.policy in ("learned", "never", "always", "every"),
-                 f"model.cme.policy={cme.policy}: choose learned, never, always or every")
-        _require(cme.enabled or cme.policy != "learned",
-                 "model.cme.policy=learned needs model.cme.enabled=true; or set model.cme.policy=never")
-        _require(cme.fusion in ("reweight", "replace", "average"),
-                 f"model.cme.fusion={cme.fusion}: choose reweight, replace or average")
+                _require(
+                    not adapter.hsa or patch > 0 and (self.canvas // stride) % patch == 0,
+                    f"model.adapter.patch_sizes: {patch} doesn't divide the {self.canvas // stride} x "
+                    f"{self.canvas // stride} feature map of stride {stride}; change it or model.canvas",
+                )
+        _require(
+            cme.policy in ("learned", "never", "always", "every"),
+            f"model.cme.policy={cme.policy}: choose learned, never, always or every",
+        )
+        _require(
+            cme.enabled or cme.policy != "learned",
+            "model.cme.policy=learned needs model.cme.enabled=true; or set model.cme.policy=never",
+        )
+        _require(
+            cme.fusion in ("reweight", "replace", "average"),
+            f"model.cme.fusion={cme.fusion}: choose reweight, replace or average",
+        )
         _require(cme.every >= 1, f"model.cme.every={cme.every} must be at least 1")
-        _require(self.memory.frames >= 1 and self.memory.pointers >= 0,
-                 "model.memory.frames must be at least 1 and model.memory.pointers at least 0")
+        _require(
+            self.memory.frames >= 1 and self.memory.pointers >= 0,
+            "model.memory.frames must be at least 1 and model.memory.pointers at least 0",
+        )
 
 
 def _require(condition: bool, message: str) -> None:
@@ -240,7 +270,7 @@ def model_names() -> list[str]:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Hydra on our tree for a moment, whatever else has initialised it (a script of ours, or the sam2 package)."""
+    """Hydra on our tree for a moment, whatever else has initialised it (a script, or the sam2 package)."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -272,5 +302,7 @@ def compose_model(name: str, overrides: list[str] | None = None) -> SamwiseConfi
         with _hydra():
             config = compose("base", [f"model={name}", *(overrides or [])])
     except HydraException as error:
-        raise UserError(f"can't compose model '{name}' with {overrides}: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"can't compose model '{name}' with {overrides}: {str(error).splitlines()[0]}"
+        ) from error
     return SamwiseConfig.from_node(config.model)

@@ -34,8 +34,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(f"can't write {path}: {error.strerror}; choose another output folder") from error
     except OSError as error:
         if error.errno in (28, 30, 122):  # no space left, read-only file system, quota
-            raise UserError(f"can't write {path}: {error.strerror}; free some space or choose another "
-                            "output folder") from error
+            raise UserError(
+                f"can't write {path}: {error.strerror}; free some space or choose another output folder"
+            ) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -77,5 +78,7 @@ def writable_folder(path: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"can't write into the folder {path}: {error.strerror}; choose another one") from error
+        raise UserError(
+            f"can't write into the folder {path}: {error.strerror}; choose another one"
+        ) from error
     return path

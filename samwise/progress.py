@@ -11,8 +11,13 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def progress(iterable: Iterable[T] | None = None, desc: str = "", total: int | None = None, unit: str = "it",
-             **options: Any) -> tqdm[T]:
+def progress(
+    iterable: Iterable[T] | None = None,
+    desc: str = "",
+    total: int | None = None,
+    unit: str = "it",
+    **options: Any,
+) -> tqdm[T]:
     """A tqdm bar on standard error, on one line; without a terminal it prints a line every ten seconds.
 
     Args:

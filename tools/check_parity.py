@@ -1,6 +1,6 @@
 """Compares the network with golden figures: ``python tools/check_parity.py FOLDER``.
 
-Prints each case's largest errors. Exit status 0 when all are within tolerance, 1 when not, 2 when the folder is wrong.
+Prints each case's largest errors. Exit status 0: all within tolerance, 1: not, 2: wrong folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from samwise.evaluation.parity import GoldenFolder, describe_left_out
 @cli
 def main() -> None:
     if len(sys.argv) != 2:
-        raise UserError("usage: python tools/check_parity.py FOLDER (one with meta.json, layout.json and inputs.npz)")
+        raise UserError(
+            "usage: python tools/check_parity.py FOLDER (one with meta.json, layout.json and inputs.npz)"
+        )
     failed = 0
     start = time.perf_counter()
     for name, checks, left_out in GoldenFolder(sys.argv[1]).checks():

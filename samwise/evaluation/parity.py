@@ -75,7 +75,9 @@ class GoldenFolder:
     def _load(self, name: str) -> dict[str, np.ndarray]:
         file = self.path / f"{name}.npz"
         if not file.is_file():
-            raise UserError(f"{file} doesn't exist; a golden folder has one npz for each case of its meta.json")
+            raise UserError(
+                f"{file} doesn't exist; a golden folder has one npz for each case of its meta.json"
+            )
         with np.load(file) as arrays:
             return {key: arrays[key] for key in arrays}
 
@@ -85,18 +87,35 @@ class GoldenFolder:
         base = meta["sam2_base_config"].split()[0]
         family = "sam2.1" if base.startswith("sam2.1") else "sam2"
         learned = bool(case["cme"])
-        return SamwiseConfig.from_node({
-            "name": str(self.path.name), "canvas": meta["image_size"], "clip_length": meta["clip_length"],
-            "object_scores": case["object_scores"],
-            "backbone": {"config": f"configs/{family}/{base}", "overrides": meta["sam2_overrides"]},
-            "text_encoder": {"family": "roberta", "name": "roberta-base",
-                             "overrides": {**meta["roberta"], "type_vocab_size": 1},
-                             "stage_layers": meta.get("stage_layers", [1, 3, 4, 4])},
-            "adapter": {"dim": meta["adapter"]["dim"], "heads": meta["adapter"]["heads"], "hsa": case["hsa"],
-                        "patch_sizes": meta["adapter"]["hsa_patch_sizes"], "dropout": 0.0},
-            "cme": {"enabled": learned, "policy": "learned" if learned else "never", "window": cme["window"],
-                    "fusion": cme["fusion"], "lam": cme["lambda"]},
-        })
+        return SamwiseConfig.from_node(
+            {
+                "name": str(self.path.name),
+                "canvas": meta["image_size"],
+                "clip_length": meta["clip_length"],
+                "object_scores": case["object_scores"],
+                "backbone": {"config": f"configs/{family}/{base}", "overrides": meta["sam2_overrides"]},
+                "text_encoder": {
+                    "family": "roberta",
+                    "name": "roberta-base",
+                    "overrides": {**meta["roberta"], "type_vocab_size": 1},
+                    "stage_layers": meta.get("stage_layers", [1, 3, 4, 4]),
+                },
+                "adapter": {
+                    "dim": meta["adapter"]["dim"],
+                    "heads": meta["adapter"]["heads"],
+                    "hsa": case["hsa"],
+                    "patch_sizes": meta["adapter"]["hsa_patch_sizes"],
+                    "dropout": 0.0,
+                },
+                "cme": {
+                    "enabled": learned,
+                    "policy": "learned" if learned else "never",
+                    "window": cme["window"],
+                    "fusion": cme["fusion"],
+                    "lam": cme["lambda"],
+                },
+            }
+        )
 
     def build(self, case: dict[str, Any]) -> tuple[TracedSamwise, dict[str, str]]:
         """The case's network with seeded weights, and the names left out with their reasons."""
@@ -142,9 +161,11 @@ class GoldenFolder:
         height, width = frames.shape[-2:]
         logits = output.logits[:, :, :height, :width]
         flat, targets = logits.flatten(1), torch.from_numpy(golden["masks"]).float().flatten(1)
-        losses = {"mask": focal_loss(flat, targets, torch.ones_like(flat)),
-                  "dice": dice_loss(flat, targets, torch.ones_like(flat)),
-                  "cme": cme_loss(output.cme_logits, output.cme_labels)}
+        losses = {
+            "mask": focal_loss(flat, targets, torch.ones_like(flat)),
+            "dice": dice_loss(flat, targets, torch.ones_like(flat)),
+            "cme": cme_loss(output.cme_logits, output.cme_labels),
+        }
         torch.stack(list(losses.values())).sum().backward()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         found = logits.detach().flatten(0, 1)[:, None].numpy()
@@ -153,11 +174,16 @@ class GoldenFolder:
         return [
             Check("logits", _largest(found, golden["logits"]), LOGITS),
             Check("signs", float(((found > 0) != (golden["logits"] > 0)).mean()), SIGNS),
-            Check("CME logits", _largest(output.cme_logits.detach().flatten(0, 1).numpy(), golden["cme_logits"]),
-                  LOGITS),
+            Check(
+                "CME logits",
+                _largest(output.cme_logits.detach().flatten(0, 1).numpy(), golden["cme_logits"]),
+                LOGITS,
+            ),
             Check(f"CME labels {labels.tolist()}", float((labels != golden["cme_label"]).sum()), 0.0),
-            *(Check(f"loss {key}", _relative(float(value.detach()), float(golden[f"loss_{key}"])), LOSSES)
-              for key, value in losses.items()),
+            *(
+                Check(f"loss {key}", _relative(float(value.detach()), float(golden[f"loss_{key}"])), LOSSES)
+                for key, value in losses.items()
+            ),
             Check("BatchNorm running mean", _largest(running_mean, golden["bn_mean"]), LOSSES),
             Check("gradient norms", _largest_gradient_error(gradients, golden), GRADIENTS),
         ], left_out
@@ -181,15 +207,20 @@ def _relative(found: float, expected: float) -> float:
 
 
 def _largest_gradient_error(gradients: dict[str, Tensor], golden: dict[str, np.ndarray]) -> float:
-    """Largest relative error of a parameter's gradient norm; NaN where a parameter is missing on either side."""
-    expected = {our_name(str(n)): float(v) for n, v in zip(golden["grad_names"], golden["grad_norms"], strict=True)}
+    """Largest relative error of a gradient norm; NaN where a parameter is missing on either side."""
+    expected = {
+        our_name(str(n)): float(v) for n, v in zip(golden["grad_names"], golden["grad_norms"], strict=True)
+    }
     unknown = {name for name, gradient in gradients.items() if name not in expected and gradient.norm() > 0}
     if unknown or not {name for name, value in expected.items() if value > 0} <= gradients.keys():
         return float("nan")
     scale = max(expected.values())
     # Norms that are zero but for rounding are compared on the scale of the largest.
-    return max(abs(float(gradients[name].norm()) - value) / max(value, 1e-6 * scale)
-               for name, value in expected.items() if name in gradients)
+    return max(
+        abs(float(gradients[name].norm()) - value) / max(value, 1e-6 * scale)
+        for name, value in expected.items()
+        if name in gradients
+    )
 
 
 def describe_left_out(left_out: dict[str, str]) -> str:

@@ -22,7 +22,9 @@ def unit_positions(count: int, device: torch.device) -> Tensor:
     return torch.arange(1, count + 1, dtype=torch.float32, device=device) / (count + 1e-6) * 2 * math.pi
 
 
-def attend(attention: nn.MultiheadAttention, query: Tensor, context: Tensor, ignore: Tensor | None = None) -> Tensor:
+def attend(
+    attention: nn.MultiheadAttention, query: Tensor, context: Tensor, ignore: Tensor | None = None
+) -> Tensor:
     """Attention of (N, Q, D) to (N, K, D); ``ignore`` is (N, K) bool, true on padding."""
     return attention(query, context, context, key_padding_mask=ignore, need_weights=False)[0]
 
@@ -46,7 +48,9 @@ class HierarchicalSelectiveAttention(nn.Module):
             nn.init.trunc_normal_(self.spatial_embedding, std=0.02)
         else:
             axis = sine_embedding(unit_positions(patch_size, torch.device("cpu")), dim // 2)
-            grid = torch.cat([axis[:, None].expand(-1, patch_size, -1), axis[None].expand(patch_size, -1, -1)], dim=2)
+            grid = torch.cat(
+                [axis[:, None].expand(-1, patch_size, -1), axis[None].expand(patch_size, -1, -1)], dim=2
+            )
             self.register_buffer("spatial_embedding", grid.flatten(0, 1), persistent=False)
         self.norm = nn.LayerNorm(dim)
         self.attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
@@ -79,20 +83,32 @@ class CMTAdapter(nn.Module):
     def __init__(self, vision_width: int, text_width: int, patch_size: int, config: AdapterConfig) -> None:
         super().__init__()
         dim, heads, dropout = config.dim, config.heads, config.dropout
-        self.visual_down = nn.Sequential(nn.Conv2d(vision_width, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU())
-        self.visual_up = nn.Sequential(nn.ConvTranspose2d(dim, vision_width, 1, bias=False),
-                                       nn.BatchNorm2d(vision_width), nn.ReLU())
+        self.visual_down = nn.Sequential(
+            nn.Conv2d(vision_width, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU()
+        )
+        self.visual_up = nn.Sequential(
+            nn.ConvTranspose2d(dim, vision_width, 1, bias=False), nn.BatchNorm2d(vision_width), nn.ReLU()
+        )
         self.text_down = nn.Linear(text_width, dim, bias=False)
         self.text_up = nn.Linear(dim, text_width, bias=False)
-        self.hsa = (HierarchicalSelectiveAttention(dim, heads, patch_size, config.spatial_embedding, dropout)
-                    if config.hsa else None)
-        self.vta = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if config.vta else None
-        self.tva = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if config.tva else None
+        self.hsa = (
+            HierarchicalSelectiveAttention(dim, heads, patch_size, config.spatial_embedding, dropout)
+            if config.hsa
+            else None
+        )
+        self.vta = (
+            nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if config.vta else None
+        )
+        self.tva = (
+            nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if config.tva else None
+        )
         if config.zero_init_up:
             nn.init.zeros_(self.visual_up[1].weight)
             nn.init.zeros_(self.text_up.weight)
 
-    def forward(self, visual: Tensor, text: Tensor, text_padding: Tensor | None, frames: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, visual: Tensor, text: Tensor, text_padding: Tensor | None, frames: int
+    ) -> tuple[Tensor, Tensor]:
         """Adapts both modalities.
 
         Args:

@@ -1,4 +1,4 @@
-"""The Conditional Memory Encoder (paper Sec. 3.5): sees when memory tracks another object than the text names."""
+"""The Conditional Memory Encoder (paper Sec. 3.5): sees when memory tracks the wrong object."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def fuse_masks(tracked: Tensor, memoryless: Tensor, config: CmeConfig) -> Tensor
     Args:
         tracked: (B, S, S) mask logits P_m.
         memoryless: (B, S, S) mask logits P_l.
-        config: ``fusion`` is ``reweight`` (Eq. 10: lambda P_l on the object, P_m elsewhere), ``replace`` (P_l) or
-            ``average`` of the two.
+        config: ``fusion`` is ``reweight`` (Eq. 10: lambda P_l on the object, P_m elsewhere), ``replace``
+            (P_l) or ``average`` of the two.
 
     Returns:
         (B, S, S) mask logits.

@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.modeling.conditional_memory_encoder import IGNORED
-from samwise.modeling.samwise import TrainOutput
+from samwise.modeling.outputs import TrainOutput
 
 
-def focal_loss(logits: Tensor, targets: Tensor, valid: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+def focal_loss(
+    logits: Tensor, targets: Tensor, valid: Tensor, alpha: float = 0.25, gamma: float = 2.0
+) -> Tensor:
     """Focal loss, mean over all pixels of a clip together, then over clips.
 
     Args:
@@ -76,7 +78,10 @@ class SamwiseLoss(nn.Module):
         logits = output.logits.float().flatten(1)  # B, T*S*S
         targets = masks.flatten(1).to(logits.dtype)
         counted = valid[:, None].expand_as(output.logits).flatten(1).to(logits.dtype)
-        losses = {"focal": focal_loss(logits, targets, counted), "dice": dice_loss(logits, targets, counted),
-                  "cme": cme_loss(output.cme_logits, output.cme_labels)}
+        losses = {
+            "focal": focal_loss(logits, targets, counted),
+            "dice": dice_loss(logits, targets, counted),
+            "cme": cme_loss(output.cme_logits, output.cme_labels),
+        }
         losses["loss"] = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         return losses

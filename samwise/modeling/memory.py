@@ -25,7 +25,7 @@ class MemoryBank:
         self._pointers: deque[Tensor] = deque(maxlen=pointers)
 
     def add(self, memory_map: Tensor, pointer: Tensor) -> None:
-        """Remembers a frame: its (B, Cm, H, W) memory features and (B, C) object pointer. The oldest falls out."""
+        """Remembers a frame by its (B, Cm, H, W) features and (B, C) object pointer; the oldest falls out."""
         self._maps.append(memory_map)
         self._pointers.append(pointer)
 

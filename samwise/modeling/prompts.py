@@ -12,8 +12,13 @@ class PromptMLP(nn.Sequential):
     """W_prompt of Eq. 1: three linear layers with ReLU between, from the text's width to SAM 2's."""
 
     def __init__(self, text_width: int, width: int) -> None:
-        super().__init__(nn.Linear(text_width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-                         nn.Linear(width, width))
+        super().__init__(
+            nn.Linear(text_width, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+        )
 
 
 class TextPrompts(nn.Module):

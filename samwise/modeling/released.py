@@ -20,12 +20,26 @@ RENAMES: list[tuple[str, str]] = [
     (_FAIRSEQ + r"embed_tokens\.", _TRANSFORMERS + "embeddings.word_embeddings."),
     (_FAIRSEQ + r"embed_positions\.", _TRANSFORMERS + "embeddings.position_embeddings."),
     (_FAIRSEQ + r"layernorm_embedding\.", _TRANSFORMERS + "embeddings.LayerNorm."),
-    (_FAIRSEQ + r"layers\.(\d+)\.self_attn\.q_proj\.", _TRANSFORMERS + r"encoder.layer.\1.attention.self.query."),
-    (_FAIRSEQ + r"layers\.(\d+)\.self_attn\.k_proj\.", _TRANSFORMERS + r"encoder.layer.\1.attention.self.key."),
-    (_FAIRSEQ + r"layers\.(\d+)\.self_attn\.v_proj\.", _TRANSFORMERS + r"encoder.layer.\1.attention.self.value."),
-    (_FAIRSEQ + r"layers\.(\d+)\.self_attn\.out_proj\.", _TRANSFORMERS + r"encoder.layer.\1.attention.output.dense."),
-    (_FAIRSEQ + r"layers\.(\d+)\.self_attn_layer_norm\.",
-     _TRANSFORMERS + r"encoder.layer.\1.attention.output.LayerNorm."),
+    (
+        _FAIRSEQ + r"layers\.(\d+)\.self_attn\.q_proj\.",
+        _TRANSFORMERS + r"encoder.layer.\1.attention.self.query.",
+    ),
+    (
+        _FAIRSEQ + r"layers\.(\d+)\.self_attn\.k_proj\.",
+        _TRANSFORMERS + r"encoder.layer.\1.attention.self.key.",
+    ),
+    (
+        _FAIRSEQ + r"layers\.(\d+)\.self_attn\.v_proj\.",
+        _TRANSFORMERS + r"encoder.layer.\1.attention.self.value.",
+    ),
+    (
+        _FAIRSEQ + r"layers\.(\d+)\.self_attn\.out_proj\.",
+        _TRANSFORMERS + r"encoder.layer.\1.attention.output.dense.",
+    ),
+    (
+        _FAIRSEQ + r"layers\.(\d+)\.self_attn_layer_norm\.",
+        _TRANSFORMERS + r"encoder.layer.\1.attention.output.LayerNorm.",
+    ),
     (_FAIRSEQ + r"layers\.(\d+)\.fc1\.", _TRANSFORMERS + r"encoder.layer.\1.intermediate.dense."),
     (_FAIRSEQ + r"layers\.(\d+)\.fc2\.", _TRANSFORMERS + r"encoder.layer.\1.output.dense."),
     (_FAIRSEQ + r"layers\.(\d+)\.final_layer_norm\.", _TRANSFORMERS + r"encoder.layer.\1.output.LayerNorm."),
@@ -55,7 +69,7 @@ RENAMES: list[tuple[str, str]] = [
 
 # Released names that have no place here, with the reason.
 IGNORED: dict[str, str] = {
-    r"^text_encoder\.model\.encoder\.lm_head\.(bias|dense\..*|layer_norm\..*)$": "the language-model head is unused",
+    r"^text_encoder\.model\.encoder\.lm_head\.(bias|dense\..*|layer_norm\..*)$": "unused language-model head",
 }
 
 # Parts a config can switch off; their names are then left out.
@@ -82,7 +96,9 @@ def our_name(released: str) -> str | None:
     for pattern, replacement in RENAMES:
         if re.search(pattern, released):
             return re.sub(pattern, replacement, released)
-    raise UserError(f"'{released}' is no parameter of a released SAMWISE checkpoint; is the file another model's?")
+    raise UserError(
+        f"'{released}' is no parameter of a released SAMWISE checkpoint; is the file another model's?"
+    )
 
 
 def load_released(model: Samwise, released: dict[str, Tensor]) -> dict[str, str]:
@@ -122,12 +138,16 @@ def load_released(model: Samwise, released: dict[str, Tensor]) -> dict[str, str]
 def _check(state: dict[str, Tensor], ours: dict[str, Tensor]) -> None:
     missing = sorted(ours.keys() - state.keys())
     if missing:
-        raise UserError(f"the checkpoint lacks {len(missing)} parameters of this network: {_few(missing)}; "
-                        "was it made with other switches (model.prompt.motion, model.adapter, cme)?")
+        raise UserError(
+            f"the checkpoint lacks {len(missing)} parameters of this network: {_few(missing)}; "
+            "was it made with other switches (model.prompt.motion, model.adapter, cme)?"
+        )
     for name, tensor in state.items():
         if tensor.shape != ours[name].shape:
-            raise UserError(f"'{name}' is {tuple(tensor.shape)} in the checkpoint and {tuple(ours[name].shape)} in "
-                            "this network; choose the model it was trained with")
+            raise UserError(
+                f"'{name}' is {tuple(tensor.shape)} in the checkpoint and {tuple(ours[name].shape)} in "
+                "this network; choose the model it was trained with"
+            )
 
 
 def _few(names: Iterable[str], count: int = 3) -> str:
@@ -140,8 +160,13 @@ def _reason(name: str, table: dict[str, str]) -> str:
 
 
 def _reason_switched_off(target: str, config: SamwiseConfig) -> str:
-    off = {r"hsa is": not config.adapter.hsa, r"vta is": not config.adapter.vta, r"tva is": not config.adapter.tva,
-           r"adapter.enabled": not config.adapter.enabled, r"cme.enabled": not config.cme.enabled}
+    off = {
+        r"hsa is": not config.adapter.hsa,
+        r"vta is": not config.adapter.vta,
+        r"tva is": not config.adapter.tva,
+        r"adapter.enabled": not config.adapter.enabled,
+        r"cme.enabled": not config.cme.enabled,
+    }
     for pattern, reason in _OPTIONAL.items():
         if re.search(pattern, target) and any(is_off and key in reason for key, is_off in off.items()):
             return reason

@@ -1,7 +1,7 @@
 """SAM 2, taken apart into the steps SAMWISE interleaves with text. The only file that knows sam2's insides.
 
-All modules come from the installed sam2 package. What is ours is the order in which they run: the image encoder
-stage by stage, the mask decoder with one more sparse prompt and its early token, the memory without
+All modules come from the installed sam2 package. What is ours is the order in which they run: the image
+encoder stage by stage, the mask decoder with one more sparse prompt and its early token, the memory without
 "conditioning" frames.
 """
 
@@ -84,12 +84,18 @@ def build_sam2(config: BackboneConfig, canvas: int) -> nn.Module:
 
     path = Path(str(files("sam2") / config.config))
     if not path.is_file():
-        raise UserError(f"model.backbone.config={config.config} isn't in the sam2 package; the files there are "
-                        f"{sorted(p.name for p in path.parent.parent.glob('*/*.yaml'))}")
+        raise UserError(
+            f"model.backbone.config={config.config} isn't in the sam2 package; the files there are "
+            f"{sorted(p.name for p in path.parent.parent.glob('*/*.yaml'))}"
+        )
     node = OmegaConf.load(path).model
     side = canvas // 16
-    overrides = {"image_size": canvas, "memory_attention.layer.self_attention.feat_sizes": [side, side],
-                 "memory_attention.layer.cross_attention.feat_sizes": [side, side], **config.overrides}
+    overrides = {
+        "image_size": canvas,
+        "memory_attention.layer.self_attention.feat_sizes": [side, side],
+        "memory_attention.layer.cross_attention.feat_sizes": [side, side],
+        **config.overrides,
+    }
     for key, value in overrides.items():
         OmegaConf.update(node, key, value, force_add=True)
     network = instantiate(node)
@@ -99,10 +105,12 @@ def build_sam2(config: BackboneConfig, canvas: int) -> nn.Module:
 
 
 def load_weights(network: nn.Module, path: str) -> None:
-    """Loads SAM 2's published weights (``{"model": ...}``), strictly and without executing anything in the file."""
+    """Loads SAM 2's published weights (``{"model": ...}``), strictly, executing nothing in the file."""
     if not Path(path).is_file():
-        raise UserError(f"model.backbone.checkpoint={path} doesn't exist; checkpoints/README.md says where SAM 2's "
-                        "weights come from")
+        raise UserError(
+            f"model.backbone.checkpoint={path} doesn't exist; checkpoints/README.md says where SAM 2's "
+            "weights come from"
+        )
     state = torch.load(path, map_location="cpu", weights_only=True)
     try:
         network.load_state_dict(state.get("model", state), strict=True)
@@ -135,7 +143,7 @@ class Sam2Backbone(nn.Module):
         """C, the width of prompts, pointers and the top features."""
         return self.sam2.hidden_dim
 
-    # -- image encoder -------------------------------------------------------------------------------------------
+    # image encoder
 
     def embed_patches(self, frames: Tensor) -> Tensor:
         """(N, 3, S, S) normalised frames -> (N, S/4, S/4, C0) patch embeddings with positions."""
@@ -164,7 +172,7 @@ class Sam2Backbone(nn.Module):
         decoder = self.sam2.sam_mask_decoder
         return FrameFeatures(decoder.conv_s0(lateral[0]), decoder.conv_s1(lateral[1]), lateral[2])
 
-    # -- prompt and mask decoder ---------------------------------------------------------------------------------
+    # prompt and mask decoder
 
     def sparse_prompt(self, rho: Tensor) -> Tensor:
         """Appends the text prompts (B, p, C) to the two "not a point" tokens of a click-less SAM 2 prompt."""
@@ -203,7 +211,8 @@ class Sam2Backbone(nn.Module):
         for layer in transformer.layers[1:]:
             queries, keys = layer(queries, keys, progress.tokens, progress.image_position)
         attended = transformer.final_attn_token_to_image(
-            q=queries + progress.tokens, k=keys + progress.image_position, v=keys)
+            q=queries + progress.tokens, k=keys + progress.image_position, v=keys
+        )
         queries = transformer.norm_final_attn(queries + attended)
 
         up1, norm, act1, up2, act2 = decoder.output_upscaling
@@ -230,9 +239,11 @@ class Sam2Backbone(nn.Module):
     def to_canvas(self, low_res_logits: Tensor) -> Tensor:
         """(B, S/4, S/4) mask logits -> (B, S, S), bilinear, float32."""
         size = (self.canvas, self.canvas)
-        return F.interpolate(low_res_logits.float()[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+        return F.interpolate(
+            low_res_logits.float()[:, None], size=size, mode="bilinear", align_corners=False
+        )[:, 0]
 
-    # -- memory --------------------------------------------------------------------------------------------------
+    # memory
 
     def without_memory(self, top: Tensor) -> Tensor:
         """Features of a frame that has no past: (B, C, H, W) plus SAM 2's no-memory embedding."""
@@ -262,10 +273,16 @@ class Sam2Backbone(nn.Module):
             memory_position.append(token_position)
         memory_position = torch.cat(memory_position).expand(-1, top.shape[0], -1)
         current = top.flatten(2).permute(2, 0, 1)  # HW, B, C
-        current_position = sam2.image_encoder.neck.position_encoding(top[:1]).to(top.dtype).flatten(2).permute(2, 0, 1)
-        out = sam2.memory_attention(curr=current, curr_pos=current_position.expand_as(current),
-                                    memory=torch.cat(memory), memory_pos=memory_position,
-                                    num_obj_ptr_tokens=pointer_tokens)
+        current_position = (
+            sam2.image_encoder.neck.position_encoding(top[:1]).to(top.dtype).flatten(2).permute(2, 0, 1)
+        )
+        out = sam2.memory_attention(
+            curr=current,
+            curr_pos=current_position.expand_as(current),
+            memory=torch.cat(memory),
+            memory_pos=memory_position,
+            num_obj_ptr_tokens=pointer_tokens,
+        )
         return out.permute(1, 2, 0).unflatten(2, size)
 
     def _map_position(self, memory_map: Tensor) -> Tensor:
@@ -273,7 +290,7 @@ class Sam2Backbone(nn.Module):
         return encoding.to(memory_map.dtype).flatten(2).permute(2, 0, 1)  # HW, 1, Cm
 
     def _pointer_tokens(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
-        """Splits (P, B, C) pointers, nearest first, into memory-wide tokens: (P*C/Cm, B, Cm) and their positions."""
+        """Splits (P, B, C) pointers, nearest first, into (P*C/Cm, B, Cm) tokens with positions."""
         sam2, (count, batch, width) = self.sam2, pointers.shape
         parts = width // sam2.mem_dim
         tokens = pointers.reshape(count, batch, parts, sam2.mem_dim).permute(0, 2, 1, 3).flatten(0, 1)
@@ -299,7 +316,9 @@ class Sam2Backbone(nn.Module):
         """
         sam2 = self.sam2
         mask = torch.sigmoid(mask_logits) * sam2.sigmoid_scale_for_mem_enc + sam2.sigmoid_bias_for_mem_enc
-        memory = sam2.memory_encoder(top, mask[:, None].to(top.dtype), skip_mask_sigmoid=True)["vision_features"]
+        memory = sam2.memory_encoder(top, mask[:, None].to(top.dtype), skip_mask_sigmoid=True)[
+            "vision_features"
+        ]
         if sam2.no_obj_embed_spatial is not None:
             absent = (score <= 0).to(memory.dtype)[:, None, None, None]
             memory = memory + absent * sam2.no_obj_embed_spatial[..., None, None]

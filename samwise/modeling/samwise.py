@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config import SamwiseConfig, compose_model, model_names
-from samwise.errors import UserError
 from samwise.modeling.cmt_adapter import CMTAdapter
 from samwise.modeling.conditional_memory_encoder import (
     ConditionalMemoryEncoder,
@@ -18,50 +15,13 @@ from samwise.modeling.conditional_memory_encoder import (
     fuse_masks,
 )
 from samwise.modeling.memory import StreamState
+from samwise.modeling.outputs import ClipOutput, TrainOutput
 from samwise.modeling.prompts import TextPrompts
 from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, FrameFeatures, Sam2Backbone
 from samwise.modeling.text_encoder import build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
 
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
-
-
-@dataclass
-class ClipOutput:
-    """What a stream says about T frames for B expressions.
-
-    Attributes:
-        logits: (B, T, h, w) mask logits at canvas scale, float32; the object is where they are > 0.
-        object_scores: (B, T) object score logits.
-        cme_consulted: (B, T) bool, where the Conditional Memory Encoder's policy looked at the frame.
-        cme_fired: (B, T) bool, where the memory-less mask went into the memory.
-        cme_probability: (B, T) p_detect of Eq. 9; NaN where it wasn't computed.
-    """
-
-    logits: Tensor
-    object_scores: Tensor
-    cme_consulted: Tensor
-    cme_fired: Tensor
-    cme_probability: Tensor
-
-
-@dataclass
-class TrainOutput:
-    """What training needs of B clips of T frames, of which K are compared by the CME.
-
-    Attributes:
-        logits: (B, T, S, S) mask logits on the canvas, not gated by the object score.
-        object_scores: (B, T).
-        memoryless_logits: (B, K, S, S), the last K frames seen without memory.
-        cme_logits: (B, K, 2).
-        cme_labels: (B, K) long, -1 where ignored.
-    """
-
-    logits: Tensor
-    object_scores: Tensor
-    memoryless_logits: Tensor
-    cme_logits: Tensor
-    cme_labels: Tensor
 
 
 class Samwise(nn.Module):
@@ -80,9 +40,13 @@ class Samwise(nn.Module):
         widths = self.backbone.stage_widths[FIRST_ADAPTED_STAGE:]
         self.adapters = nn.ModuleList(
             CMTAdapter(w, text_width, patch, config.adapter)
-            for w, patch in zip(widths, config.adapter.patch_sizes, strict=True) if config.adapter.enabled)
+            for w, patch in zip(widths, config.adapter.patch_sizes, strict=True)
+            if config.adapter.enabled
+        )
         self.prompts = TextPrompts(text_width, width, config.prompt.motion)
-        self.cme = (ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn) if config.cme.enabled else None)
+        self.cme = (
+            ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn) if config.cme.enabled else None
+        )
         self._tokenizer = None
         self.backbone.requires_grad_(config.backbone.trainable)
         self.text_encoder.requires_grad_(config.text_encoder.trainable)
@@ -140,13 +104,13 @@ class Samwise(nn.Module):
             self._tokenizer = build_tokenizer(config.text_encoder, config.prompt.motion, config.lowercase)
         return self._tokenizer(sentences).to(self.device)
 
-    # -- features ------------------------------------------------------------------------------------------------
+    # features
 
     def encode(self, frames: Tensor, tokens: Tokens) -> tuple[FrameFeatures, Tensor]:
         """Runs both staged encoders with the adapters between (Eq. 3) and makes the prompts (Eq. 1).
 
         Args:
-            frames: (V, T, 3, S, S) normalised, padded; V is the number of sentences B, or 1 video for all of them.
+            frames: (V, T, 3, S, S) normalised, padded; V is the number of sentences B, or 1 for all.
             tokens: B sentences.
 
         Returns:
@@ -154,7 +118,9 @@ class Samwise(nn.Module):
         """
         videos, length, batch = frames.shape[0], frames.shape[1], len(tokens)
         if videos not in (1, batch):
-            raise ValueError(f"{videos} videos for {batch} sentences: give one video, or one for each sentence")
+            raise ValueError(
+                f"{videos} videos for {batch} sentences: give one video, or one for each sentence"
+            )
         stages = [self.backbone.run_stage(0, self.backbone.embed_patches(frames.flatten(0, 1)))]
         stages.append(self.backbone.run_stage(FIRST_ADAPTED_STAGE, stages[0]))  # V*T, H, W, C
         if videos != batch:
@@ -168,7 +134,9 @@ class Samwise(nn.Module):
             text = self.text_encoder.run_stage(stage, text, tokens)
             if self.adapters:
                 visual = stages[stage].permute(0, 3, 1, 2)  # B*T, C, H, W
-                more_visual, more_text = self.adapters[stage - FIRST_ADAPTED_STAGE](visual, text, padding, length)
+                more_visual, more_text = self.adapters[stage - FIRST_ADAPTED_STAGE](
+                    visual, text, padding, length
+                )
                 stages[stage] = (visual + more_visual).permute(0, 2, 3, 1)
                 text = text + more_text
         features = self.backbone.run_neck([x.permute(0, 3, 1, 2) for x in stages])
@@ -182,13 +150,16 @@ class Samwise(nn.Module):
             raise ValueError(f"frames of {height} x {width} don't fit the canvas of {self.canvas}")
         return F.pad(frames, (0, self.canvas - width, 0, self.canvas - height))
 
-    # -- inference -----------------------------------------------------------------------------------------------
+    # inference
 
-    def forward(self, frames: Tensor, tokens: Tokens, state: StreamState | None = None) -> tuple[Tensor, StreamState]:
+    def forward(
+        self, frames: Tensor, tokens: Tokens, state: StreamState | None = None
+    ) -> tuple[Tensor, StreamState]:
         """Segments the next clip of a stream.
 
         Args:
-            frames: (B, T, 3, h, w) normalised, h and w at most the canvas; or (1, T, 3, h, w) shared by B sentences.
+            frames: (B, T, 3, h, w) normalised, h and w at most the canvas; (1, T, 3, h, w) is shared by
+                the B sentences.
             tokens: B sentences.
             state: What the previous clip returned; None at the start of a video. It is not changed.
 
@@ -198,16 +169,20 @@ class Samwise(nn.Module):
         output, state = self.stream(frames, tokens, state)
         return output.logits, state
 
-    def stream(self, frames: Tensor, tokens: Tokens, state: StreamState | None = None
-               ) -> tuple[ClipOutput, StreamState]:
+    def stream(
+        self, frames: Tensor, tokens: Tokens, state: StreamState | None = None
+    ) -> tuple[ClipOutput, StreamState]:
         """As :meth:`forward`, with object scores and what the Conditional Memory Encoder did."""
         height, width = frames.shape[-2:]
         length, batch = frames.shape[1], len(tokens)
         features, rho = self.encode(self.pad(frames), tokens)
         prompt = self.backbone.sparse_prompt(rho)
         memory = self.config.memory
-        state = (StreamState.start(batch, memory.frames, memory.pointers, frames.device) if state is None
-                 else state.copy())
+        state = (
+            StreamState.start(batch, memory.frames, memory.pointers, frames.device)
+            if state is None
+            else state.copy()
+        )
         logits, scores, consulted, fired, probabilities = [], [], [], [], []
         for t in range(length):
             frame = features[torch.arange(t, batch * length, length, device=frames.device)]
@@ -227,12 +202,16 @@ class Samwise(nn.Module):
     def _decode_with_memory(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> Decoded:
         """Eq. 7: the mask and the token of the object tracked so far."""
         bank = state.bank
-        features = (self.backbone.without_memory(frame.top) if bank.empty
-                    else self.backbone.with_memory(frame.top, bank.maps, bank.pointers))
+        features = (
+            self.backbone.without_memory(frame.top)
+            if bank.empty
+            else self.backbone.with_memory(frame.top, bank.maps, bank.pointers)
+        )
         return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
 
-    def _consult_cme(self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor, state: StreamState
-                     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _consult_cme(
+        self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor, state: StreamState
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Decides for each expression whether the memory-less mask goes into the memory (Eq. 9 and 10).
 
         Returns:
@@ -252,7 +231,9 @@ class Samwise(nn.Module):
         if bool(fires.any()):
             memoryless = self.backbone.finish_decoding(progress, frame)
             present = (memoryless.score > 0)[:, None, None]
-            candidate = torch.where(present, self.backbone.to_canvas(memoryless.low_res_logits), ABSENT_LOGIT)  # P_l
+            candidate = torch.where(
+                present, self.backbone.to_canvas(memoryless.low_res_logits), ABSENT_LOGIT
+            )  # P_l
             mask = torch.where(fires[:, None, None], fuse_masks(mask, candidate, config), mask)
             state.last_fired = torch.where(fires, state.frame_index, state.last_fired)
         return looks, fires, probability, mask
@@ -261,10 +242,10 @@ class Samwise(nn.Module):
         state.bank.add(self.backbone.encode_memory(frame.top, mask, tracked.score), tracked.pointer)
         state.frame_index += 1
 
-    # -- training ------------------------------------------------------------------------------------------------
+    # training
 
     def forward_train(self, frames: Tensor, tokens: Tokens) -> TrainOutput:
-        """Segments B clips, each with an empty memory, and compares every late frame with its memory-less mask.
+        """Segments B clips, each from an empty memory, and compares late frames with their memory-less masks.
 
         Args:
             frames: (B, T, 3, h, w) normalised.
@@ -298,24 +279,11 @@ class Samwise(nn.Module):
         progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
         return self.backbone.finish_decoding(progress, frame)
 
-    def _compare(self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor
-                 ) -> tuple[Tensor, Tensor, Tensor]:
-        """The CME's training pair of a frame: memory-less mask, decision logits, label. Its tokens are detached."""
+    def _compare(
+        self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The CME's training pair of a frame: memory-less mask, decision logits, label; tokens detached."""
         memoryless = self._memoryless(frame, prompt)
         candidate = self.backbone.to_canvas(memoryless.low_res_logits)
         decision = self.cme(tracked.pointer.detach(), memoryless.early_token.detach())
         return candidate, decision, cme_labels(mask.detach(), candidate, memoryless.score)
-
-
-def check_same_network(config: SamwiseConfig, other: SamwiseConfig, path: str) -> None:
-    """Refuses a checkpoint made for another architecture, naming the first difference.
-
-    Raises:
-        UserError: The sizes differ.
-    """
-    for part in ("backbone", "text_encoder", "adapter"):
-        ours, theirs = vars(getattr(config, part)), vars(getattr(other, part))
-        for key in ("config", "overrides", "family", "name", "dim", "heads", "patch_sizes", "spatial_embedding"):
-            if key in ours and ours[key] != theirs[key]:
-                raise UserError(f"{path} was made with model.{part}.{key}={theirs[key]}, this network has "
-                                f"{ours[key]}; use the config it was made with")

@@ -22,7 +22,12 @@ def seeded_tensor(name: str, shape: list[int] | tuple[int, ...], dtype: str = "t
     if name.endswith("num_batches_tracked"):
         return torch.zeros(tuple(shape), dtype=torch.int64)
     numel = int(np.prod(shape, dtype=np.int64))
-    r = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(numel).astype(np.float32).reshape(shape)
+    r = (
+        np.random.RandomState(zlib.crc32(name.encode()))
+        .standard_normal(numel)
+        .astype(np.float32)
+        .reshape(shape)
+    )
     return torch.from_numpy(np.asarray(_scale(name, shape, r), dtype=np.float32))
 
 
@@ -42,8 +47,9 @@ def _scale(name: str, shape: list[int] | tuple[int, ...], r: np.ndarray) -> np.n
     return r / np.sqrt(r.size / shape[0])
 
 
-def seeded_state(layout: dict[str, tuple[list[int], str]], overwrite: dict[str, float | list[float]] | None = None
-                 ) -> dict[str, Tensor]:
+def seeded_state(
+    layout: dict[str, tuple[list[int], str]], overwrite: dict[str, float | list[float]] | None = None
+) -> dict[str, Tensor]:
     """A whole state dict.
 
     Args:

@@ -50,8 +50,10 @@ class StagedTextEncoder(nn.Module):
 
     def _check_depth(self) -> None:
         if sum(self.config.stage_layers) != len(self.layers):
-            raise UserError(f"model.text_encoder.stage_layers={self.config.stage_layers} adds up to "
-                            f"{sum(self.config.stage_layers)}, but {self.config.name} has {len(self.layers)} layers")
+            raise UserError(
+                f"model.text_encoder.stage_layers={self.config.stage_layers} adds up to "
+                f"{sum(self.config.stage_layers)}, but {self.config.name} has {len(self.layers)} layers"
+            )
 
 
 class BertLikeEncoder(StagedTextEncoder):
@@ -71,7 +73,9 @@ class BertLikeEncoder(StagedTextEncoder):
         return self.model.embeddings(input_ids=tokens.ids)
 
     def run_layer(self, layer: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
-        mask = ~tokens.padding[:, None, None] if tokens.padded else None  # B, 1, 1, L: what may be attended to
+        mask = (
+            ~tokens.padding[:, None, None] if tokens.padded else None
+        )  # B, 1, 1, L: what may be attended to
         out = layer(x, attention_mask=mask)
         return out[0] if isinstance(out, tuple) else out
 
@@ -80,7 +84,7 @@ class BertLikeEncoder(StagedTextEncoder):
 
 
 class ClipTextEncoder(StagedTextEncoder):
-    """CLIP's text tower through open_clip. The sentence state is the end-of-text token after the final LayerNorm."""
+    """CLIP's text tower through open_clip; the sentence state is the normalised end-of-text token."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__(config)
@@ -117,8 +121,10 @@ def _build_transformers_model(config: TextEncoderConfig) -> nn.Module:
         try:
             return AutoModel.from_pretrained(where, attn_implementation="sdpa", **_no_pooler(config))
         except Exception as error:  # transformers raises whatever the hub client raised
-            raise UserError(f"can't load the text encoder '{where}' ({type(error).__name__}); put its folder where "
-                            "model.text_encoder.checkpoint says; see checkpoints/README.md") from error
+            raise UserError(
+                f"can't load the text encoder '{where}' ({type(error).__name__}); put its folder where "
+                "model.text_encoder.checkpoint says; see checkpoints/README.md"
+            ) from error
     architecture = {"roberta": RobertaConfig, "bert": BertConfig}[config.family]
     sizes = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} if config.trainable else {}
     sizes |= ROBERTA_SIZES.get(config.name, {}) | config.overrides
@@ -128,12 +134,19 @@ def _build_transformers_model(config: TextEncoderConfig) -> nn.Module:
 
 
 # Sizes of the published models, so that they can be built where the hub can't be reached.
-_ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5,
-            "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+_ROBERTA = {
+    "vocab_size": 50265,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
 ROBERTA_SIZES = {
     "roberta-base": _ROBERTA,
-    "roberta-large": _ROBERTA | {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
-                                 "intermediate_size": 4096},
+    "roberta-large": _ROBERTA
+    | {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
 }
 
 
@@ -147,7 +160,9 @@ def _build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
 
     sizes = open_clip.get_model_config(config.name)
     if sizes is None:
-        raise UserError(f"open_clip knows no '{config.name}'; model.text_encoder.name is one of open_clip.list_models()")
+        raise UserError(
+            f"open_clip knows no '{config.name}'; model.text_encoder.name is one of open_clip.list_models()"
+        )
     text_sizes = {**sizes["text_cfg"], **config.overrides}
     tower = _build_text_tower(sizes["embed_dim"], CLIPTextCfg(**text_sizes), sizes.get("quick_gelu", False))
     if config.pretrained or config.checkpoint:
@@ -159,12 +174,16 @@ def _load_clip_text(tower: nn.Module, config: TextEncoderConfig) -> None:
     import open_clip
 
     if config.checkpoint and not Path(config.checkpoint).is_file():
-        raise UserError(f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; see checkpoints/README.md")
+        raise UserError(
+            f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; see checkpoints/README.md"
+        )
     try:
         source = config.checkpoint or "openai"
         clip = open_clip.create_model(config.name, pretrained=source, load_weights_only=True)
     except Exception as error:  # open_clip raises whatever the hub client raised
-        raise UserError(f"can't load CLIP's weights '{config.name}' ({type(error).__name__}); put the file where "
-                        "model.text_encoder.checkpoint says; see checkpoints/README.md") from error
+        raise UserError(
+            f"can't load CLIP's weights '{config.name}' ({type(error).__name__}); put the file where "
+            "model.text_encoder.checkpoint says; see checkpoints/README.md"
+        ) from error
     state = clip.state_dict()
     tower.load_state_dict({name: state[name] for name in tower.state_dict()}, strict=True)

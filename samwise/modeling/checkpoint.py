@@ -1,0 +1,157 @@
+"""Checkpoints: the trained part of a network and its config, in one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from samwise.config import SamwiseConfig
+from samwise.errors import UserError
+from samwise.io import atomic_path
+from samwise.modeling.samwise import Samwise
+
+CONFIG_KEY, FROZEN_KEY, FORMAT_KEY = "samwise_config", "samwise_frozen", "samwise_format"
+FORMAT = "1"
+_FROZEN_PARTS = ("backbone", "text_encoder")
+
+
+def frozen_parts(model: Samwise) -> list[str]:
+    """The parts none of whose parameters train; they are not in a checkpoint, only their identity is."""
+    return [
+        part for part in _FROZEN_PARTS if not any(p.requires_grad for p in getattr(model, part).parameters())
+    ]
+
+
+def trained_state(model: Samwise) -> dict[str, Tensor]:
+    """Parameters and buffers of everything that trains."""
+    frozen = tuple(f"{part}." for part in frozen_parts(model))
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(frozen)}
+
+
+def frozen_identity(model: Samwise) -> dict[str, str]:
+    """SHA-256 of each frozen part's weights, so that trained weights aren't put beside other frozen ones."""
+    identity = {}
+    for part in frozen_parts(model):
+        digest = hashlib.sha256()
+        for name, tensor in sorted(getattr(model, part).state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        identity[part] = digest.hexdigest()
+    return identity
+
+
+def save_checkpoint(model: Samwise, path: str | Path, extra: dict[str, str] | None = None) -> None:
+    """Writes the trained part with its config and the identity of the frozen part, atomically.
+
+    Args:
+        model: The network.
+        path: The ``.safetensors`` file.
+        extra: More metadata, strings only.
+    """
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in trained_state(model).items()
+    }
+    metadata = {
+        **(extra or {}),
+        FORMAT_KEY: FORMAT,
+        CONFIG_KEY: json.dumps(model.config.to_dict()),
+        FROZEN_KEY: json.dumps(frozen_identity(model)),
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads tensors and metadata of a checkpoint.
+
+    Raises:
+        UserError: It doesn't exist, is damaged, or isn't ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"the checkpoint {path} doesn't exist; train one with scripts/train.py or see "
+            "checkpoints/README.md"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} isn't a readable safetensors file ({error}); fetch or train it again"
+        ) from error
+    if CONFIG_KEY not in metadata:
+        raise UserError(
+            f"{path} holds no SAMWISE config; convert released files with tools/convert_checkpoint.py"
+        )
+    return tensors, metadata
+
+
+def checkpoint_config(metadata: dict[str, str]) -> SamwiseConfig:
+    """The config inside a checkpoint's metadata."""
+    return SamwiseConfig.from_node(json.loads(metadata[CONFIG_KEY]))
+
+
+def load_trained(
+    model: Samwise, tensors: dict[str, Tensor], metadata: dict[str, str], path: str | Path
+) -> None:
+    """Puts a checkpoint's trained part into a network, strictly.
+
+    Raises:
+        UserError: The architecture or the frozen weights are others than those it was trained with.
+    """
+    expected = trained_state(model)
+    problem = _first_difference(tensors, expected)
+    if problem:
+        made_with = checkpoint_config(metadata)
+        raise UserError(
+            f"{path} is for another architecture (model '{made_with.name}', this network is "
+            f"'{model.config.name}'): {problem}; use the config it was made with"
+        )
+    theirs: dict[str, Any] = json.loads(metadata.get(FROZEN_KEY, "{}"))
+    ours = frozen_identity(model) if theirs else {}
+    for part, digest in theirs.items():
+        if ours.get(part) != digest:
+            raise UserError(
+                f"{path} was trained beside {part} weights {digest[:12]}, this network's {part} is "
+                f"{ours.get(part, 'trained')[:12]}; name the same weights in model.{part}.checkpoint"
+            )
+    model.load_state_dict({**model.state_dict(), **tensors}, strict=True)
+
+
+def _first_difference(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors:
+            return f"it lacks '{name}'"
+        if name not in expected:
+            return f"'{name}' has no place here"
+        if tensors[name].shape != expected[name].shape:
+            return f"'{name}' is {tuple(tensors[name].shape)} there and {tuple(expected[name].shape)} here"
+    return ""
+
+
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Samwise:
+    """Builds the network a checkpoint was made with and loads it.
+
+    Args:
+        path: A file of :func:`save_checkpoint`.
+        device: Where to put the network.
+
+    Returns:
+        The network in eval mode.
+
+    Raises:
+        UserError: The file is missing, damaged or doesn't fit the frozen weights at hand.
+    """
+    tensors, metadata = read_checkpoint(path)
+    model = Samwise(checkpoint_config(metadata))
+    load_trained(model, tensors, metadata, path)
+    return model.to(device).eval()
