@@ -1,0 +1,72 @@
+"""Shared fixtures: a tiny dataset in MeViS's release format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+HEIGHT, WIDTH, FRAMES = 40, 60, 5
+
+
+def rectangle(top: int, left: int, height: int = 12, width: int = 14) -> np.ndarray:
+    """(HEIGHT, WIDTH) bool with a filled rectangle, cut at the border."""
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[max(0, top) : max(0, top + height), max(0, left) : max(0, left + width)] = True
+    return mask
+
+
+def encode(mask: np.ndarray) -> dict | None:
+    """COCO RLE as in mask_dict.json; null where the object is absent."""
+    if not mask.any():
+        return None
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+
+
+def write_split(folder: Path, with_masks: bool) -> None:
+    """Two videos of two rectangles each: 0 moves right, 1 moves down and is absent in the first two."""
+    videos, mask_dict = {}, {}
+    for number, video_id in enumerate(("video_a", "video_b")):
+        frames = [f"{i:05d}" for i in range(FRAMES)]
+        tracks = [
+            [rectangle(4 + 2 * number, 4 + 6 * i) for i in range(FRAMES)],
+            [rectangle(8 * i - 8, 40) if i > 1 else rectangle(0, 0, 0, 0) for i in range(FRAMES)],
+        ]
+        images = folder / "JPEGImages" / video_id
+        images.mkdir(parents=True)
+        for i, name in enumerate(frames):
+            image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+            image[tracks[0][i]] = (30, 30, 220)
+            image[tracks[1][i]] = (220, 60, 30)
+            cv2.imwrite(str(images / f"{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        anno_ids = [2 * number, 2 * number + 1]
+        expressions = {
+            "0": {"exp": "The red box moving right", "obj_id": [0], "kind": "motion"},
+            "1": {"exp": "the blue box", "obj_id": [1], "kind": "appearance"},
+            "2": {"exp": "the two boxes", "obj_id": [0, 1], "kind": "multiple"},
+        }
+        for expression in expressions.values():
+            expression["anno_id"] = [anno_ids[i] for i in expression["obj_id"]]
+        if not with_masks:
+            expressions = {key: {"exp": value["exp"]} for key, value in expressions.items()}
+        videos[video_id] = {"expressions": expressions, "vid_id": number, "frames": frames}
+        mask_dict |= {
+            str(anno): [encode(mask) for mask in track] for anno, track in zip(anno_ids, tracks, strict=True)
+        }
+    (folder / "meta_expressions.json").write_text(json.dumps({"videos": videos}))
+    if with_masks:
+        (folder / "mask_dict.json").write_text(json.dumps(mask_dict))
+
+
+@pytest.fixture
+def mevis_tree(tmp_path: Path) -> Path:
+    """Root of a dataset: train, valid_u, valid of 2 videos each, 5 frames of 60 x 40, 3 sentences."""
+    root = tmp_path / "mevis"
+    for split, with_masks in (("train", True), ("valid_u", True), ("valid", False)):
+        write_split(root / split, with_masks)
+    return root

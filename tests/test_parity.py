@@ -1,0 +1,44 @@
+"""A whole stream of the network against figures of the published implementation (seeded weights)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "fixtures" / "golden_tiny"
+
+
+def run(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "tools/check_parity.py", str(folder)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_stream_of_two_clips() -> None:
+    """Sixteen frames: memory across the border of the clips, and the CME fires on the right frames."""
+    result = run(GOLDEN)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "fired [5, 8, 11, 14]" in result.stdout
+
+
+def test_comparison_notices_what_differs() -> None:
+    from samwise.evaluation.parity import Check, _largest
+
+    golden = np.zeros((2, 3), np.float32)
+    assert not Check("logits", _largest(golden + 3e-3, golden), 2e-3).passed
+    assert Check("logits", _largest(golden + 1e-3, golden), 2e-3).passed
+    assert not Check("logits", _largest(golden[:1], golden), 2e-3).passed  # another shape is never within tolerance
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN, tmp_path / "golden")
+    (tmp_path / "golden" / "inputs.npz").unlink()
+    result = run(tmp_path / "golden")
+    assert result.returncode == 2
+    assert "inputs.npz" in result.stderr and "Traceback" not in result.stderr

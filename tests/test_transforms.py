@@ -1,0 +1,133 @@
+"""Canvas sizes, normalisation, sentences and augmentation."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+
+from samwise.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ClipAugmentation,
+    canvas_size,
+    has_side_words,
+    normalise_text,
+    resize_masks,
+    swap_side_words,
+    to_canvas,
+)
+from samwise.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "height, width, expected",
+    [
+        (480, 854, (575, 1024)),
+        (720, 1280, (576, 1024)),
+        (1000, 1000, (1020, 1020)),
+        (854, 480, (1024, 575)),
+        (100, 4000, (25, 1024)),
+    ],
+)
+def test_canvas_size(height, width, expected):
+    assert canvas_size(height, width, 1024) == expected
+
+
+@given(height=st.integers(8, 3000), width=st.integers(8, 3000), canvas=st.sampled_from([64, 128, 256, 1024]))
+def test_canvas_size_is_what_torchvision_does(height, width, canvas):
+    size = canvas_size(height, width, canvas)
+    assert max(size) <= canvas and min(size) >= 1
+    if max(height, width) < 40 * min(height, width):
+        probe = torch.zeros(1, 1, 1).expand(1, height, width)
+        assert size == tuple(
+            v2.functional.resize(probe, [canvas - 4], v2.InterpolationMode.NEAREST, max_size=canvas).shape[1:]
+        )
+
+
+def test_frame_that_fits_is_only_normalised():
+    image = torch.randint(0, 256, (2, 3, 124, 128), dtype=torch.uint8)
+    mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    torch.testing.assert_close(to_canvas(image, 128), (image / 255 - mean) / std)
+
+
+def test_to_canvas_smooths_when_it_shrinks():
+    checkerboard = (torch.arange(256)[:, None] + torch.arange(256)) % 2 * 255
+    image = checkerboard.to(torch.uint8).expand(3, 256, 256)
+    mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    out = to_canvas(image, 64) * std + mean
+    assert out.shape == (3, 60, 60) and (out - 0.5).abs().max() < 0.1  # without antialias: stripes of 0 and 1
+
+
+def test_normalise_text():
+    assert normalise_text("  The  red\tcar\n") == "the red car"
+    assert normalise_text(" The  Car", lowercase=False) == "The Car"
+    for empty in ("", " \t\n"):
+        with pytest.raises(UserError, match="empty"):
+            normalise_text(empty)
+
+
+@pytest.mark.parametrize(
+    "text, swapped",
+    [
+        ("the left dog looking right", "the right dog looking left"),
+        ("Left-most cup", "Right-most cup"),
+        ("the rightmost, leftwards", "the leftmost, rightwards"),
+        ("turning clockwise", "turning counterclockwise"),
+        ("turning anti-clockwise", "turning clockwise"),
+        ("the brightest upright leftover", "the brightest upright leftover"),
+    ],
+)
+def test_swap_side_words(text, swapped):
+    assert swap_side_words(text) == swapped
+    assert has_side_words(text) == (text != swapped)
+
+
+def clip():
+    frames = torch.zeros(3, 3, 124, 128, dtype=torch.uint8)
+    masks = torch.zeros(3, 124, 128, dtype=torch.bool)
+    for t in range(3):
+        masks[t, 20:60, 5 + 20 * t : 30 + 20 * t] = True
+    frames[masks[:, None].expand_as(frames)] = 200
+    return frames, masks
+
+
+def test_mirroring_turns_frames_masks_and_words():
+    frames, masks = clip()
+    augment = ClipAugmentation(flip=1.0)
+    out, out_masks, text = augment(frames, masks, "moving right", 128, np.random.default_rng(0))
+    assert text == "moving left"
+    assert torch.equal(out_masks, masks.flip(-1))
+    assert torch.equal(out[:, 0] > 0, masks.flip(-1))
+
+
+def test_sentences_with_sides_can_keep_clips_unmirrored():
+    frames, masks = clip()
+    augment = ClipAugmentation(flip=1.0, sided_words="skip")
+    _, kept, text = augment(frames, masks, "moving right", 128, np.random.default_rng(0))
+    assert text == "moving right" and torch.equal(kept, masks)
+    _, mirrored, _ = augment(frames, masks, "moving", 128, np.random.default_rng(0))
+    assert torch.equal(mirrored, masks.flip(-1))
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_masks_follow_the_frames_through_any_augmentation(seed):
+    frames, masks = clip()
+    augment = ClipAugmentation(flip=0.5, min_scale=0.5, brightness=0.1, contrast=0.1)
+    out, out_masks, _ = augment(frames, masks, "it", 128, np.random.default_rng(seed))
+    assert out.shape[-2:] == out_masks.shape[-2:] and 62 <= out.shape[-2] <= 124
+    bright = out[:, 0] > out[:, 0].amax() / 2 + out[:, 0].amin() / 2
+    assert (bright != out_masks).float().mean() < 0.03  # their borders differ by less than a pixel
+
+
+def test_augmentation_refuses_impossible_values():
+    for wrong in ({"flip": 1.5}, {"min_scale": 0.0}, {"sided_words": "no"}):
+        with pytest.raises(UserError, match=f"data.augmentation.{next(iter(wrong))}"):
+            ClipAugmentation(**wrong)
+
+
+def test_masks_are_resized_without_grey():
+    masks = torch.zeros(1, 4, 4, dtype=torch.bool)
+    masks[:, :2, :2] = True
+    assert torch.equal(resize_masks(masks, (2, 2)), torch.tensor([[[True, False], [False, False]]]))
