@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from samwise.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = _FULL | {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOENT,
+}
 
 
 @contextmanager
@@ -30,16 +42,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        raise UserError(f"can't write {path}: {error.strerror}; choose another output folder") from error
     except OSError as error:
-        if error.errno in (28, 30, 122):  # no space left, read-only file system, quota
-            raise UserError(
-                f"can't write {path}: {error.strerror}; free some space or choose another output folder"
-            ) from error
-        raise
+        if error.errno not in _UNWRITABLE:
+            raise
+        way_out = "free some space or choose" if error.errno in _FULL else "choose"
+        raise UserError(f"can't write {path}: {error.strerror}; {way_out} another output folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

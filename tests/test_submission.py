@@ -1,6 +1,7 @@
 """Submission zips: reproducible, complete, and checked."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -58,7 +59,7 @@ def test_zip_holds_the_masks_and_nothing_else(predictions, split, tmp_path):
 def test_same_predictions_same_bytes(predictions, split, tmp_path):
     pack(predictions, split, tmp_path / "a.zip")
     for path in predictions.rglob("*.png"):
-        path.write_bytes(path.read_bytes())  # later times
+        os.utime(path, (1_500_000_000, 1_500_000_000))
     pack(predictions, split, tmp_path / "b.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 

@@ -1,0 +1,118 @@
+"""Which frames of a video make a clip (schedule of the paper's Sec. 4 and of the released code).
+
+Every sampler returns T sorted frame indices, all different whenever the video has T frames. A shorter video
+gives all its frames, some of them repeated next to themselves, so that clips of any videos stack into a
+batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+Sampler = Callable[[int, int, int, np.random.Generator], list[int]]
+
+
+def clip_starts(num_frames: int, clip_length: int) -> list[int]:
+    """One start every T frames: each is one training item of a (video, expression) pair.
+
+    Args:
+        num_frames: Frames N of the video, at least 1.
+        clip_length: T.
+
+    Returns:
+        0, T, 2T, ... below N.
+    """
+    return list(range(0, num_frames, clip_length))
+
+
+def local_window(start: int, num_frames: int, clip_length: int, rng: np.random.Generator) -> list[int]:
+    """Frames near the start (Ref-YouTube-VOS): T/2 from the T before it, the rest from it and the T after it.
+
+    The start frame is always one of them. What one side can't give (near either end of the video) comes from
+    within 2T of the start, and from anywhere in a video too short for that.
+
+    Args:
+        start: Start frame, in [0, N).
+        num_frames: N.
+        clip_length: T.
+        rng: Source of the choices.
+
+    Returns:
+        T sorted indices.
+    """
+    _check(start, num_frames, clip_length)
+    before = range(max(0, start - clip_length), start)
+    after = range(start + 1, min(num_frames, start + clip_length + 1))
+    near = range(max(0, start - 2 * clip_length), min(num_frames, start + 2 * clip_length + 1))
+    half = clip_length // 2
+    chosen = {start}
+    _draw(chosen, before, min(half, clip_length - 1), rng)
+    _draw(chosen, after, clip_length - half - 1, rng)
+    _draw(chosen, near, clip_length - len(chosen), rng)
+    return _finish(chosen, num_frames, clip_length, rng)
+
+
+def global_context(start: int, num_frames: int, clip_length: int, rng: np.random.Generator) -> list[int]:
+    """Frames from the whole video (MeViS): the start, one 1-3 before, one 1-3 after, the rest from anywhere.
+
+    Args, Returns: As :func:`local_window`.
+    """
+    _check(start, num_frames, clip_length)
+    chosen = {start}
+    _draw(chosen, range(max(0, start - 3), start), min(1, clip_length - len(chosen)), rng)
+    _draw(chosen, range(start + 1, min(num_frames, start + 4)), min(1, clip_length - len(chosen)), rng)
+    return _finish(chosen, num_frames, clip_length, rng)
+
+
+def contiguous(
+    start: int, num_frames: int, clip_length: int, rng: np.random.Generator, stride: int = 1
+) -> list[int]:
+    """T frames in a row, every ``stride``-th: dense motion, as inference sees it.
+
+    The clip begins up to T - 1 frames after ``start``, at random, and is moved back as far as the video's end
+    asks. Where the video is too short for the stride, the largest one that fits is used.
+
+    Args:
+        start: Start frame, in [0, N).
+        num_frames: N.
+        clip_length: T.
+        rng: Source of the choices.
+        stride: Distance of neighbouring frames, at least 1.
+
+    Returns:
+        T sorted indices.
+    """
+    _check(start, num_frames, clip_length)
+    if clip_length > 1:
+        stride = max(1, min(stride, (num_frames - 1) // (clip_length - 1)))
+    span = (clip_length - 1) * stride + 1
+    first = min(start + int(rng.integers(clip_length)), max(0, num_frames - span))
+    return _finish(set(range(first, min(num_frames, first + span), stride)), num_frames, clip_length, rng)
+
+
+SAMPLERS: dict[str, Callable[..., list[int]]] = {
+    "local": local_window,
+    "global": global_context,
+    "contiguous": contiguous,
+}
+
+
+def _check(start: int, num_frames: int, clip_length: int) -> None:
+    if not 0 <= start < num_frames or clip_length < 1:
+        raise ValueError(f"start {start} of a {num_frames}-frame video in clips of {clip_length}")
+
+
+def _draw(chosen: set[int], candidates: Iterable[int], count: int, rng: np.random.Generator) -> None:
+    """Adds up to ``count`` candidates that aren't chosen yet."""
+    fresh = [index for index in candidates if index not in chosen]
+    if count > 0 and fresh:
+        chosen.update(rng.choice(fresh, size=min(count, len(fresh)), replace=False).tolist())
+
+
+def _finish(chosen: set[int], num_frames: int, clip_length: int, rng: np.random.Generator) -> list[int]:
+    """Tops up from anywhere in the video, sorts, and repeats frames where the video has fewer than T."""
+    _draw(chosen, range(num_frames), clip_length - len(chosen), rng)
+    indices = np.array(sorted(chosen))
+    return np.sort(np.resize(indices, clip_length)).tolist()

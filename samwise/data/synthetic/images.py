@@ -1,0 +1,99 @@
+"""Writes single synthetic images in the form of COCO 2014 and RefCOCO, for image pretraining.
+
+``<root>/images/`` gets ``train2014/COCO_train2014_<12 digits>.jpg``, ``refcoco/instances.json`` and ``refcoco/refs(unc).p``, with
+the keys that the published files have, and ``kind`` in every sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+from pycocotools import mask as coco
+
+from samwise.data.synthetic.video import VERSION, VideoSettings, make_video
+from samwise.data.synthetic.vocabulary import SHAPES
+from samwise.data.synthetic.writer import build, encode, in_order, write_jpeg
+
+FOLDER = "images"
+# Out of ten images in a row.
+_SPLITS = ("train",) * 7 + ("val", "testA", "testB")
+
+
+def write_images(root: str | Path, images: int, seed: int = 0, settings: VideoSettings | None = None,
+                 workers: int = 1, overwrite: bool = False) -> dict[str, int]:
+    """Writes the images, or finds them written already with the same settings.
+
+    Args and errors as for :func:`samwise.data.synthetic.writer.write_split`.
+
+    Returns:
+        Number of sentences of each kind.
+    """
+    settings = settings or VideoSettings()
+    settings.check()
+    stamp = {"version": VERSION, "seed": seed, "split": FOLDER, "images": images, **settings.to_dict()}
+
+    def write(folder: Path) -> Counter[str]:
+        (folder / "train2014").mkdir()
+        make = partial(_write_image, folder / "train2014", seed, settings)
+        return _write_annotations(folder / "refcoco", in_order(make, images, workers, "images"))
+
+    return build(Path(root) / FOLDER, stamp, write, overwrite)
+
+
+def _write_image(folder: Path, seed: int, settings: VideoSettings, index: int) -> dict[str, Any]:
+    cv2.setNumThreads(1)
+    image = make_video(seed, FOLDER, index, settings, still=True)
+    name = f"COCO_train2014_{index + 1:012d}.jpg"
+    write_jpeg(folder / name, image.frames[0])
+    return {
+        "file_name": name,
+        "size": image.frames.shape[1:3],
+        "objects": [(looks.shape, encode(mask)) for looks, mask in zip(image.world.looks, image.masks[0], strict=True)],
+        "sentences": [(s.text, s.targets[0], s.query.kind) for s in image.statements],
+    }
+
+
+def _write_annotations(folder: Path, made: Iterator[dict[str, Any]]) -> Counter[str]:
+    folder.mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    refs: list[dict[str, Any]] = []
+    kinds: Counter[str] = Counter()
+    sentence_id = 0
+    for index, image in enumerate(made):
+        image_id, height, width = index + 1, *image["size"]
+        images.append({"id": image_id, "file_name": image["file_name"], "height": height, "width": width})
+        numbers = {}
+        for k, (shape, rle) in enumerate(image["objects"]):
+            if rle is None:
+                continue
+            numbers[k] = len(annotations) + 1
+            annotations.append({
+                "id": numbers[k], "image_id": image_id, "category_id": SHAPES.index(shape) + 1, "iscrowd": 0,
+                "segmentation": rle, "area": float(coco.area(rle)), "bbox": [float(n) for n in coco.toBbox(rle)]})
+        for k in sorted({target for _, target, _ in image["sentences"]}):
+            sentences = []
+            for text, target, kind in image["sentences"]:
+                if target == k:
+                    sentences.append({"sent_id": sentence_id, "sent": text, "raw": text, "tokens": text.split(),
+                                      "kind": kind})
+                    sentence_id += 1
+                    kinds[kind] += 1
+            refs.append({
+                "ref_id": len(refs), "ann_id": numbers[k], "image_id": image_id,
+                "category_id": annotations[numbers[k] - 1]["category_id"], "file_name": image["file_name"],
+                "split": _SPLITS[index % len(_SPLITS)], "sentences": sentences,
+                "sent_ids": [s["sent_id"] for s in sentences]})
+    categories = [{"id": i + 1, "name": shape, "supercategory": "shape"} for i, shape in enumerate(SHAPES)]
+    instances = {"info": {"description": "SynthRVOS"}, "images": images, "annotations": annotations,
+                 "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(instances) + "\n", encoding="utf-8")
+    (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=4))
+    return kinds

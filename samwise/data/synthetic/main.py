@@ -1,0 +1,47 @@
+"""``python tools/make_synthetic.py``: writes SynthRVOS, the embedded data."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from samwise.config import CONFIG_DIR
+from samwise.data.synthetic.images import write_images
+from samwise.data.synthetic.queries import KINDS
+from samwise.data.synthetic.video import VideoSettings
+from samwise.data.synthetic.writer import SPLITS, write_split
+from samwise.errors import UserError, cli
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="make_synthetic")
+@cli
+def main(config: DictConfig) -> None:
+    """Writes the splits asked for and prints how many expressions of each kind they have."""
+    settings = VideoSettings(*(_pair(config, key) for key in ("width", "height", "frames", "expressions")),
+                             objects=config.objects)
+    common = {"seed": config.seed, "settings": settings, "workers": config.workers, "overwrite": config.overwrite}
+    counts = {split: write_split(config.root, split, config[split], **common) for split in SPLITS if config[split]}
+    if config.images:
+        counts["images"] = write_images(config.root, config.images, **common)
+    print(table(counts))
+    print(f"written to {config.root}")
+
+
+def _pair(config: DictConfig, key: str) -> tuple[int, int]:
+    """A setting that is a number, or [least, most]."""
+    value = config[key]
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    if len(values) != 2:
+        raise UserError(f"{key}={value}: give a number, or [least, most]")
+    return values
+
+
+def table(counts: dict[str, dict[str, int]]) -> str:
+    """Expressions by kind (rows) and split (columns), with their share."""
+    totals = {split: max(sum(kinds.values()), 1) for split, kinds in counts.items()}
+    lines = [f"{'expressions':12}" + "".join(f"{split:>16}" for split in counts)]
+    for kind in KINDS:
+        cells = [f"{kinds.get(kind, 0):8d} {kinds.get(kind, 0) / totals[split]:6.1%}" for split, kinds in counts.items()]
+        lines.append(f"{kind:12}" + "".join(f"{cell:>16}" for cell in cells))
+    lines.append(f"{'all':12}" + "".join(f"{sum(kinds.values()):8d}" + " " * 8 for kinds in counts.values()).rstrip())
+    return "\n".join(lines)

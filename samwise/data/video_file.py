@@ -1,0 +1,128 @@
+"""Decoding a video file with PyAV: upright frames with their times, ahead of the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samwise.data.frame_source import Frame, FrameSource
+from samwise.errors import UserError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Demuxers that FFmpeg picks by a file's name for what isn't a video: terminal art, a numbered image.
+_NOT_VIDEO = frozenset({"tty", "image2"})
+
+
+class VideoFile(FrameSource):
+    """A video file, whatever its container, rotation, pixel format or (variable) frame rate.
+
+    Args:
+        path: Video file. Its first frame is decoded at once, so that bad files show early.
+
+    Raises:
+        UserError: The file isn't a video, has no pictures, or is truncated.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        self._turned = False  # whether the orientation swaps height and width
+        with self._open() as container:
+            stream = _picture_stream(container, self.path)
+            self._check_complete(stream)
+            self.fps = stream.average_rate or stream.guessed_rate
+            # Where the container counts its frames its index lists them all, less what an edit list cuts away;
+            # Matroska doesn't count, and its index has the key frames only.
+            self.frame_count = (len(stream.index_entries) or stream.frames) if stream.frames else None
+            self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+        first = next(self._read(), None)
+        if first is None:
+            raise UserError(f"{self.path} has no frame that can be decoded; fetch or export it again")
+        self.size = first.image.shape[:2]
+        if self._turned:
+            self.pixel_aspect = 1 / self.pixel_aspect
+
+    def _open(self) -> InputContainer:
+        import av
+
+        try:
+            container = av.open(str(self.path), metadata_errors="replace")
+        except av.error.FFmpegError as error:
+            raise UserError(f"{self.path} isn't a video or image that can be read ({error.strerror}); "
+                            "it may be truncated or of another kind") from error
+        if _NOT_VIDEO & set(container.format.name.split(",")):
+            container.close()
+            raise UserError(f"{self.path} isn't a video or image")
+        return container
+
+    def _check_complete(self, stream: VideoStream) -> None:
+        """The index, where a container has one, says which bytes must be there."""
+        end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+        size = self.path.stat().st_size
+        if end > size:
+            raise UserError(f"{self.path} is truncated: it has {size:,} bytes and its index names {end:,}; "
+                            "fetch it again")
+
+    def _read(self) -> Iterator[Frame]:
+        import av
+
+        with self._open() as container:
+            stream = _picture_stream(container, self.path)
+            stream.thread_type = "AUTO"
+            index = 0
+            try:
+                for decoded in container.decode(stream):
+                    time = decoded.pts * decoded.time_base if decoded.pts is not None else index / (self.fps or 25)
+                    orientation = _orientation(decoded)
+                    self._turned = orientation[0]
+                    yield Frame(_orient(_to_rgb(decoded), orientation), Fraction(time))
+                    index += 1
+            except av.error.FFmpegError as error:
+                raise UserError(f"can't decode {self.path} after frame {index} ({error.strerror}): the file is "
+                                "damaged or truncated; fetch or export it again") from error
+
+
+def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:  # an album's cover isn't a video
+            return stream
+    raise UserError(f"{path} has no video stream (only {', '.join(s.type for s in container.streams) or 'nothing'})")
+
+
+def _to_rgb(frame: VideoFrame) -> np.ndarray:
+    return frame.to_ndarray(format="rgb24")  # H, W, 3
+
+
+def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """(transpose, mirror left-right, mirror top-bottom), in this order, from the frame's display matrix."""
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return False, False, False
+    # Columns of the 3 x 3 matrix in 16.16 fixed point: x' = a x + c y, y' = b x + d y.
+    a, b, _, c, d = np.frombuffer(bytes(matrix)[:20], np.int32).tolist()
+    if abs(b) > abs(a):
+        return True, c < 0, b < 0
+    return False, a < 0, d < 0
+
+
+def _orient(image: np.ndarray, orientation: tuple[bool, bool, bool]) -> np.ndarray:
+    transpose, mirror_x, mirror_y = orientation
+    if transpose:
+        image = image.swapaxes(0, 1)
+    if mirror_x:
+        image = image[:, ::-1]
+    if mirror_y:
+        image = image[::-1]
+    return np.ascontiguousarray(image)

@@ -1,0 +1,182 @@
+"""Scoring predictions against a dataset's masks, keyed by video and expression id, never by the text."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+
+from samwise.data.masks import read_mask_png
+from samwise.data.types import Expression, VideoStorage
+from samwise.errors import UserError
+from samwise.evaluation.metrics import Score, score_masks, score_trivial
+from samwise.evaluation.report import ExpressionScore, Report, mean_score
+from samwise.progress import progress
+
+_CHUNK = 16  # frames whose masks are in memory at once
+_WORTH_PROCESSES = 2e9  # pixels to score; starting processes costs seconds, scoring this many about as long
+
+
+class ScoreAccumulator:
+    """Collects the scores of masks in memory, frame by frame and in any order."""
+
+    def __init__(self) -> None:
+        self._frames: dict[tuple[str, str], dict[int, tuple[Score, Score, Score]]] = {}
+        self._expressions: dict[tuple[str, str], Expression] = {}
+
+    def add(
+        self, expression: Expression, frame_index: int, prediction: np.ndarray, target: np.ndarray
+    ) -> None:
+        """Scores one frame; a frame added again replaces the earlier one.
+
+        Args:
+            expression: The (video, expression) pair.
+            frame_index: The frame's position in the video.
+            prediction: (H, W) bool.
+            target: (H, W) bool.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
+        self._expressions[expression.key] = expression
+        self._frames.setdefault(expression.key, {})[frame_index] = (
+            score_masks(prediction, target),
+            *score_trivial(target),
+        )
+
+    def report(self) -> Report:
+        """Means over the frames of each expression."""
+        return Report(
+            [
+                ExpressionScore(
+                    self._expressions[key],
+                    len(frames),
+                    *(mean_score(kind) for kind in zip(*frames.values(), strict=True)),
+                )
+                for key, frames in self._frames.items()
+            ]
+        )
+
+
+def evaluate_predictions(
+    storage: VideoStorage, predictions: str | Path, workers: int | None = None, allow_missing: bool = False
+) -> Report:
+    """Scores a folder of predictions.
+
+    Args:
+        storage: A split with masks.
+        predictions: Folder with ``<video>/<expression id>/<frame>.png``.
+        workers: Processes; by default one for each core where there is enough to do. 1 stays in this process.
+        allow_missing: Count frames without a prediction as empty, instead of refusing.
+
+    Raises:
+        UserError: The split has no masks; a prediction is missing, broken, or of another size than its frame.
+    """
+    predictions = Path(predictions)
+    if not storage.has_masks:
+        raise UserError(
+            "this split has no public masks to score against; score on one that has "
+            "(data.eval_split), or send the submission zip to the benchmark's server"
+        )
+    if not predictions.is_dir():
+        raise UserError(f"the predictions folder {predictions} doesn't exist; make it with scripts/infer.py")
+    expressions = storage.expressions()
+    missing = find_missing(storage, predictions, expressions)
+    if missing and not allow_missing:
+        listed = "".join(f"\n  {path}" for path in missing[:10])
+        raise UserError(
+            f"{predictions} lacks {len(missing)} predicted masks; run scripts/infer.py again, or "
+            f"count them as empty with allow_missing=true. The first ones:{listed}"
+        )
+    if workers is None:
+        workers = _default_workers(storage, expressions)
+    if workers > 1:
+        rows = _score_in_processes(storage, predictions, expressions, workers)
+    else:
+        rows = [
+            score_expression(storage, predictions, expression)
+            for expression in progress(expressions, desc="scoring", unit="expression")
+        ]
+    return Report(rows, missing=len(missing))
+
+
+def find_missing(storage: VideoStorage, predictions: Path, expressions: Sequence[Expression]) -> list[Path]:
+    """Predicted masks that should be there and aren't, as paths below ``predictions``."""
+    missing = []
+    for expression in expressions:
+        folder = Path(expression.video_id, expression.expression_id)
+        try:
+            present = set(os.listdir(predictions / folder))
+        except (FileNotFoundError, NotADirectoryError):
+            present = set()
+        missing += [
+            folder / f"{name}.png"
+            for name in storage.frame_names(expression.video_id)
+            if f"{name}.png" not in present
+        ]
+    return missing
+
+
+def score_expression(storage: VideoStorage, predictions: Path, expression: Expression) -> ExpressionScore:
+    """Scores one expression; a frame without a prediction counts as empty.
+
+    Raises:
+        UserError: A prediction is broken, or of another size than its frame.
+    """
+    folder = predictions / expression.video_id / expression.expression_id
+    names = storage.frame_names(expression.video_id)
+    scores = ScoreAccumulator()
+    for first in range(0, len(names), _CHUNK):
+        indices = range(first, min(len(names), first + _CHUNK))
+        for index, target in zip(indices, storage.masks(expression, indices), strict=True):
+            path = folder / f"{names[index]}.png"
+            prediction = read_mask_png(path) if path.exists() else np.zeros_like(target)
+            if prediction.shape != target.shape:
+                raise UserError(
+                    f"the prediction {path} is {prediction.shape[1]} x {prediction.shape[0]}, "
+                    f"its frame {target.shape[1]} x {target.shape[0]}; predict at the frame's size"
+                )
+            scores.add(expression, index, prediction, target)
+    return scores.report().rows[0]
+
+
+def _default_workers(storage: VideoStorage, expressions: Sequence[Expression]) -> int:
+    pixels = sum(len(storage.frame_names(expression.video_id)) for expression in expressions)
+    if expressions:
+        pixels *= storage.masks(expressions[0], [0]).size
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 16) if pixels > _WORTH_PROCESSES else 1
+
+
+def _score_in_processes(
+    storage: VideoStorage, predictions: Path, expressions: Sequence[Expression], workers: int
+) -> list[ExpressionScore]:
+    # Spawned rather than forked: a fork of a process with OpenMP or OpenCV threads can hang.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(workers, context, _start_worker, (storage, predictions)) as pool:
+            results = pool.map(_score_in_worker, expressions, chunksize=2)
+            return list(progress(results, desc="scoring", total=len(expressions), unit="expression"))
+    except BrokenProcessPool as error:
+        raise UserError("a scoring process ended unexpectedly (out of memory?); try workers=1") from error
+
+
+_worker: tuple[VideoStorage, Path] | None = None
+
+
+def _start_worker(storage: VideoStorage, predictions: Path) -> None:
+    global _worker
+    import cv2
+
+    cv2.setNumThreads(0)  # there is a process for each core
+    _worker = storage, predictions
+
+
+def _score_in_worker(expression: Expression) -> ExpressionScore:
+    assert _worker is not None
+    return score_expression(*_worker, expression)

@@ -1,0 +1,119 @@
+"""Region similarity J and boundary accuracy F of DAVIS, the two scores of every video benchmark here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+BOUNDARY_TOLERANCE = 0.008  # of the image diagonal
+
+
+@dataclass(frozen=True)
+class Score:
+    """J and F, each in [0, 1]."""
+
+    j: float
+    f: float
+
+    @property
+    def jf(self) -> float:
+        """J&F, their mean."""
+        return (self.j + self.f) / 2
+
+
+def region_similarity(prediction: np.ndarray, target: np.ndarray) -> float:
+    """J: intersection over union, 1 when both masks are empty.
+
+    Args:
+        prediction: (H, W) bool.
+        target: (H, W) bool.
+
+    Returns:
+        J in [0, 1].
+    """
+    union = np.count_nonzero(prediction | target)
+    return np.count_nonzero(prediction & target) / union if union else 1.0
+
+
+def mask_boundary(mask: np.ndarray) -> np.ndarray:
+    """Pixels that differ from their right, lower or lower right neighbour (DAVIS's boundary, one pixel wide).
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) bool. The image's edge is no boundary.
+    """
+    pixels, window = mask.view(np.uint8), np.ones((2, 2), np.uint8)
+    options = {"anchor": (0, 0), "borderType": cv2.BORDER_REPLICATE}
+    # OpenCV doesn't mirror the window in dilation, so both look right and down.
+    return cv2.dilate(pixels, window, **options) != cv2.erode(pixels, window, **options)
+
+
+def boundary_accuracy(prediction: np.ndarray, target: np.ndarray) -> float:
+    """F: harmonic mean of the boundaries' precision and recall within a tolerance.
+
+    A boundary pixel counts as found when the other boundary passes within ceil(0.008 x diagonal) pixels.
+
+    Args:
+        prediction: (H, W) bool.
+        target: (H, W) bool.
+
+    Returns:
+        F in [0, 1]: 1 when both boundaries are empty, 0 when one is.
+    """
+    radius = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*target.shape))
+    predicted, true = mask_boundary(prediction), mask_boundary(target)
+    if not predicted.any() or not true.any():
+        return float(predicted.any() == true.any())
+    box = _bounding_box(predicted | true)  # distances between boundaries don't change inside it
+    predicted, true = predicted[box], true[box]
+    precision = np.count_nonzero(predicted & _within(true, radius)) / np.count_nonzero(predicted)
+    recall = np.count_nonzero(true & _within(predicted, radius)) / np.count_nonzero(true)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def score_masks(prediction: np.ndarray, target: np.ndarray) -> Score:
+    """J and F of one frame.
+
+    Args:
+        prediction: (H, W) bool.
+        target: (H, W) bool.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    prediction, target = np.ascontiguousarray(prediction, bool), np.ascontiguousarray(target, bool)
+    if prediction.shape != target.shape:
+        raise ValueError(f"prediction is {prediction.shape}, target {target.shape}")
+    return Score(region_similarity(prediction, target), boundary_accuracy(prediction, target))
+
+
+def score_trivial(target: np.ndarray) -> tuple[Score, Score]:
+    """Scores of predicting every pixel and of predicting none, as :func:`score_masks` gives, but cheap.
+
+    Neither prediction has a boundary, so F is 1 where the target has none and 0 elsewhere.
+
+    Args:
+        target: (H, W) bool.
+
+    Returns:
+        "Everything is the target", "nothing is the target".
+    """
+    share = np.count_nonzero(target) / target.size
+    no_boundary = float(share in (0.0, 1.0))
+    return Score(share, no_boundary), Score(float(share == 0), no_boundary)
+
+
+def _within(boundary: np.ndarray, radius: int) -> np.ndarray:
+    """Pixels no further than ``radius`` from the boundary: its dilation by a disk, in linear time."""
+    distance = cv2.distanceTransform((~boundary).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance**2 < radius**2 + 0.5  # squared distances are whole numbers
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
