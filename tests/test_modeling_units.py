@@ -36,8 +36,9 @@ def fill_seeded(module: nn.Module, prefix: str, released_names: list[str]) -> No
     for released in released_names:
         ours = our_name(prefix + released).split(".", 2 if "adapters" in prefix else 1)[-1]
         if ours in state:
-            state[ours] = seeded_tensor(released, (1, 1, 1, *state[ours].shape) if "spatial" in ours else
-                                        state[ours].shape).reshape(state[ours].shape)
+            state[ours] = seeded_tensor(
+                released, (1, 1, 1, *state[ours].shape) if "spatial" in ours else state[ours].shape
+            ).reshape(state[ours].shape)
     assert len(released_names) >= len(state)
     module.load_state_dict(state)
 
@@ -117,7 +118,8 @@ def test_cme_label_boundaries(tracked: Tensor, memoryless: Tensor, score: float,
 def test_cme_loss_is_pytorchs_weighted_mean() -> None:
     decisions, labels = torch.randn(2, 3, 2), torch.tensor([[0, 1, -1], [1, 1, 0]])
     expected = nn.functional.cross_entropy(
-        decisions.flatten(0, 1), labels.flatten(), torch.tensor([1.0, 2.0]), ignore_index=-1)
+        decisions.flatten(0, 1), labels.flatten(), torch.tensor([1.0, 2.0]), ignore_index=-1
+    )
     torch.testing.assert_close(cme_loss(decisions, labels), expected)
     assert cme_loss(decisions, torch.full((2, 3), -1)).item() == 0.0
     assert cme_loss(decisions[:, :0], labels[:, :0]).item() == 0.0

@@ -33,7 +33,9 @@ def test_comparison_notices_what_differs() -> None:
     golden = np.zeros((2, 3), np.float32)
     assert not Check("logits", _largest(golden + 3e-3, golden), 2e-3).passed
     assert Check("logits", _largest(golden + 1e-3, golden), 2e-3).passed
-    assert not Check("logits", _largest(golden[:1], golden), 2e-3).passed  # another shape is never within tolerance
+    assert not Check(
+        "logits", _largest(golden[:1], golden), 2e-3
+    ).passed  # another shape is never within tolerance
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -54,18 +54,33 @@ def cme_loss(decisions: Tensor, labels: Tensor, different_weight: float = 2.0) -
     return per_pair / total.clamp(min=1.0)
 
 
+def object_score_loss(scores: Tensor, masks: Tensor) -> Tensor:
+    """Binary cross-entropy of the object scores with whether the frame shows the target.
+
+    Only for a SAM 2 that trains: a frozen one has learned its scores already.
+
+    Args:
+        scores: (B, T) logits.
+        masks: (B, T, S, S) bool targets.
+    """
+    return F.binary_cross_entropy_with_logits(scores.float(), masks.flatten(2).any(2).float())
+
+
 class SamwiseLoss(nn.Module):
-    """Focal + Dice + CME.
+    """Focal + Dice + CME (and, where SAM 2 trains too, its object scores).
 
     Args:
         focal: Weight of the focal loss.
         dice: Weight of the Dice loss.
         cme: Weight of the CME loss.
+        object_score: Weight of the object scores' loss; 0 in the paper, where SAM 2 is frozen.
     """
 
-    def __init__(self, focal: float = 1.0, dice: float = 1.0, cme: float = 1.0) -> None:
+    def __init__(
+        self, focal: float = 1.0, dice: float = 1.0, cme: float = 1.0, object_score: float = 0.0
+    ) -> None:
         super().__init__()
-        self.weights = {"focal": focal, "dice": dice, "cme": cme}
+        self.weights = {"focal": focal, "dice": dice, "cme": cme, "object_score": object_score}
 
     def forward(self, output: TrainOutput, masks: Tensor, valid: Tensor) -> dict[str, Tensor]:
         """Computes each loss and their weighted sum ``loss``.
@@ -83,5 +98,7 @@ class SamwiseLoss(nn.Module):
             "dice": dice_loss(logits, targets, counted),
             "cme": cme_loss(output.cme_logits, output.cme_labels),
         }
+        if self.weights["object_score"]:
+            losses["object_score"] = object_score_loss(output.object_scores, masks)
         losses["loss"] = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         return losses

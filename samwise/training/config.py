@@ -1,0 +1,170 @@
+"""What the training script can be told: the keys of ``configs/train.yaml``, their meaning, their checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from samwise.errors import UserError
+
+
+@dataclass
+class OptimizerConfig:
+    """The ``optimizer`` group.
+
+    Attributes:
+        name: ``adam`` (paper) or ``adamw`` (released code).
+        lr: Peak learning rate of the parameters no ``lr_scale`` speaks of.
+        weight_decay: On matrices and filters only; norms, biases and embeddings never decay.
+        betas: Adam's two momenta.
+        eps: Adam's epsilon.
+        lr_scale: Prefixes of parameter names and the factor on their learning rate; the longest prefix wins.
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-5
+    weight_decay: float = 0.0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    lr_scale: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class TrainingConfig:
+    """The ``scratch`` block. Training ends at the first of ``epochs``, ``max_steps`` and ``max_minutes``.
+
+    Attributes:
+        lr: Peak learning rate.
+        batch_size: Clips per optimizer step, over all devices and accumulated parts together.
+        epochs: Passes over the items; fractions are allowed.
+        max_steps: Optimizer steps.
+        max_minutes: Minutes of training, validation not counted; resumed runs count the time before.
+        clip_norm: Largest norm of the gradient; null for no clipping.
+        schedule: ``constant`` (paper) or ``cosine``, which ends at ``final_lr_scale`` when training ends.
+        warmup_steps: Steps of linear warm-up, under either schedule.
+        final_lr_scale: Where ``cosine`` ends, as a share of ``lr``.
+        grad_accumulation: Parts a batch is cut into, to fit in memory.
+        precision: ``float32``, or ``bfloat16`` for autocast with float32 weights.
+        num_workers: Processes that load data; 0 loads in the training process.
+        seed: Of the initial weights, the order of the items, augmentation and dropout.
+        log_every: Steps between two rows of the curves.
+        pictures_every: Steps between two pictures in TensorBoard; 0 for none.
+        save_every: Steps between two checkpoints; 0 saves at the end only.
+        keep_last: Checkpoints that are kept, beside the best one.
+        validate_every: Steps between two validations; 0 for none.
+        limit_videos: Videos of the evaluation split used in validation; null for all.
+        limit_frames: Frames of each of them, from its start; null for all.
+        limit_items: Train on the first so many items only, with the same frames and augmentation in every
+            epoch; null for all.
+        stop_loss: Stop when the loss of a step falls below this; null for never.
+    """
+
+    lr: float = 1e-5
+    batch_size: int = 4
+    epochs: float | None = None
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    clip_norm: float | None = 1.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    final_lr_scale: float = 0.0
+    grad_accumulation: int = 1
+    precision: str = "float32"
+    num_workers: int = 2
+    seed: int = 0
+    log_every: int = 10
+    pictures_every: int = 200
+    save_every: int = 500
+    keep_last: int = 2
+    validate_every: int = 0
+    limit_videos: int | None = 8
+    limit_frames: int | None = None
+    limit_items: int | None = None
+    stop_loss: float | None = None
+
+    def check(self) -> None:
+        """Refuses impossible values.
+
+        Raises:
+            UserError: With the sentence that tells the way out.
+        """
+        limits = {"epochs": self.epochs, "max_steps": self.max_steps, "max_minutes": self.max_minutes}
+        given = {key: value for key, value in limits.items() if value is not None}
+        _require(
+            bool(given), "training has no end: set scratch.epochs, scratch.max_steps or scratch.max_minutes"
+        )
+        for key, value in given.items():
+            _require(value > 0, f"scratch.{key}={value} must be positive")
+        _require(self.lr > 0, f"scratch.lr={self.lr} must be positive")
+        _require(
+            self.grad_accumulation >= 1,
+            f"scratch.grad_accumulation={self.grad_accumulation} must be at least 1",
+        )
+        _require(
+            self.batch_size >= 1 and self.batch_size % self.grad_accumulation == 0,
+            f"scratch.batch_size={self.batch_size} must be a multiple of "
+            f"scratch.grad_accumulation={self.grad_accumulation}",
+        )
+        _require(
+            self.schedule in ("constant", "cosine"),
+            f"scratch.schedule={self.schedule}: choose constant or cosine",
+        )
+        _require(
+            self.precision in ("float32", "bfloat16"),
+            f"scratch.precision={self.precision}: choose float32 or bfloat16",
+        )
+        _require(
+            self.clip_norm is None or self.clip_norm > 0,
+            f"scratch.clip_norm={self.clip_norm} must be positive, or null for no clipping",
+        )
+        _require(self.log_every >= 1, f"scratch.log_every={self.log_every} must be at least 1")
+        _require(self.keep_last >= 1, f"scratch.keep_last={self.keep_last} must be at least 1")
+        for key in ("limit_videos", "limit_frames", "limit_items"):
+            value = getattr(self, key)
+            _require(
+                value is None or value >= 1, f"scratch.{key}={value} must be at least 1, or null for all"
+            )
+        for key in ("warmup_steps", "num_workers", "pictures_every", "save_every", "validate_every", "seed"):
+            _require(getattr(self, key) >= 0, f"scratch.{key}={getattr(self, key)} can't be negative")
+
+
+def training_config(node: DictConfig | dict[str, Any]) -> TrainingConfig:
+    """Builds and checks the ``scratch`` block.
+
+    Raises:
+        UserError: A key is unknown, or a value has the wrong type or is impossible.
+    """
+    config = _typed(TrainingConfig, node, "scratch")
+    config.check()
+    return config
+
+
+def optimizer_config(node: DictConfig | dict[str, Any]) -> OptimizerConfig:
+    """Builds and checks the ``optimizer`` group.
+
+    Raises:
+        UserError: A key is unknown, or a value has the wrong type or is impossible.
+    """
+    config = _typed(OptimizerConfig, node, "optimizer")
+    _require(config.name in ("adam", "adamw"), f"optimizer.name={config.name}: choose adam or adamw")
+    _require(len(config.betas) == 2, f"optimizer.betas={config.betas} needs two numbers")
+    return config
+
+
+def _typed(cls: type[Any], node: DictConfig | dict[str, Any], name: str) -> Any:
+    try:
+        # Resolved first: interpolations reach outside the node.
+        plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain))
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"the config is wrong at '{name}.{error.full_key}': {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)

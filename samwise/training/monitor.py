@@ -1,0 +1,178 @@
+"""What a run tells about itself: TensorBoard curves, ``metrics.jsonl`` and the progress line."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samwise.progress import progress
+from samwise.training.distributed import is_main
+
+
+class CmeCounts:
+    """Precision, recall and rates of the Conditional Memory Encoder's decisions over some steps."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[int, int], Tensor | int] = {}  # (label, decision)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Counts a batch, without waiting for the GPU.
+
+        Args:
+            logits: (B, K, 2), class 1 is "another object".
+            labels: (B, K), 0 or 1; negative ones are ignored.
+        """
+        decisions = logits.detach().argmax(-1)
+        for label in (0, 1):
+            for decision in (0, 1):
+                count = ((labels == label) & (decisions == decision)).sum()
+                self.counts[label, decision] = self.counts.get((label, decision), 0) + count
+
+    def summary(self) -> dict[str, float]:
+        """Shares in [0, 1]; those without a case are left out."""
+        counts = {key: int(count) for key, count in self.counts.items()}
+        total, hits = sum(counts.values()), counts.get((1, 1), 0)
+        fired, positives = hits + counts.get((0, 1), 0), hits + counts.get((1, 0), 0)
+        shares = {
+            "cme/precision": (hits, fired),
+            "cme/recall": (hits, positives),
+            "cme/fired": (fired, total),
+            "cme/positives": (positives, total),
+        }
+        return {key: part / whole for key, (part, whole) in shares.items() if whole}
+
+
+class Monitor:
+    """Collects what steps report and writes a row every ``log_every`` of them.
+
+    Args:
+        run: The run folder.
+        first_step: Steps done before; curves of an interrupted run are cut there.
+        done: Share of training done before, in [0, 1].
+    """
+
+    def __init__(self, run: Path, first_step: int = 0, done: float = 0.0) -> None:
+        self.sums: dict[str, float] = {}
+        self.steps, self.clips, self.data_seconds, self.cme = 0, 0, 0.0, CmeCounts()
+        self.since = time.perf_counter()
+        self.loss, self.speed = float("nan"), float("nan")
+        self.writer, self.bar, self.rows = None, None, run / "metrics.jsonl"
+        if not is_main():
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(
+            str(run / "tensorboard"), purge_step=first_step + 1 if first_step else None
+        )
+        self._cut_rows(first_step)
+        # The bar counts per cent of training, so that its ETA is right under a time budget too.
+        self.bar = progress(
+            desc="training",
+            total=100,
+            initial=100 * done,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        )
+
+    def _cut_rows(self, first_step: int) -> None:
+        if self.rows.exists():
+            rows = [
+                line for line in self.rows.read_text().splitlines() if json.loads(line)["step"] <= first_step
+            ]
+            self.rows.write_text("".join(f"{line}\n" for line in rows))
+
+    def add(self, values: dict[str, float], clips: int, data_seconds: float) -> None:
+        """Takes a step's losses and gradient norm.
+
+        Args:
+            values: Numbers to average.
+            clips: Clips in the step, over all processes.
+            data_seconds: Time the step waited for its data.
+        """
+        for key, value in values.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
+        self.steps, self.clips, self.data_seconds = (
+            self.steps + 1,
+            self.clips + clips,
+            self.data_seconds + data_seconds,
+        )
+        smooth = 0.9 if self.loss == self.loss else 0.0
+        self.loss = smooth * self.loss + (1 - smooth) * values["loss"] if smooth else values["loss"]
+
+    def show(self, step: int, total: int | None, done: float) -> None:
+        """Moves the progress line."""
+        if self.bar is None:
+            return
+        elapsed = time.perf_counter() - self.since
+        speed = self.clips / elapsed if self.clips else self.speed
+        self.bar.set_postfix_str(
+            f"step {step}{f'/{total}' if total else ''}, loss {self.loss:.3f}, {speed:.1f} clips/s",
+            refresh=False,
+        )
+        self.bar.update(100 * done - self.bar.n)
+
+    def row(self, step: int, lr: float) -> dict[str, float]:
+        """Writes the averages since the last row and starts anew.
+
+        Args:
+            step: Steps done.
+            lr: Learning rate of the last step.
+        """
+        elapsed = max(time.perf_counter() - self.since, 1e-9)
+        self.speed = self.clips / elapsed
+        values = {
+            key if "/" in key else f"train/{key}": total / max(self.steps, 1)
+            for key, total in self.sums.items()
+        }
+        values |= {
+            "train/lr": lr,
+            "speed/clips_per_second": self.speed,
+            "speed/data_share": self.data_seconds / elapsed,
+            **self.cme.summary(),
+            **memory(),
+        }
+        self.write(step, values)
+        self.sums, self.steps, self.clips, self.data_seconds, self.cme = {}, 0, 0, 0.0, CmeCounts()
+        self.since = time.perf_counter()
+        return values
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Writes numbers to the curves and to ``metrics.jsonl``."""
+        if self.writer is None:
+            return
+        for key, value in values.items():
+            self.writer.add_scalar(key, value, step)
+        with open(self.rows, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def picture(self, step: int, name: str, image: Any, text: str) -> None:
+        """Writes a picture ((H, W, 3) uint8) and the sentence that goes with it."""
+        if self.writer is not None:
+            self.writer.add_image(name, image, step, dataformats="HWC")
+            self.writer.add_text(name, text, step)
+
+    def pause(self, seconds: float) -> None:
+        """Keeps time that wasn't training out of the speed."""
+        self.since += seconds
+
+    def close(self) -> None:
+        """Writes out the curves and ends the progress line."""
+        if self.writer is not None:
+            self.writer.close()
+        if self.bar is not None:
+            self.bar.close()
+
+
+def memory() -> dict[str, float]:
+    """Peak memory in GiB: the process's, and the GPU's where there is one."""
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    found = {"memory/host_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    if torch.cuda.is_available():
+        found["memory/gpu_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return found

@@ -1,0 +1,81 @@
+"""A look at a training clip: frames, target, prediction, and what the network saw without its memory."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from samwise.data.types import ClipBatch
+from samwise.modeling.samwise import TrainOutput
+
+_MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+# Colour-blind safe.
+_COLOURS = {"target": (0, 158, 115), "prediction": (0, 114, 178), "memory-less": (213, 94, 0)}
+_CAPTION = 16  # height of a line of text, pixels
+_CELL = 192  # largest side of a picture in the grid, pixels
+
+
+def training_picture(batch: ClipBatch, output: TrainOutput, clip: int = 0, columns: int = 4) -> np.ndarray:
+    """Draws one clip of a batch as a grid.
+
+    Args:
+        batch: The clips.
+        output: What the network made of them.
+        clip: Which of them to draw.
+        columns: Largest number of frames, evenly spread over the clip.
+
+    Returns:
+        (H, W, 3) uint8: a row each for frames, target, prediction and memory-less prediction, the sentence
+        above.
+    """
+    length, paired = output.logits.shape[1], output.memoryless_logits.shape[1]
+    shown = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int)).tolist()
+    height, width = _unpadded(batch.valid[clip])
+    frames = [_to_rgb(batch.frames[clip, t, :, :height, :width]) for t in shown]
+    first_pair = length - paired  # the memory-less masks are those of the last frames
+    rows = {
+        "frame": [None] * len(shown),
+        "target": [batch.masks[clip, t] for t in shown],
+        "prediction": [output.logits[clip, t] > 0 for t in shown],
+        "memory-less": [
+            output.memoryless_logits[clip, t - first_pair] > 0 if t >= first_pair else None for t in shown
+        ],
+    }
+    drawn = [_caption(batch.texts[clip], len(shown) * _cell(height, width)[1])]
+    for name, masks in rows.items():
+        cells = []
+        for frame, mask in zip(frames, masks, strict=True):
+            shape = _cell(height, width)
+            picture = frame if mask is None else _tint(frame, mask[:height, :width], _COLOURS[name])
+            cells.append(cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA))
+        drawn += [_caption(name, len(shown) * shape[1]), np.concatenate(cells, axis=1)]
+    return np.concatenate(drawn)
+
+
+def _unpadded(valid: Tensor) -> tuple[int, int]:
+    return int(valid.any(1).sum()), int(valid.any(0).sum())
+
+
+def _cell(height: int, width: int) -> tuple[int, int]:
+    scale = min(1.0, _CELL / max(height, width))
+    return round(height * scale), round(width * scale)
+
+
+def _to_rgb(frame: Tensor) -> np.ndarray:
+    image = frame.detach().float().permute(1, 2, 0).cpu().numpy() * _STD + _MEAN
+    return (image.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _tint(frame: np.ndarray, mask: Tensor, colour: tuple[int, int, int]) -> np.ndarray:
+    inside = mask.detach().to(torch.bool).cpu().numpy()
+    tinted = frame.copy()
+    tinted[inside] = (0.4 * frame[inside] + 0.6 * np.array(colour)).astype(np.uint8)
+    return tinted
+
+
+def _caption(text: str, width: int) -> np.ndarray:
+    strip = np.full((_CAPTION, width, 3), 255, np.uint8)
+    cv2.putText(strip, text, (2, _CAPTION - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 0, 0), 1, cv2.LINE_AA)
+    return strip

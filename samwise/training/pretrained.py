@@ -1,0 +1,63 @@
+"""Starting from another run's weights: what fits is loaded, and what doesn't is said."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from samwise.errors import UserError
+from samwise.modeling.checkpoint import read_checkpoint
+from samwise.modeling.samwise import Samwise
+
+logger = logging.getLogger("samwise.training")
+
+
+@dataclass
+class PretrainedReport:
+    """Names of tensors.
+
+    Attributes:
+        loaded: Taken from the file.
+        fresh: Trainable, but not in the file: they start from their initialisation.
+        ignored: In the file, but unknown to the model or of another shape.
+    """
+
+    loaded: list[str]
+    fresh: list[str]
+    ignored: list[str]
+
+    def log(self, path: str | Path) -> None:
+        """Says what was loaded, and names everything that wasn't."""
+        logger.info("pretrained: %d tensors loaded from %s", len(self.loaded), path)
+        for what, names in (("starts fresh", self.fresh), ("ignored in the file", self.ignored)):
+            for name in names:
+                logger.info("pretrained: %s: %s", what, name)
+
+
+def load_pretrained(model: Samwise, path: str | Path) -> PretrainedReport:
+    """Loads the tensors whose name and shape fit; the report names the others.
+
+    RefCOCO pretraining, for one, has neither HSA nor the Conditional Memory Encoder: both start fresh in
+    finetuning.
+
+    Args:
+        model: The network.
+        path: A checkpoint in safetensors format, of this or another configuration.
+
+    Raises:
+        UserError: The file is missing or broken, or nothing in it fits.
+    """
+    weights, _ = read_checkpoint(path)
+    own = model.state_dict()
+    fits = {name: x for name, x in weights.items() if name in own and own[name].shape == x.shape}
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not any(name in fits for name in trainable):
+        raise UserError(
+            f"pretrained={path}: none of its {len(weights)} tensors fits this model; choose the "
+            "model configuration it was made with"
+        )
+    model.load_state_dict(fits, strict=False)
+    return PretrainedReport(
+        sorted(fits), [name for name in trainable if name not in fits], sorted(set(weights) - set(fits))
+    )

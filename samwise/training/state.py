@@ -1,0 +1,169 @@
+"""Checkpoints of a run: complete or not there at all, and enough to go on with the same samples and bits.
+
+``checkpoints/step_000500/`` holds ``model.safetensors`` (what ``scripts/infer.py`` takes) and ``training.pt``
+(optimizer and position, tensors and plain values only). No random state is kept: the order of the items,
+augmentation and dropout each depend on the seed and the step alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+
+from samwise.errors import UserError
+from samwise.io import atomic_path
+from samwise.modeling.checkpoint import load_trained, read_checkpoint, save_checkpoint
+from samwise.modeling.samwise import Samwise
+
+logger = logging.getLogger("samwise.training")
+
+
+@dataclass
+class Position:
+    """Where training stands.
+
+    Attributes:
+        step: Optimizer steps done.
+        seconds: Training time spent.
+        best: Best validation J&F so far, in [0, 1].
+        contract: What must not change when the run goes on: seed, batch size, number of items.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    contract: dict[str, Any] = field(default_factory=dict)
+
+
+def flat_config(node: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Nested configuration as dotted keys, without those that say where files lie: they may move."""
+    flat = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            flat |= flat_config(value, f"{prefix}.{key}")
+        elif key not in ("checkpoint", "tokenizer"):
+            flat[f"{prefix}.{key}"] = value
+    return flat
+
+
+class Checkpoints:
+    """The checkpoints of a run folder.
+
+    Args:
+        run: The run folder.
+        keep_last: How many are kept.
+    """
+
+    def __init__(self, run: Path, keep_last: int) -> None:
+        self.run, self.folder, self.keep_last = run, run / "checkpoints", keep_last
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".*"):  # of a save or removal that was cut off
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def all(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(self.folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
+
+    def save(self, model: Samwise, optimizer: torch.optim.Optimizer, position: Position) -> Path:
+        """Writes a checkpoint, points ``last`` to it and removes those beyond ``keep_last``.
+
+        Raises:
+            UserError: The disk is full or can't be written to; nothing of the checkpoint is left then.
+        """
+        path = self.folder / f"step_{position.step:06d}"
+        temporary = self.folder / f".{path.name}.{uuid4().hex[:8]}"
+        try:
+            temporary.mkdir()
+            save_checkpoint(model, temporary / "model.safetensors", {"step": str(position.step)})
+            torch.save(
+                {"optimizer": optimizer.state_dict(), "position": asdict(position)}, temporary / "training.pt"
+            )
+            _remove(path)
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+            raise UserError(
+                f"can't write the checkpoint {path}: {error}; free some space, then go on with resume=true"
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._point_last_to(path)
+        for old in self.all()[: -self.keep_last]:
+            _remove(old)
+        return path
+
+    def _point_last_to(self, path: Path) -> None:
+        link = self.run / f".last.{uuid4().hex[:8]}"
+        try:
+            link.symlink_to(path.relative_to(self.run), target_is_directory=True)
+            os.replace(link, self.run / "last")
+        except OSError as error:  # a file system without links
+            link.unlink(missing_ok=True)
+            logger.warning("couldn't point %s to %s: %s", self.run / "last", path, error)
+
+    def mark_best(self, model: Samwise, position: Position) -> Path:
+        """Writes the weights as ``best.safetensors``."""
+        path = self.run / "best.safetensors"
+        with atomic_path(path) as temporary:
+            save_checkpoint(model, temporary, {"step": str(position.step), "J&F": f"{position.best:.4f}"})
+        return path
+
+    def restore(
+        self, model: Samwise, optimizer: torch.optim.Optimizer, contract: dict[str, Any]
+    ) -> Position | None:
+        """Loads the newest checkpoint into model and optimizer.
+
+        Args:
+            model: Built from the same configuration.
+            optimizer: Built from the same configuration.
+            contract: What this run has; it must equal the checkpoint's.
+
+        Returns:
+            Where training stood, or None when there is no checkpoint yet.
+
+        Raises:
+            UserError: The checkpoint is broken, or of another configuration.
+        """
+        if not self.all():
+            return None
+        path = self.all()[-1]
+        try:
+            state = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
+            weights, metadata = read_checkpoint(path / "model.safetensors")
+        except (OSError, RuntimeError, EOFError, UserError, pickle.UnpicklingError) as error:
+            raise UserError(
+                f"{path} is broken ({str(error).splitlines()[0]}); delete it to go on from the one "
+                "before, or start anew with overwrite=true"
+            ) from error
+        position = Position(**state["position"])
+        for key, value in contract.items():
+            if position.contract.get(key) != value:
+                raise UserError(
+                    f"{path} was made with {key}={position.contract.get(key)}, now it is {value}: "
+                    "resume with the same, or start another run with "
+                    f"pretrained={path / 'model.safetensors'}"
+                )
+        load_trained(model, weights, metadata, path / "model.safetensors")
+        try:
+            optimizer.load_state_dict(state["optimizer"])
+        except ValueError as error:
+            raise UserError(
+                f"{path / 'training.pt'} belongs to another optimizer or other trainable parameters "
+                f"({error}); resume with the same configuration"
+            ) from error
+        return position
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder so that no half of it can be taken for a checkpoint."""
+    if path.exists():
+        doomed = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+        os.replace(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)

@@ -1,0 +1,75 @@
+"""Validation while training: some held-out videos through the one inference path, scored as in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch import nn
+
+from samwise.data.types import Expression, VideoStorage
+
+MAX_EXPRESSIONS = 8  # of a video at once, to bound memory
+
+
+class Validation:
+    """Scores a model on the storage's videos.
+
+    Args:
+        storage: The evaluation split, with masks.
+        clip_length: Frames per clip.
+        limit_videos: Number of videos, evenly spread over the split; None for all.
+        limit_frames: Frames of each video, from its start; None for all.
+    """
+
+    def __init__(
+        self,
+        storage: VideoStorage,
+        clip_length: int,
+        limit_videos: int | None = None,
+        limit_frames: int | None = None,
+    ) -> None:
+        self.storage, self.clip_length, self.limit_frames = storage, clip_length, limit_frames
+        videos: dict[str, list[Expression]] = {}
+        for expression in storage.expressions():
+            videos.setdefault(expression.video_id, []).append(expression)
+        names = sorted(videos)
+        count = min(limit_videos or len(names), len(names))
+        chosen = np.linspace(0, len(names) - 1, count).round().astype(int)
+        self.videos = {names[i]: videos[names[i]] for i in chosen}
+
+    def __call__(self, model: nn.Module, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+        """Scores the model, which is in evaluation mode.
+
+        Args:
+            model: The network.
+            should_stop: Asked between frames; True ends validation without a result.
+
+        Returns:
+            ``J``, ``F`` and ``J&F`` in [0, 1], and ``J&F`` of each kind of expression as ``J&F/<kind>``.
+        """
+        from samwise.evaluation.evaluate import ScoreAccumulator
+
+        scores = ScoreAccumulator()
+        for video_id, expressions in self.videos.items():
+            for first in range(0, len(expressions), MAX_EXPRESSIONS):
+                chunk = expressions[first : first + MAX_EXPRESSIONS]
+                for index, masks in self._segment(model, video_id, [expression.text for expression in chunk]):
+                    if should_stop():
+                        return None
+                    for expression, mask in zip(chunk, masks, strict=True):
+                        scores.add(expression, index, mask, self.storage.masks(expression, [index])[0])
+        report = scores.report()
+        overall = report.overall
+        return {"J": overall.j, "F": overall.f, "J&F": overall.jf} | {
+            f"J&F/{kind}": part.overall.jf for kind, part in report.by_kind().items()
+        }
+
+    def _segment(self, model: nn.Module, video_id: str, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
+        from samwise.data.video import ImageFiles
+        from samwise.inference.predictor import SamwisePredictor
+
+        names = self.storage.frame_names(video_id)[: self.limit_frames]
+        source = ImageFiles([self.storage.frame_path(video_id, name) for name in names], name=video_id)
+        predictor = SamwisePredictor(model, next(model.parameters()).device)
+        return predictor.segment_video(source, texts, clip_length=self.clip_length)

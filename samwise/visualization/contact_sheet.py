@@ -1,0 +1,39 @@
+"""Many pictures on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+
+def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int = 240, gap: int = 4) -> np.ndarray:
+    """Lays pictures out in rows, left to right.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each, of any sizes; each is scaled to the tile's width or height, whichever binds.
+        columns: Pictures in a row.
+        tile_width: Width of a tile in pixels. Its height follows from the first picture.
+        gap: White space between tiles in pixels.
+
+    Returns:
+        (rows * (h + gap) + gap, columns * (w + gap) + gap, 3) uint8 RGB.
+
+    Raises:
+        ValueError: There is no picture, or ``columns`` is below 1.
+    """
+    if not images or columns < 1:
+        raise ValueError("a contact sheet needs at least one picture and one column")
+    height, width = images[0].shape[:2]
+    tile_height = max(1, round(tile_width * height / width))
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * (tile_height + gap) + gap, columns * (tile_width + gap) + gap, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        scale = min(tile_height / image.shape[0], tile_width / image.shape[1])
+        h, w = (max(1, round(side * scale)) for side in image.shape[:2])
+        scaled = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        top = gap + index // columns * (tile_height + gap)
+        left = gap + index % columns * (tile_width + gap)
+        sheet[top:top + h, left:left + w] = scaled
+    return sheet

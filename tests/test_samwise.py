@@ -1,0 +1,285 @@
+"""The network as a whole: batches, padding, streams, memory, switches, sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from samwise.config import SamwiseConfig, compose_model, model_names
+from samwise.errors import UserError
+from samwise.modeling.samwise import Samwise
+from samwise.modeling.seeded import seeded_tensor
+from samwise.modeling.tokens import Tokens
+
+SENTENCES = [
+    "the red circle",  # no verb
+    "the small blue star that keeps spinning and moving to the left",
+    "the two squares moving left",
+]
+
+
+def build(*overrides: str, name: str = "tiny") -> Samwise:
+    """A tiny network with seeded weights, none of them left at zero or one."""
+    model = Samwise.from_config(name, ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", *overrides])
+    state = model.state_dict()
+    model.load_state_dict(
+        {name: seeded_tensor(name, tuple(x.shape), str(x.dtype)) for name, x in state.items()}
+    )
+    torch.nn.init.constant_(model.backbone.sam2.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 4.0)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> Samwise:
+    return build().requires_grad_(False)
+
+
+def clip(videos: int, frames: int, size: tuple[int, int] = (60, 52), seed: int = 0) -> Tensor:
+    return torch.randn(videos, frames, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 2e-4) -> bool:
+    return torch.allclose(a, b, atol=tolerance, rtol=1e-4)
+
+
+def test_batch_gives_what_its_items_give_alone(model: Samwise) -> None:
+    """Sentences of different lengths (and one without a verb) in one batch, over two clips."""
+    frames = [clip(3, 8), clip(3, 3, seed=1)]
+    tokens = model.tokenize(SENTENCES)
+    assert tokens.padded
+    together, state = [], None
+    for part in frames:
+        logits, state = model(part, tokens, state)
+        together.append(logits)
+    for row, sentence in enumerate(SENTENCES):
+        state = None
+        for part, expected in zip(frames, together, strict=True):
+            logits, state = model(part[row : row + 1], model.tokenize([sentence]), state)
+            assert close(logits[0], expected[row])
+
+
+@settings(max_examples=8)
+@given(extra=st.integers(1, 6), fill=st.integers(0, 600))
+def test_padding_never_matters(model: Samwise, extra: int, fill: int) -> None:
+    """Whatever stands in the padding, and however much of it, the result is that of the sentence alone."""
+    with torch.inference_mode():
+        alone = model.tokenize(SENTENCES[:1])
+        pad = torch.full((1, extra), fill)
+        pad_id = model.tokenize(SENTENCES).ids[0, -1]
+        ids = torch.cat([alone.ids, torch.full((1, extra), int(pad_id))], 1)
+        padding = torch.cat([alone.padding, torch.ones_like(pad, dtype=torch.bool)], 1)
+        padded = Tokens(
+            ids, padding, torch.cat([alone.verbs, torch.zeros_like(pad, dtype=torch.bool)], 1), True
+        )
+        assert close(model(clip(1, 2), padded)[0], model(clip(1, 2), alone)[0])
+
+
+def test_one_video_serves_all_sentences(model: Samwise) -> None:
+    tokens = model.tokenize(SENTENCES)
+    shared, _ = model(clip(1, 4), tokens)
+    assert close(shared, model(clip(1, 4).expand(3, -1, -1, -1, -1), tokens)[0])
+    with pytest.raises(ValueError, match="2 videos for 3 sentences"):
+        model(clip(2, 4), tokens)
+
+
+def test_canvas_padding_does_not_change_the_size(model: Samwise) -> None:
+    logits, _ = model(clip(1, 2, (33, 64)), model.tokenize(SENTENCES[:1]))
+    assert logits.shape == (1, 2, 33, 64) and logits.dtype == torch.float32
+    with pytest.raises(ValueError, match="don't fit the canvas"):
+        model(clip(1, 2, (33, 65)), model.tokenize(SENTENCES[:1]))
+
+
+def test_memory_survives_clips_of_one_frame(model: Samwise) -> None:
+    tokens = model.tokenize(SENTENCES[:1])
+    _, state = model(clip(1, 1, seed=1), tokens)
+    after_one, _ = model(clip(1, 1, seed=2), tokens, state)
+    fresh, _ = model(clip(1, 1, seed=2), tokens)
+    assert not close(after_one, fresh)
+
+
+def test_a_state_can_be_used_again(model: Samwise) -> None:
+    tokens = model.tokenize(SENTENCES[:1])
+    _, state = model(clip(1, 8), tokens)
+    first, _ = model(clip(1, 8, seed=3), tokens, state)
+    again, _ = model(clip(1, 8, seed=3), tokens, state)
+    assert torch.equal(first, again) and state.frame_index == 8
+
+
+def test_what_a_frame_attends_to(model: Samwise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frame i sees min(i, 6) maps, oldest first, and min(i, 15) pointers, nearest first; a stream holds no more."""
+    seen, written, pointers_written = [], [], []
+    with_memory, encode_memory = model.backbone.with_memory, model.backbone.encode_memory
+    finish = model.backbone.finish_decoding
+
+    def spy(top: Tensor, maps: list[Tensor], pointers: list[Tensor]) -> Tensor:
+        seen.append((maps, pointers))
+        return with_memory(top, maps, pointers)
+
+    monkeypatch.setattr(model.backbone, "with_memory", spy)
+    monkeypatch.setattr(
+        model.backbone, "encode_memory", lambda *a: written.append(encode_memory(*a)) or written[-1]
+    )
+    monkeypatch.setattr(
+        model.backbone,
+        "finish_decoding",
+        lambda *a: pointers_written.append(finish(*a)) or pointers_written[-1],
+    )
+    monkeypatch.setattr(model.config.cme, "policy", "never")
+    tokens, state = model.tokenize(SENTENCES[:1]), None
+    for start in range(0, 20, 4):
+        _, state = model(clip(1, 4, seed=start), tokens, state)
+    assert len(seen) == 19  # all but frame 0
+    for frame, (maps, pointers) in enumerate(seen, start=1):
+        expected = written[max(0, frame - 6) : frame]
+        assert len(maps) == min(frame, 6) and all(a is b for a, b in zip(maps, expected, strict=True))
+        nearest = [p.pointer for p in pointers_written[max(0, frame - 15) : frame][::-1]]
+        assert len(pointers) == min(frame, 15)
+        assert all(torch.equal(a, b) for a, b in zip(pointers, nearest, strict=True))
+    assert (len(state.bank.maps), len(state.bank.pointers)) == (6, 15)
+
+
+def test_cme_changes_the_memory_not_the_reported_mask() -> None:
+    """On the frame on which it fires the reported mask is P_m; only later frames see the fused one."""
+    results = {}
+    for policy in ("never", "every"):
+        model = build(
+            "cme=every", f"model.cme.policy={policy}", "model.cme.every=3", "model.object_scores=false"
+        )
+        with torch.inference_mode():
+            results[policy], _ = model.stream(clip(1, 6), model.tokenize(SENTENCES[:1]))
+    assert results["every"].cme_fired[0].tolist() == [False, False, False, True, False, False]
+    assert not results["never"].cme_fired.any()
+    difference = (results["every"].logits - results["never"].logits).abs().amax((0, 2, 3))
+    assert difference[:4].max() == 0 and difference[4] > 1e-4
+
+
+def test_each_sentence_fires_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a batch of two, where only the second fires, the first stays as it is alone."""
+    switches = ["model.cme.window=0", "model.cme.cooldown=1", "model.cme.fusion=replace"]
+    model = build(*switches, "model.object_scores=false")
+    tokens = model.tokenize(SENTENCES[:2])
+
+    def decide(tracked: Tensor, early: Tensor) -> Tensor:
+        return torch.tensor([[1.0, 0.0], [0.0, 1.0]])[-len(tracked) :]
+
+    with torch.inference_mode():
+        monkeypatch.setattr(model.cme, "forward", decide)
+        both, _ = model.stream(clip(1, 4), tokens)
+        monkeypatch.setattr(model.config.cme, "policy", "never")
+        never, _ = model.stream(clip(1, 4), tokens)
+    assert both.cme_fired.tolist() == [[False] * 4, [False, True, True, True]]
+    assert close(both.logits[0], never.logits[0]) and not close(both.logits[1], never.logits[1])
+
+
+def test_absent_object() -> None:
+    model = build()
+    bias = model.backbone.sam2.sam_mask_decoder.pred_obj_score_head.layers[-1].bias
+    with torch.inference_mode():
+        bias.fill_(-1e4)
+        absent, _ = model.stream(clip(1, 2), model.tokenize(SENTENCES[:1]))
+    assert (absent.logits == -1024).all() and (absent.object_scores < 0).all()
+    training = model.forward_train(clip(1, 2), model.tokenize(SENTENCES[:1]))
+    assert (training.logits > -1024).all()  # in training masks are not gated
+
+
+SWITCHES = [
+    [], ["model.adapter.hsa=false"], ["model.adapter.vta=false"], ["model.adapter.tva=false"], ["adapter=none"],
+    ["adapter=cmt_paper"], ["model.adapter.patch_sizes=[2,2,2]"], ["model.prompt.motion=false"], ["cme=never"],
+    ["cme=always"], ["cme=every"], ["model.cme.fusion=replace"], ["model.cme.fusion=average"],
+    ["model.memory.pointers=0"], ["model.memory.frames=1"], ["model.object_scores=false"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("overrides", SWITCHES, ids=lambda o: ",".join(o) or "default")
+def test_every_switch_streams_and_trains(overrides: list[str]) -> None:
+    model = build(*overrides)
+    tokens = model.tokenize(SENTENCES[:2])
+    with torch.inference_mode():
+        output, state = model.stream(clip(1, 6), tokens)
+        output, state = model.stream(clip(1, 2), tokens, state)
+    assert output.logits.isfinite().all() and state.frame_index == 8
+    model.train()
+    trained = model.forward_train(clip(2, 7), tokens)
+    (trained.logits.mean() + trained.cme_logits.sum()).backward()
+    touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    expected = {"backbone", "text_encoder", "adapters", "prompts", "cme"}
+    expected -= {"adapters"} if "adapter=none" in overrides else set()
+    expected -= {"cme"} if any(o.startswith("cme=") for o in overrides) else set()
+    assert touched == expected
+
+
+def test_frozen_parts_stay_frozen() -> None:
+    """Frozen modules keep eval mode, get no gradient, and stages before the first adapter build no graph."""
+    model = build("model.backbone.trainable=false", "model.text_encoder.trainable=false").train()
+    assert not any(m.training for m in [*model.backbone.modules(), *model.text_encoder.modules()])
+    assert model.adapters.training and model.prompts.training
+    stage = model.backbone.run_stage(
+        1, model.backbone.run_stage(0, model.backbone.embed_patches(clip(1, 1, (64, 64))[0]))
+    )
+    assert not stage.requires_grad
+    model.forward_train(clip(1, 2), model.tokenize(SENTENCES[:1])).logits.sum().backward()
+    with_gradient = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert with_gradient == {"adapters", "prompts"}
+
+
+def test_motion_prompt() -> None:
+    model = build()
+    fresh = Samwise.from_config("tiny").prompts
+    for ours, copied in zip(fresh.contextual.parameters(), fresh.motion.parameters(), strict=True):
+        assert torch.equal(ours, copied) and ours is not copied
+    text, none = torch.randn(2, 5, 128), torch.randn(1, 256)
+    verbs = torch.tensor([[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
+    width = model.backbone.width
+    none = torch.randn(1, width)
+    with torch.no_grad():
+        rho = model.prompts(text[:, 0], text, verbs, none)
+        assert close(rho[0, 1], model.prompts.motion((text[0, 1] + text[0, 3]) / 2))
+    assert rho.shape == (2, 2, width) and torch.equal(rho[1, 1], none[0])
+
+
+@pytest.mark.slow
+def test_published_sizes() -> None:
+    """RoBERTa-base + Hiera-B+: 4.9 M trainable parameters, 202 M in all (paper, Table 1)."""
+    overrides = ["model.text_encoder.pretrained=false", "model.prompt.motion=true"]
+    model = Samwise.from_config("roberta_hiera_b+", overrides)
+
+    def count(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    motion, cme = count(model.prompts.motion), count(model.cme)
+    trainable = sum(p.numel() for p in model.trainable_parameters())
+    assert (motion, cme) == (328_448, 331_394)
+    assert trainable - motion - cme == 4_904_512
+    assert 202e6 <= count(model) - motion - cme <= 210e6
+
+
+def test_presets_compose() -> None:
+    assert {"tiny", "roberta_hiera_b+", "clip_hiera_b+"} <= set(model_names())
+    for name in model_names():
+        assert compose_model(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.canvas=100"], "multiple of 64"),
+        (["model.adapter.patch_sizes=[3,4,2]"], "doesn't divide the 16 x 16 feature map"),
+        (["model.cme.enabled=false"], "model.cme.policy=never"),
+        (["model.cme.fusion=sum"], "reweight, replace or average"),
+        (["model.adapter.head=4"], "model.adapter.head"),
+        (["model.adapter.dim=100"], "multiple of"),
+        (["model.text_encoder.stage_layers=[1,2]"], "four numbers"),
+        (["text_encoder=nothing"], "nothing"),
+    ],
+)
+def test_impossible_configs_name_the_key(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("[", r"\[").replace("(", r"\(")):
+        compose_model("tiny", overrides)
+
+
+def test_unknown_keys_fail() -> None:
+    with pytest.raises(UserError, match="colour"):
+        SamwiseConfig.from_node({"colour": 1})
