@@ -41,6 +41,7 @@ class MeViSStorage:
                 "experiment=synthetic"
             )
         self.expressions_file = self.folder / "meta_expressions.json"
+        self.frames_root = self.folder / "JPEGImages"
         self._mask_file = self.folder / "mask_dict.json"
         self._videos: dict[str, VideoEntry] = read_expressions(self.expressions_file)
         self._expressions = [
@@ -76,7 +77,7 @@ class MeViSStorage:
         """
         if video_id not in self._checked:
             self.check_frames([video_id])
-        return self.folder / "JPEGImages" / video_id / f"{frame_name}.jpg"
+        return self.frames_root / video_id / f"{frame_name}.jpg"
 
     def check_frames(self, video_ids: Sequence[str] | None = None) -> None:
         """Makes sure that no frame is missing, by listing the folders: better at the start than hours later.
@@ -88,7 +89,7 @@ class MeViSStorage:
             UserError: With the first missing files and their number.
         """
         for video_id in self._videos if video_ids is None else video_ids:
-            folder = self.folder / "JPEGImages" / video_id
+            folder = self.frames_root / video_id
             present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
             missing = [name for name in self._videos[video_id].frames if f"{name}.jpg" not in present]
             if missing:

@@ -18,8 +18,8 @@ class StepOrder:
     """Which items each step sees: depends on nothing but the seed and the epoch.
 
     An epoch is a permutation of the items, cut into whole steps; the few that are left over wait for the
-    next one. Every step is shared by the ranks and cut into ``accumulation`` parts. Since the position is a function
-    of the step, resuming needs no more than its number.
+    next one. Every step is shared by the ranks and cut into ``accumulation`` parts. Since the position is a
+    function of the step, resuming needs no more than its number.
 
     Args:
         length: Number of items. Fewer than ``batch_size`` are repeated to fill a step.

@@ -42,6 +42,7 @@ def train(config: DictConfig) -> float | None:
         Interrupted: A signal stopped training, after saving.
     """
     from samwise.data.build import build_storage, build_train_dataset
+    from samwise.device import choose_device
     from samwise.modeling.samwise import Samwise
     from samwise.training.config import optimizer_config, training_config
     from samwise.training.pretrained import load_pretrained
@@ -96,22 +97,6 @@ def train(config: DictConfig) -> float | None:
         trainer.checkpoints.all()[-1] / "model.safetensors",
     )
     return at.best
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of that name; by default the GPU where there is one.
-
-    Raises:
-        UserError: There is no such device.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device={name} can't be used ({str(error).splitlines()[0]}); choose device=cpu"
-        ) from error
-    return device
 
 
 if __name__ == "__main__":

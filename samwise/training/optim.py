@@ -66,7 +66,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Adam or AdamW on the trainable parameters."""
     cls = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    # The fused kernels do the whole update in one pass: much faster for hundreds of small tensors, on CPU too.
+    # Fused kernels do the whole update in one pass: much faster for hundreds of small tensors, on CPU too.
     return cls(
         parameter_groups(model, config), lr=config.lr, betas=tuple(config.betas), eps=config.eps, fused=True
     )

@@ -24,7 +24,7 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """Context in which SIGTERM, SIGUSR1 and Ctrl-C only set ``received``; a second Ctrl-C stops at once."""
+    """Context in which SIGTERM, SIGUSR1 and Ctrl-C set ``received``; a second Ctrl-C ends at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -42,7 +42,7 @@ class StopRequest:
         self.received = number
 
     def __enter__(self) -> StopRequest:
-        # Only the main thread may set handlers; elsewhere (a notebook's thread) signals keep their usual effect.
+        # Only the main thread may set handlers; in another one (a notebook) signals keep their usual effect.
         main = threading.current_thread() is threading.main_thread()
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS} if main else {}
         return self

@@ -1,0 +1,23 @@
+"""Which device to run on."""
+
+from __future__ import annotations
+
+import torch
+
+from samwise.errors import UserError
+
+
+def choose_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name; by default the GPU where there is one.
+
+    Raises:
+        UserError: There is no such device.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device={name} can't be used ({str(error).splitlines()[0]}); choose device=cpu"
+        ) from error
+    return device
