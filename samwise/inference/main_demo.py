@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -94,6 +95,9 @@ def segment(
     overlay = output / f"{path.resolve().stem}_overlay.{'png' if still else 'mp4'}"
     folders = [output / "masks" / f"{k}_{slug(text)}" for k, text in enumerate(texts)]
     presence = [Presence() for _ in texts]
+    if (output / "summary.json").is_file():  # an earlier demo's: none of its frames may stay among the new ones
+        (output / "summary.json").unlink()
+        shutil.rmtree(output / "masks", ignore_errors=True)
     count = 0
     with ExitStack() as stack:
         if not still:

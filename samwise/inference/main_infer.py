@@ -19,8 +19,8 @@ def main(cfg: DictConfig) -> None:
     from samwise.evaluation.submission import write_submission
     from samwise.inference.dataset import DatasetInference
     from samwise.inference.predictor import SamwisePredictor
-    from samwise.inference.weights import find_checkpoint
     from samwise.io import read_json, writable_folder, write_json
+    from samwise.modeling.checkpoint import find_checkpoint
 
     split = cfg.split or cfg.data.eval_split
     storage = build_storage(cfg.data, split)

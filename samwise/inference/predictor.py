@@ -13,8 +13,7 @@ from samwise.data.frame_source import Frame
 from samwise.data.video import open_source
 from samwise.device import choose_device
 from samwise.inference.session import FrameResult, Session
-from samwise.inference.weights import find_checkpoint
-from samwise.modeling.checkpoint import load_checkpoint
+from samwise.modeling.checkpoint import find_checkpoint, load_checkpoint
 from samwise.modeling.samwise import Samwise
 
 

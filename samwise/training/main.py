@@ -43,6 +43,7 @@ def train(config: DictConfig) -> float | None:
     """
     from samwise.data.build import build_storage, build_train_dataset
     from samwise.device import choose_device
+    from samwise.modeling.losses import SamwiseLoss
     from samwise.modeling.samwise import Samwise
     from samwise.training.config import optimizer_config, training_config
     from samwise.training.pretrained import load_pretrained
@@ -75,7 +76,7 @@ def train(config: DictConfig) -> float | None:
     if report:
         report.log(config.pretrained)
     model.to(device)
-    trainer = Trainer(model, dataset, knobs, optimizer, run, config.resume, validate)
+    trainer = Trainer(model, dataset, knobs, optimizer, run, config.resume, validate, SamwiseLoss(**config.loss))
     describe_run(run, config)
     trainable = sum(p.numel() for p in model.trainable_parameters())
     logger.info(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import read_checkpoint
+from samwise.modeling.checkpoint import find_checkpoint, read_checkpoint
 from samwise.modeling.samwise import Samwise
 
 logger = logging.getLogger("samwise.training")
@@ -43,12 +43,12 @@ def load_pretrained(model: Samwise, path: str | Path) -> PretrainedReport:
 
     Args:
         model: The network.
-        path: A checkpoint in safetensors format, of this or another configuration.
+        path: A checkpoint in safetensors format or a run folder, of this or another configuration.
 
     Raises:
         UserError: The file is missing or broken, or nothing in it fits.
     """
-    weights, _ = read_checkpoint(path)
+    weights, _ = read_checkpoint(find_checkpoint(path))
     own = model.state_dict()
     fits = {name: x for name, x in weights.items() if name in own and own[name].shape == x.shape}
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

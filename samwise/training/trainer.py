@@ -43,6 +43,7 @@ class Trainer:
         run: The run folder.
         resume: Whether to go on from the folder's newest checkpoint, if there is one.
         validate: Scores the model now and then.
+        loss: The losses and their weights; the paper's by default.
 
     Raises:
         UserError: The configuration doesn't fit the model, the data or the checkpoint.
@@ -57,10 +58,11 @@ class Trainer:
         run: Path,
         resume: bool = False,
         validate: Validator | None = None,
+        loss: SamwiseLoss | None = None,
     ) -> None:
         self.model, self.dataset, self.config, self.run, self.validate = model, dataset, config, run, validate
         self.device = next(model.parameters()).device
-        self.loss = SamwiseLoss()
+        self.loss = loss or SamwiseLoss()
         length = len(dataset) if config.limit_items is None else min(config.limit_items, len(dataset))
         self.order = StepOrder(
             length, config.batch_size, config.seed, config.grad_accumulation, rank(), world_size()

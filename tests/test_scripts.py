@@ -1,0 +1,183 @@
+"""Every script as a user runs it: as a subprocess, on a small dataset, with what goes wrong for users."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from samwise.config import CONFIG_DIR
+from samwise.modeling.checkpoint import save_checkpoint
+from tests.conftest import FRAMES, HEIGHT, WIDTH
+from tests.test_samwise import build
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
+SMALL = ["model=tiny", "model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
+
+
+def run(cwd: Path, script: str, *arguments: str, status: int = 0) -> str:
+    """Runs a script in ``cwd``; returns what it printed. A failing one prints one line and no traceback."""
+    command = [sys.executable, str(ROOT / script), *arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=300)
+    assert result.returncode == status, result.stdout + result.stderr
+    if status:
+        assert "Traceback" not in result.stderr, result.stderr
+        assert result.stderr.strip().splitlines()[-1].startswith("error: ")
+        return result.stderr
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
+    save_checkpoint(build("model.clip_length=4"), path)
+    return path
+
+
+def write_video(path: Path, frames: int = 6, fps: int = 12, size: tuple[int, int] = (48, 64)) -> None:
+    from samwise.visualization.video_writer import VideoWriter
+
+    rng = np.random.default_rng(0)
+    with VideoWriter(path, size, fps) as writer:
+        for _ in range(frames):
+            writer.write(cv2.resize(rng.integers(0, 255, (4, 5, 3), dtype=np.uint8), size[::-1]))
+
+
+def test_train_infer_evaluate(mevis_tree: Path) -> None:
+    """The main job end to end: a checkpoint, predictions with their zip, and scores."""
+    cwd, data = mevis_tree.parent, f"data.root={mevis_tree}"
+    run(cwd, "scripts/train.py", "experiment=mevis", "debug=fast", *SMALL, data, "output=run")
+    assert list((cwd / "run").rglob("events.out.tfevents*"))
+    out = run(cwd, "scripts/infer.py", "experiment=mevis", data, "checkpoint=run", "output=out", "device=cpu")
+    assert "6 expressions segmented, 0 kept" in out and (cwd / "out/mevis_valid_u.zip").is_file()
+    mask = cv2.imread(str(cwd / "out/predictions/video_a/0/00000.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (HEIGHT, WIDTH) and set(np.unique(mask)) <= {0, 255}
+    out = run(cwd, "scripts/evaluate.py", "experiment=mevis", data, "predictions=out/predictions")
+    for word in ("everything", "nothing", "motion", "J&F"):
+        assert word in out
+    scores = json.loads((cwd / "out/scores/scores.json").read_text())
+    assert scores
+
+
+def test_interrupted_inference_redoes_what_is_broken(mevis_tree: Path, checkpoint: Path) -> None:
+    cwd = mevis_tree.parent
+    arguments = ["scripts/infer.py", "experiment=mevis", f"data.root={mevis_tree}", f"checkpoint={checkpoint}"]
+    arguments.append("output=out")
+    run(cwd, *arguments)
+    predictions = cwd / "out/predictions"
+    broken, missing = predictions / "video_a/1/00002.png", predictions / "video_b/2/00004.png"
+    kept = predictions / "video_a/0/00000.png"
+    whole, stamp = broken.read_bytes(), kept.stat().st_mtime_ns
+    broken.write_bytes(whole[:20])
+    missing.unlink()
+    assert "2 expressions segmented, 4 kept" in run(cwd, *arguments)
+    assert broken.read_bytes() == whole and missing.is_file() and kept.stat().st_mtime_ns == stamp
+    message = run(cwd, *arguments, "clip_length=2", status=2)
+    assert "other settings" in message and "overwrite=true" in message
+    assert "6 expressions segmented" in run(cwd, *arguments, "clip_length=2", "overwrite=true")
+
+
+def test_demo_on_a_video(tmp_path: Path, checkpoint: Path) -> None:
+    """The overlay has the input's frames, size and rate, and is what browsers play."""
+    write_video(tmp_path / "in.mp4", frames=7, fps=12)
+    text = 'text=["the red circle", "the dog"]'
+    run(tmp_path, "scripts/demo.py", "input=in.mp4", text, f"checkpoint={checkpoint}", "output=out")
+    with av.open(str(tmp_path / "out/in_overlay.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.width, stream.height, stream.average_rate) == (64, 48, 12)
+        assert sum(1 for _ in container.decode(stream)) == 7
+    assert len(list((tmp_path / "out/masks/1_the_dog").glob("*.png"))) == 7
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert [sentence["text"] for sentence in summary["sentences"]] == ["the red circle", "the dog"]
+
+
+def test_demo_on_an_image_and_a_folder(mevis_tree: Path, checkpoint: Path) -> None:
+    cwd, folder = mevis_tree.parent, mevis_tree / "train/JPEGImages/video_a"
+    common = ["text=the red box", f"checkpoint={checkpoint}"]
+    run(cwd, "scripts/demo.py", f"input={folder}/00000.jpg", *common, "output=image")
+    assert cv2.imread(str(cwd / "image/00000_overlay.png")).shape == (HEIGHT, WIDTH, 3)
+    run(cwd, "scripts/demo.py", f"input={folder}", *common, "output=folder", "fps=5")
+    with av.open(str(cwd / "folder/video_a_overlay.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == 5 and sum(1 for _ in container.decode(stream)) == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["input=nothing.mp4", "text=a dog"], "nothing.mp4 doesn't exist"),
+        (["input=notes.mp4", "text=a dog"], "notes.mp4"),
+        (["input=in.mp4", "text="], "empty"),
+        (["input=in.mp4"], "text=... is missing"),
+        (["input=in.mp4", "text=a dog", "output=notes.mp4/out"], "notes.mp4/out"),
+        (["input=in.mp4", "text=a dog", "checkpoint=nowhere"], "nowhere"),
+    ],
+)
+def test_demo_on_bad_input(tmp_path: Path, checkpoint: Path, arguments: list[str], message: str) -> None:
+    write_video(tmp_path / "in.mp4", frames=2)
+    (tmp_path / "notes.mp4").write_text("not a video")
+    before = sorted(tmp_path.rglob("*"))
+    arguments = [f"checkpoint={checkpoint}", "output=out", *arguments]
+    chosen = {argument.split("=")[0]: argument for argument in arguments}  # the last one counts
+    assert message in run(tmp_path, "scripts/demo.py", *chosen.values(), status=2)
+    left = [path for path in sorted(tmp_path.rglob("*")) if path not in before and path.is_file()]
+    assert not left
+
+
+def test_missing_data_and_broken_videos(mevis_tree: Path) -> None:
+    cwd = mevis_tree.parent
+    missing = run(cwd, "scripts/train.py", "experiment=mevis", *SMALL, "data.root=nowhere", status=2)
+    assert "nowhere" in missing and "MeViS" in missing
+    frame = mevis_tree / "train/JPEGImages/video_a/00003.jpg"
+    frame.unlink()
+    arguments = ["scripts/train.py", "experiment=mevis", "debug=fast", *SMALL, f"data.root={mevis_tree}"]
+    assert "00003.jpg" in run(cwd, *arguments, "output=run", status=2)
+    assert not (cwd / "run").exists()
+
+
+def test_unknown_keys(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts/train.py"), "experiment=synthetic", "scratch.learning=1"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode != 0 and "scratch.learning" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What tools/make_synthetic.py makes: videos and images."""
+    cwd = tmp_path_factory.mktemp("synthetic")
+    counts = ["train=4", "valid_u=2", "valid=0", "images=20", "workers=1", "frames=[8,8]"]
+    run(cwd, "tools/make_synthetic.py", "root=synth", *counts)
+    return cwd / "synth"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment(experiment: str, synthetic: Path, tmp_path: Path) -> None:
+    """Each recipe, on the tiny model and the embedded data in its dataset's format, every part once."""
+    images = "refcoco" in experiment or "images" in experiment
+    data = ["data.datasets=[refcoco/unc]", f"data.root={synthetic}/images"] if images else [f"data.root={synthetic}"]
+    arguments = [f"experiment={experiment}", "debug=fast", *SMALL, *data, "output=run"]
+    run(tmp_path, "scripts/train.py", *arguments)
+    assert list((tmp_path / "run/checkpoints").glob("*/model.safetensors"))
+
+
+def test_the_demo_leaves_no_old_frames(tmp_path: Path, checkpoint: Path) -> None:
+    """A second, shorter video with the same sentence must not keep masks of the first."""
+    write_video(tmp_path / "in.mp4", frames=5)
+    arguments = ["scripts/demo.py", "input=in.mp4", "text=a dog", f"checkpoint={checkpoint}", "output=out"]
+    run(tmp_path, *arguments)
+    write_video(tmp_path / "in.mp4", frames=3)
+    run(tmp_path, *arguments)
+    assert len(list((tmp_path / "out/masks/0_a_dog").glob("*.png"))) == 3
+    shutil.rmtree(tmp_path / "out")

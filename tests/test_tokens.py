@@ -1,0 +1,108 @@
+"""Sentences to tokens: cleaning, verbs, limits, tokenizers without files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samwise.config import SamwiseConfig, TextEncoderConfig, compose_model
+from samwise.data.synthetic.grammar import grammar_corpus
+from samwise.errors import UserError
+from samwise.modeling.tokens import Tokenizer, build_tokenizer, mark_spans, verb_spans
+
+
+def tiny(**changes: object) -> Tokenizer:
+    config = compose_model("tiny").text_encoder
+    return build_tokenizer(config, **({"verbs": True, "lowercase": True} | changes))
+
+
+@pytest.fixture(scope="module")
+def clip_tokenizer() -> Tokenizer:
+    return build_tokenizer(TextEncoderConfig(family="clip", name="ViT-B-16-quickgelu"), verbs=True, lowercase=True)
+
+
+def words(sentence: str, spans: list[tuple[int, int]]) -> list[str]:
+    return [sentence[start:end] for start, end in spans]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "verbs"),
+    [
+        ("the horse jumping over the fence", ["jumping"]),
+        ("the red circle", []),
+        ("the two birds that keep flying and then land", ["keep", "flying", "land"]),
+    ],
+)
+def test_verbs(sentence: str, verbs: list[str]) -> None:
+    assert words(sentence, verb_spans(sentence)) == verbs
+
+
+def test_verbs_are_marked_on_all_their_pieces() -> None:
+    """A word the vocabulary lacks falls into pieces; each piece of a verb is marked, and nothing beside it."""
+    tokens = tiny()(["a dog galloping away"])
+    encoding = tiny()._encode("a dog galloping away")
+    marked = [encoding.spans[i] for i in range(len(encoding.ids)) if tokens.verbs[0, i]]
+    assert len(marked) > 1
+    assert "".join(words("a dog galloping away", marked)).strip() == "galloping"
+
+
+def test_clip_pieces_too(clip_tokenizer: Tokenizer) -> None:
+    sentence = "the dogs' puppy galumphing, slowly"
+    tokens, encoding = clip_tokenizer([sentence]), clip_tokenizer._encode(sentence)
+    marked = [encoding.spans[i] for i in range(len(encoding.ids)) if tokens.verbs[0, i]]
+    assert "".join(words(sentence, marked)) == "galumphing" and len(marked) > 1
+    assert tokens.ids[0, 0] == 49406 and tokens.ids[0, -1] == 49407
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6)), max_size=8),
+    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=4),
+)
+def test_mark_spans(tokens: list[tuple[int, int]], marked: list[tuple[int, int]]) -> None:
+    """A token is marked exactly when it shares a character with a marked span."""
+    tokens = [(start, start + length) for start, length in tokens]
+    marked = [(start, start + length) for start, length in marked]
+    characters = {c for start, end in marked for c in range(start, end)}
+    expected = [bool(characters & set(range(start, end))) for start, end in tokens]
+    assert mark_spans(tokens, marked) == expected
+
+
+def test_padding() -> None:
+    tokens = tiny()(["a circle", "the big red circle on the left"])
+    assert tokens.padded and tokens.padding[0].any() and not tokens.padding[1].any()
+    assert (tokens.ids[0][tokens.padding[0]] == 1).all()
+    assert not tiny()(["a circle", "a circle"]).padded
+
+
+def test_case_and_white_space() -> None:
+    folded, plain = tiny()(["  The  RED\tcircle\n"]), tiny()(["the red circle"])
+    assert folded.ids.tolist() == plain.ids.tolist()
+    assert tiny(lowercase=False)(["The red circle"]).ids.tolist() != plain.ids.tolist()
+
+
+@pytest.mark.parametrize("sentence", ["", "   ", "\n\t"])
+def test_empty_sentences(sentence: str) -> None:
+    with pytest.raises(UserError, match="empty"):
+        tiny()(["a dog", sentence])
+
+
+def test_long_sentences() -> None:
+    with pytest.raises(UserError, match="takes 64; shorten it"):
+        tiny()(["dog " * 100])
+
+
+def test_the_grammar_fits_the_embedded_tokenizer() -> None:
+    tokens = tiny(verbs=False)(grammar_corpus(300, seed=9))
+    assert tokens.ids.max() < compose_model("tiny").text_encoder.overrides["vocab_size"]
+    assert tokens.ids.shape[1] < 30
+
+
+def test_a_tokenizer_without_files_says_so(tmp_path: Path) -> None:
+    """Offline, transformers can return an empty tokenizer without a word."""
+    config = SamwiseConfig().text_encoder
+    config.tokenizer = str(tmp_path)
+    with pytest.raises(UserError, match="tokenizer"):
+        build_tokenizer(config, verbs=False, lowercase=True)

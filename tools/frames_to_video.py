@@ -1,0 +1,25 @@
+"""Makes a video file of a folder of frames: ``python tools/frames_to_video.py FOLDER OUT.mp4 [FRAMES_PER_SECOND]``."""
+
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+
+from samwise.data.video import open_source
+from samwise.errors import UserError, cli
+from samwise.visualization.video_writer import VideoWriter
+
+
+@cli
+def main() -> None:
+    if len(sys.argv) not in (3, 4):
+        raise UserError("usage: python tools/frames_to_video.py FOLDER OUT.mp4 [FRAMES_PER_SECOND]")
+    source = open_source(sys.argv[1], Fraction(sys.argv[3] if len(sys.argv) == 4 else "10"))
+    with VideoWriter(sys.argv[2], source.size, source.fps) as writer:
+        for frame in source.frames():
+            writer.write(frame.image, frame.time)
+    print(f"{sys.argv[2]}: {source.frame_count} frames")
+
+
+if __name__ == "__main__":
+    main()
