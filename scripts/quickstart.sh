@@ -28,13 +28,13 @@ train() {
 }
 
 say "1/6 the embedded data: $data"
-$python tools/make_synthetic.py root="$data" train=800 valid_u=60 valid=20 images=3000
+$python tools/make_synthetic.py root="$data" train=800 valid_u=60 valid=20 ${QUICKSTART_DATA:-}
 
-say "2/6 image pretraining: appearance, place, relation"
-train "$run/images" experiment=synthetic_images data.root="$data/images" ${QUICKSTART_IMAGES:-}
+say "2/6 training on single frames: appearance, place, relation (3.3 minutes)"
+train "$run/frames" experiment=synthetic_frames data.root="$data" ${QUICKSTART_FRAMES:-}
 
-say "3/6 video training: motion and memory"
-train "$run/video" experiment=synthetic data.root="$data" pretrained="$run/images" ${QUICKSTART_VIDEO:-}
+say "3/6 training on videos: motion, memory and its correction (1.7 minutes)"
+train "$run/video" experiment=synthetic data.root="$data" pretrained="$run/frames" ${QUICKSTART_VIDEO:-}
 
 say "4/6 masks for the held-out videos, and the submission zip"
 $python scripts/infer.py experiment=synthetic data.root="$data" checkpoint="$run/video" output="$run/valid_u" submission=false

@@ -61,7 +61,9 @@ def test_ranks_and_parts_share_every_step(world_size: int, accumulation: int):
     whole = StepOrder(40, 8, seed=3).epoch(2)
     ranks = [StepOrder(40, 8, 3, accumulation, rank, world_size).epoch(2) for rank in range(world_size)]
     for step, items in enumerate(whole):
-        parts = [ranks[r][step * accumulation + part] for r in range(world_size) for part in range(accumulation)]
+        parts = [
+            ranks[r][step * accumulation + part] for r in range(world_size) for part in range(accumulation)
+        ]
         assert {len(part) for part in parts} == {8 // world_size // accumulation}
         assert sorted(sum(parts, [])) == sorted(items)
 

@@ -44,17 +44,19 @@ def fill_seeded(module: nn.Module, prefix: str, released_names: list[str]) -> No
 
 
 ADAPTER_NAMES = [
-    "spatial_pos_embed", "proj_text_down.0.weight", "proj_text_up.0.weight", "hsa.linear.weight", "hsa.linear.bias",
+    "spatial_pos_embed", "proj_text_down.0.weight", "proj_text_up.0.weight", "hsa.linear.weight",
+    "hsa.linear.bias",
     "norm_pre_HSA.weight", "norm_pre_HSA.bias",
     *(f"{side}.{leaf}" for side in ("proj_vis_down", "proj_vis_up") for leaf in (
         "0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked")),
-    *(f"{attention}.{leaf}" for attention in ("ca_V2T.multihead_attn", "ca_T2V.multihead_attn", "hsa.self_attn")
+    *(f"{name}.{leaf}" for name in ("ca_V2T.multihead_attn", "ca_T2V.multihead_attn", "hsa.self_attn")
       for leaf in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")),
 ]  # fmt: skip
 CME_NAMES = [
     "decision_token.weight", "decision_class_head.weight", "decision_class_head.bias",
     *(f"transformerBlock.{leaf}" for leaf in (
-        "self_attn.in_proj_weight", "self_attn.in_proj_bias", "self_attn.out_proj.weight", "self_attn.out_proj.bias")),
+        "self_attn.in_proj_weight", "self_attn.in_proj_bias", "self_attn.out_proj.weight",
+        "self_attn.out_proj.bias")),
     *(f"transformerBlock.{m}.{leaf}" for m in ("linear1", "linear2", "norm1", "norm2", "norm3")
       for leaf in ("weight", "bias")),
 ]  # fmt: skip

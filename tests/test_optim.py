@@ -36,7 +36,8 @@ def test_only_matrices_decay_and_frozen_parameters_are_left_out():
     others = set().union(*(_names(model, g) for g in groups if not g["weight_decay"]))
     assert decayed == {"encoder.0.weight", "head.weight"}
     assert others == {
-        "encoder.0.bias", "encoder.1.weight", "encoder.1.bias", "head.bias", "words.weight", "spatial_embedding",
+        "encoder.0.bias", "encoder.1.weight", "encoder.1.bias", "head.bias", "words.weight",
+        "spatial_embedding",
     }  # fmt: skip
 
 

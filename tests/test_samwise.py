@@ -109,7 +109,7 @@ def test_a_state_can_be_used_again(model: Samwise) -> None:
 
 
 def test_what_a_frame_attends_to(model: Samwise, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frame i sees min(i, 6) maps, oldest first, and min(i, 15) pointers, nearest first; a stream holds no more."""
+    """Frame i sees min(i, 6) maps, oldest first, and min(i, 15) pointers, nearest first, and no more."""
     seen, written, pointers_written = [], [], []
     with_memory, encode_memory = model.backbone.with_memory, model.backbone.encode_memory
     finish = model.backbone.finish_decoding
@@ -186,8 +186,10 @@ def test_absent_object() -> None:
 
 
 SWITCHES = [
-    [], ["model.adapter.hsa=false"], ["model.adapter.vta=false"], ["model.adapter.tva=false"], ["adapter=none"],
-    ["adapter=cmt_paper"], ["model.adapter.patch_sizes=[2,2,2]"], ["model.prompt.motion=false"], ["cme=never"],
+    [], ["model.adapter.hsa=false"], ["model.adapter.vta=false"], ["model.adapter.tva=false"],
+    ["adapter=none"],
+    ["adapter=cmt_paper"], ["model.adapter.patch_sizes=[2,2,2]"], ["model.prompt.motion=false"],
+    ["cme=never"],
     ["cme=always"], ["cme=every"], ["model.cme.fusion=replace"], ["model.cme.fusion=average"],
     ["model.memory.pointers=0"], ["model.memory.frames=1"], ["model.object_scores=false"],
 ]  # fmt: skip
@@ -230,7 +232,7 @@ def test_motion_prompt() -> None:
     fresh = Samwise.from_config("tiny").prompts
     for ours, copied in zip(fresh.contextual.parameters(), fresh.motion.parameters(), strict=True):
         assert torch.equal(ours, copied) and ours is not copied
-    text, none = torch.randn(2, 5, 128), torch.randn(1, 256)
+    text = torch.randn(2, 5, 128)
     verbs = torch.tensor([[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
     width = model.backbone.width
     none = torch.randn(1, width)

@@ -71,7 +71,12 @@ def test_train_infer_evaluate(mevis_tree: Path) -> None:
 
 def test_interrupted_inference_redoes_what_is_broken(mevis_tree: Path, checkpoint: Path) -> None:
     cwd = mevis_tree.parent
-    arguments = ["scripts/infer.py", "experiment=mevis", f"data.root={mevis_tree}", f"checkpoint={checkpoint}"]
+    arguments = [
+        "scripts/infer.py",
+        "experiment=mevis",
+        f"data.root={mevis_tree}",
+        f"checkpoint={checkpoint}",
+    ]
     arguments.append("output=out")
     run(cwd, *arguments)
     predictions = cwd / "out/predictions"
@@ -156,7 +161,7 @@ def test_unknown_keys(tmp_path: Path) -> None:
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What tools/make_synthetic.py makes: videos and images."""
     cwd = tmp_path_factory.mktemp("synthetic")
-    counts = ["train=4", "valid_u=2", "valid=0", "images=20", "workers=1", "frames=[8,8]"]
+    counts = ["train=4", "valid_u=2", "valid=0", "images=20", "workers=1", "frames=[18,18]"]
     run(cwd, "tools/make_synthetic.py", "root=synth", *counts)
     return cwd / "synth"
 
@@ -166,7 +171,11 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_experiment(experiment: str, synthetic: Path, tmp_path: Path) -> None:
     """Each recipe, on the tiny model and the embedded data in its dataset's format, every part once."""
     images = "refcoco" in experiment or "images" in experiment
-    data = ["data.datasets=[refcoco/unc]", f"data.root={synthetic}/images"] if images else [f"data.root={synthetic}"]
+    data = (
+        ["data.datasets=[refcoco/unc]", f"data.root={synthetic}/images"]
+        if images
+        else [f"data.root={synthetic}"]
+    )
     arguments = [f"experiment={experiment}", "debug=fast", *SMALL, *data, "output=run"]
     run(tmp_path, "scripts/train.py", *arguments)
     assert list((tmp_path / "run/checkpoints").glob("*/model.safetensors"))

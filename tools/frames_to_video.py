@@ -1,4 +1,4 @@
-"""Makes a video file of a folder of frames: ``python tools/frames_to_video.py FOLDER OUT.mp4 [FRAMES_PER_SECOND]``."""
+"""A folder of frames as a video file: ``python tools/frames_to_video.py FOLDER OUT.mp4 [RATE]``."""
 
 from __future__ import annotations
 

@@ -56,4 +56,5 @@ def build_train_dataset(
         seed=seed,
         stride=cfg.sampling.get("stride", 1),
         lowercase=lowercase,
+        kinds=cfg.kinds,
     )

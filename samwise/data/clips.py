@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
@@ -32,6 +33,7 @@ class ClipDataset(Dataset[ClipSample]):
         seed: Seed of everything random.
         stride: Frame distance of the contiguous sampler.
         lowercase: Whether sentences are lower-cased.
+        kinds: Only expressions of these kinds; None for all.
 
     Raises:
         UserError: There is no such sampler, or the storage has no visible target.
@@ -47,6 +49,7 @@ class ClipDataset(Dataset[ClipSample]):
         seed: int = 0,
         stride: int = 1,
         lowercase: bool = True,
+        kinds: Collection[str] | None = None,
     ) -> None:
         if sampler not in SAMPLERS:
             raise UserError(f"data.sampling.name={sampler}: choose one of {', '.join(SAMPLERS)}")
@@ -61,11 +64,14 @@ class ClipDataset(Dataset[ClipSample]):
         sample = SAMPLERS[sampler]
         self._sample = partial(sample, stride=stride) if sampler == "contiguous" else sample
         self.expressions = [
-            expression for expression in storage.expressions() if storage.visible(expression).any()
+            expression
+            for expression in storage.expressions()
+            if (kinds is None or expression.kind in kinds) and storage.visible(expression).any()
         ]
         if not self.expressions:
             raise UserError(
-                "no expression of the training split has a visible target; are its masks the right ones?"
+                "no expression of the training split has a visible target; are its masks the right ones"
+                + (f", and does it have the kinds {list(kinds)} (data.kinds)?" if kinds else "?")
             )
         lengths = [len(storage.frame_names(expression.video_id)) for expression in self.expressions]
         self._items = np.array(  # (expression, start) pairs in one buffer, which forked workers share

@@ -65,8 +65,10 @@ class FrameSource:
         for index, frame in enumerate(frames):
             if frame.image.shape[:2] != self.size:
                 height, width = frame.image.shape[:2]
-                raise UserError(f"frame {index} of {self.name} has {width} x {height} pixels, the first one "
-                                f"{self.size[1]} x {self.size[0]}; make all frames the same size")
+                raise UserError(
+                    f"frame {index} of {self.name} has {width} x {height} pixels, the first one "
+                    f"{self.size[1]} x {self.size[0]}; make all frames the same size"
+                )
             yield frame
 
     def __iter__(self) -> Iterator[np.ndarray]:

@@ -9,15 +9,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samwise.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+)
 _ANIMATED_FORMATS = frozenset({"GIF", "PNG"})
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """Reads an image file.
 
-    EXIF orientation is applied, 16-bit values are scaled to 8, grey becomes RGB, and transparent pixels lie over
-    white, as they look on a page.
+    EXIF orientation is applied, 16-bit values are scaled to 8, grey becomes RGB, and transparent pixels lie
+    over white, as they look on a page.
 
     Args:
         path: JPEG, PNG, WebP, BMP, TIFF or another format that Pillow reads.
@@ -36,7 +38,9 @@ def read_image(path: str | Path) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise UserError(f"{path} isn't an image, or is damaged; replace it") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"can't read the image {path} ({error}); it may be truncated: fetch it again") from error
+        raise UserError(
+            f"can't read the image {path} ({error}); it may be truncated: fetch it again"
+        ) from error
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

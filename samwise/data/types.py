@@ -69,7 +69,9 @@ class ClipBatch:
     expressions: list[Expression]
 
     def to(self, device: str | torch.device) -> ClipBatch:
-        frames, masks, valid = (x.to(device, non_blocking=True) for x in (self.frames, self.masks, self.valid))
+        frames, masks, valid = (
+            x.to(device, non_blocking=True) for x in (self.frames, self.masks, self.valid)
+        )
         return ClipBatch(frames, masks, valid, self.texts, self.expressions)
 
 

@@ -1,4 +1,4 @@
-"""``open_source``: a video file, an image, a folder of frames, an array or an iterator as one stream of frames."""
+"""``open_source``: a video file, an image, a folder of frames, an array or an iterator as a frame stream."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource
     """Opens anything that shows frames.
 
     Args:
-        source: Path of a video file, of an image or of a folder of images (in natural order); an array (T, H, W, 3)
-            or (H, W, 3) uint8 RGB; an iterable of (H, W, 3) arrays, such as a camera; or a FrameSource, as it is.
+        source: Path of a video file, of an image or of a folder of images (in natural order); an array
+            (T, H, W, 3) or (H, W, 3) uint8 RGB; an iterable of (H, W, 3) arrays, such as a camera; or a
+            FrameSource, as it is.
         fps: Frame rate of what has none of its own.
 
     Raises:
@@ -63,8 +64,8 @@ def folder_images(folder: Path) -> list[Path]:
     images = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         found = ", ".join(sorted(path.name for path in entries)[:3])
-        raise UserError(f"the folder {folder} has no images ({'it has ' + found if found else 'it is empty'}); "
-                        f"frames are files such as 00000.jpg")
+        what = f"it has {found}" if found else "it is empty"
+        raise UserError(f"the folder {folder} has no images ({what}); frames are files such as 00000.jpg")
     return sorted(images, key=lambda path: natural_key(path.name))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
+
+log = logging.getLogger(__name__)
 
 # Demuxers that FFmpeg picks by a file's name for what isn't a video: terminal art, a numbered image.
 _NOT_VIDEO = frozenset({"tty", "image2"})
@@ -39,8 +43,8 @@ class VideoFile(FrameSource):
             stream = _picture_stream(container, self.path)
             self._check_complete(stream)
             self.fps = stream.average_rate or stream.guessed_rate
-            # Where the container counts its frames its index lists them all, less what an edit list cuts away;
-            # Matroska doesn't count, and its index has the key frames only.
+            # Where the container counts its frames its index lists them all, less what an edit list cuts
+            # away; Matroska doesn't count, and its index has the key frames only.
             self.frame_count = (len(stream.index_entries) or stream.frames) if stream.frames else None
             self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
         first = next(self._read(), None)
@@ -56,8 +60,10 @@ class VideoFile(FrameSource):
         try:
             container = av.open(str(self.path), metadata_errors="replace")
         except av.error.FFmpegError as error:
-            raise UserError(f"{self.path} isn't a video or image that can be read ({error.strerror}); "
-                            "it may be truncated or of another kind") from error
+            raise UserError(
+                f"{self.path} isn't a video or image that can be read ({error.strerror}); "
+                "it may be truncated or of another kind"
+            ) from error
         if _NOT_VIDEO & set(container.format.name.split(",")):
             container.close()
             raise UserError(f"{self.path} isn't a video or image")
@@ -68,8 +74,9 @@ class VideoFile(FrameSource):
         end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
         size = self.path.stat().st_size
         if end > size:
-            raise UserError(f"{self.path} is truncated: it has {size:,} bytes and its index names {end:,}; "
-                            "fetch it again")
+            raise UserError(
+                f"{self.path} is truncated: it has {size:,} bytes and its index names {end:,}; fetch it again"
+            )
 
     def _read(self) -> Iterator[Frame]:
         import av
@@ -77,17 +84,31 @@ class VideoFile(FrameSource):
         with self._open() as container:
             stream = _picture_stream(container, self.path)
             stream.thread_type = "AUTO"
-            index = 0
+            index, end = 0, Fraction(0)
             try:
                 for decoded in container.decode(stream):
-                    time = decoded.pts * decoded.time_base if decoded.pts is not None else index / (self.fps or 25)
+                    if decoded.pts is not None:
+                        time = decoded.pts * decoded.time_base
+                        end = time + (decoded.duration or 0) * decoded.time_base
+                    else:  # a bare stream without a container's clock
+                        time = index / (self.fps or 25)
                     orientation = _orientation(decoded)
                     self._turned = orientation[0]
                     yield Frame(_orient(_to_rgb(decoded), orientation), Fraction(time))
                     index += 1
             except av.error.FFmpegError as error:
-                raise UserError(f"can't decode {self.path} after frame {index} ({error.strerror}): the file is "
-                                "damaged or truncated; fetch or export it again") from error
+                raise UserError(
+                    f"can't decode {self.path} after frame {index} ({error.strerror}): the file is damaged "
+                    "or truncated; fetch or export it again"
+                ) from error
+            declared = _declared_end(stream)
+            if declared is not None and end + 1 < declared:
+                log.warning(
+                    "%s says that it lasts %.1f s, but its frames end after %.1f s: it may be truncated",
+                    self.path,
+                    declared,
+                    end,
+                )
 
 
 def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -96,7 +117,17 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:  # an album's cover isn't a video
             return stream
-    raise UserError(f"{path} has no video stream (only {', '.join(s.type for s in container.streams) or 'nothing'})")
+    found = ", ".join(stream.type for stream in container.streams) or "nothing"
+    raise UserError(f"{path} has no video stream (only {found})")
+
+
+def _declared_end(stream: VideoStream) -> Fraction | None:
+    """Matroska's note of a stream's end in seconds, if there is one.
+
+    It has no index of all frames. The note isn't exact, so it is good for a warning only.
+    """
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "").strip("\0 "))
+    return match and 3600 * Fraction(match[1]) + 60 * Fraction(match[2]) + Fraction(match[3])
 
 
 def _to_rgb(frame: VideoFrame) -> np.ndarray:

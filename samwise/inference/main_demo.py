@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -84,22 +83,21 @@ def segment(
     Returns:
         What ``summary.json`` holds.
     """
-    from samwise.data.masks import write_mask_png
     from samwise.data.video_file import VideoFile
     from samwise.io import write_json
     from samwise.progress import progress
+    from samwise.visualization.mask_folders import MaskFolders
     from samwise.visualization.overlay import draw_overlay
     from samwise.visualization.video_writer import VideoWriter
 
     still = source.frame_count == 1 and not isinstance(source, VideoFile)
     overlay = output / f"{path.resolve().stem}_overlay.{'png' if still else 'mp4'}"
-    folders = [output / "masks" / f"{k}_{slug(text)}" for k, text in enumerate(texts)]
+    names = [f"{k}_{slug(text)}" for k, text in enumerate(texts)]
     presence = [Presence() for _ in texts]
-    if (output / "summary.json").is_file():  # an earlier demo's: none of its frames may stay among the new ones
-        (output / "summary.json").unlink()
-        shutil.rmtree(output / "masks", ignore_errors=True)
     count = 0
     with ExitStack() as stack:
+        # None of an earlier demo's frames may stay among the new ones, and nothing of anybody else's may go.
+        folders = stack.enter_context(MaskFolders(output / "masks", names, _earlier(output)))
         if not still:
             sound = path if isinstance(source, VideoFile) else None
             writer = stack.enter_context(
@@ -109,10 +107,10 @@ def segment(
         for frame, result in progress(results, desc="frames", total=source.frame_count, unit="frame"):
             picture = draw_overlay(frame.image, result.masks, texts, cfg.opacity)
             _write_png(overlay, picture) if still else writer.write(picture, frame.time)
-            for folder, mask, seen in zip(folders, result.masks, presence, strict=True):
+            for mask, seen in zip(result.masks, presence, strict=True):
                 seen.add(mask)
-                if cfg.masks:
-                    write_mask_png(folder / f"{result.index:05d}.png", mask)
+            if cfg.masks:
+                folders.write(result.index, result.masks)
             count += 1
     summary = {
         "input": str(path),
@@ -123,13 +121,24 @@ def segment(
                 "text": text,
                 "frames": seen.frames,
                 "mean_area": seen.area / max(seen.frames, 1),
-                "masks": str(folder),
+                "masks": str(folders.root / name) if cfg.masks else None,
             }
-            for text, seen, folder in zip(texts, presence, folders, strict=True)
+            for text, seen, name in zip(texts, presence, names, strict=True)
         ],
     }
     write_json(output / "summary.json", summary)
     return summary
+
+
+def _earlier(output: Path) -> list[str]:
+    """Names of the mask folders that the summary of an earlier demo lists."""
+    from samwise.io import read_json
+
+    try:
+        found = [Path(sentence["masks"]).name for sentence in read_json(output / "summary.json")["sentences"]]
+    except (UserError, KeyError, TypeError):  # there is none, or it isn't a demo's
+        return []
+    return [name for name in found if re.fullmatch(r"[0-9]+_[a-z0-9_]+", name)]
 
 
 def slug(text: str) -> str:

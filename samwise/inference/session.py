@@ -78,8 +78,8 @@ class Session:
         """
         if self.clip_length != 1:
             raise UserError(
-                f"step() needs clip_length=1, this session has {self.clip_length}: use push() and flush(), or "
-                "start_session(texts, clip_length=1)"
+                f"step() needs clip_length=1, this session has {self.clip_length}: use push() and flush(), "
+                "or start_session(texts, clip_length=1)"
             )
         return self.push(frame)[0].masks
 

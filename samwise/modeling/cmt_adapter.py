@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from samwise.config import AdapterConfig
-
-
-def sine_embedding(positions: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
-    """Sine embedding, sine and cosine interleaved: (N,) positions in radians -> (N, dim)."""
-    exponent = 2 * (torch.arange(dim, device=positions.device) // 2) / dim
-    angles = positions[:, None] / temperature**exponent  # N, dim
-    return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], dim=2).flatten(1)
-
-
-def unit_positions(count: int, device: torch.device) -> Tensor:
-    """Positions 1..count scaled to (0, 2 pi], as SAM 2 scales image positions."""
-    return torch.arange(1, count + 1, dtype=torch.float32, device=device) / (count + 1e-6) * 2 * math.pi
+from samwise.modeling.positions import sine_embedding, sine_grid, unit_positions
 
 
 def attend(
@@ -47,11 +34,9 @@ class HierarchicalSelectiveAttention(nn.Module):
             self.spatial_embedding = nn.Parameter(torch.zeros(patch_size**2, dim))
             nn.init.trunc_normal_(self.spatial_embedding, std=0.02)
         else:
-            axis = sine_embedding(unit_positions(patch_size, torch.device("cpu")), dim // 2)
-            grid = torch.cat(
-                [axis[:, None].expand(-1, patch_size, -1), axis[None].expand(patch_size, -1, -1)], dim=2
+            self.register_buffer(
+                "spatial_embedding", sine_grid(patch_size, dim).flatten(0, 1), persistent=False
             )
-            self.register_buffer("spatial_embedding", grid.flatten(0, 1), persistent=False)
         self.norm = nn.LayerNorm(dim)
         self.attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
         self.linear = nn.Linear(dim, dim)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from samwise.config import BackboneConfig
 from samwise.errors import UserError
+from samwise.modeling.positions import sine_grid
 
 NUM_STAGES = 4
 ABSENT_LOGIT = -1024.0  # mask logit of a frame that doesn't show the object
@@ -130,8 +131,18 @@ class Sam2Backbone(nn.Module):
     def __init__(self, config: BackboneConfig, canvas: int, object_scores: bool = True) -> None:
         super().__init__()
         self.sam2 = build_sam2(config, canvas)
+        if config.trainable and not config.checkpoint:
+            self._start_positions()
         self.canvas = canvas
         self.object_scores = object_scores and self.sam2.pred_obj_scores
+
+    def _start_positions(self) -> None:
+        """From scratch, sines instead of the zeros that sam2 expects weights to replace."""
+        trunk = self.sam2.image_encoder.trunk
+        grid = sine_grid(trunk.pos_embed.shape[-1], trunk.pos_embed.shape[1]).permute(2, 0, 1)
+        with torch.no_grad():
+            trunk.pos_embed.copy_(0.5 * grid[None])
+        nn.init.trunc_normal_(trunk.pos_embed_window, std=0.02)
 
     @property
     def stage_widths(self) -> list[int]:

@@ -100,12 +100,13 @@ class Tokenizer:
         ids = torch.full((len(sentences), max(lengths)), self._pad_id)
         padding = torch.ones_like(ids, dtype=torch.bool)
         verbs = torch.zeros_like(padding)
-        for row, (sentence, encoding) in enumerate(zip(sentences, encodings, strict=True)):
+        spans = verb_spans(sentences) if self._verbs else []
+        for row, encoding in enumerate(encodings):
             length = len(encoding.ids)
             ids[row, :length] = torch.tensor(encoding.ids)
             padding[row, :length] = False
             if self._verbs:
-                verbs[row, :length] = torch.tensor(mark_spans(encoding.spans, verb_spans(sentence)))
+                verbs[row, :length] = torch.tensor(mark_spans(encoding.spans, spans[row]))
         return Tokens(ids, padding, verbs, min(lengths) < max(lengths))
 
     def _clean(self, sentence: str) -> str:
@@ -120,15 +121,20 @@ def mark_spans(tokens: list[tuple[int, int]], marked: list[tuple[int, int]]) -> 
     return [any(start < to and end > frm for frm, to in marked) for start, end in tokens]
 
 
-@functools.lru_cache(maxsize=65536)
-def _cached_verb_spans(sentence: str) -> tuple[tuple[int, int], ...]:
-    document = _tagger()(sentence)
-    return tuple((token.idx, token.idx + len(token)) for token in document if token.pos_ == "VERB")
+_VERB_SPANS: dict[str, list[tuple[int, int]]] = {}  # of sentences seen; training sees each many times
+_REMEMBERED = 100_000
 
 
-def verb_spans(sentence: str) -> list[tuple[int, int]]:
-    """Character spans of the verbs, as spaCy's part-of-speech tagger sees them."""
-    return list(_cached_verb_spans(sentence))
+def verb_spans(sentences: list[str]) -> list[list[tuple[int, int]]]:
+    """Character spans of each sentence's verbs, as spaCy's part-of-speech tagger sees them."""
+    new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in _VERB_SPANS]
+    if len(_VERB_SPANS) + len(new) > _REMEMBERED:
+        _VERB_SPANS.clear()
+        new = list(dict.fromkeys(sentences))
+    if new:
+        for sentence, document in zip(new, _tagger().pipe(new), strict=True):
+            _VERB_SPANS[sentence] = [(t.idx, t.idx + len(t)) for t in document if t.pos_ == "VERB"]
+    return [_VERB_SPANS[sentence] for sentence in sentences]
 
 
 @functools.cache

@@ -42,7 +42,10 @@ class TrainingConfig:
         epochs: Passes over the items; fractions are allowed.
         max_steps: Optimizer steps.
         max_minutes: Minutes of training, validation not counted; resumed runs count the time before.
+        clip_length: Frames per training clip; null for the network's own T. Validation and inference keep T.
         clip_norm: Largest norm of the gradient; null for no clipping.
+        freeze_batch_norm: Use the adapters' running BatchNorm statistics in training too: a few clips of
+            alike frames make poor statistics of their own.
         schedule: ``constant`` (paper) or ``cosine``, which ends at ``final_lr_scale`` when training ends.
         warmup_steps: Steps of linear warm-up, under either schedule.
         final_lr_scale: Where ``cosine`` ends, as a share of ``lr``.
@@ -67,7 +70,9 @@ class TrainingConfig:
     epochs: float | None = None
     max_steps: int | None = None
     max_minutes: float | None = None
+    clip_length: int | None = None
     clip_norm: float | None = 1.0
+    freeze_batch_norm: bool = False
     schedule: str = "constant"
     warmup_steps: int = 0
     final_lr_scale: float = 0.0
@@ -122,7 +127,7 @@ class TrainingConfig:
         )
         _require(self.log_every >= 1, f"scratch.log_every={self.log_every} must be at least 1")
         _require(self.keep_last >= 1, f"scratch.keep_last={self.keep_last} must be at least 1")
-        for key in ("limit_videos", "limit_frames", "limit_items"):
+        for key in ("clip_length", "limit_videos", "limit_frames", "limit_items"):
             value = getattr(self, key)
             _require(
                 value is None or value >= 1, f"scratch.{key}={value} must be at least 1, or null for all"

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from samwise.config import CONFIG_DIR, SamwiseConfig
-from samwise.errors import UserError, cli
+from samwise.errors import cli
 
 logger = logging.getLogger("samwise.training")
 
@@ -56,7 +56,11 @@ def train(config: DictConfig) -> float | None:
     model_config = SamwiseConfig.from_node(config.model)
     device = choose_device(config.device)
     dataset = build_train_dataset(
-        config.data, model_config.canvas, model_config.clip_length, knobs.seed, model_config.lowercase
+        config.data,
+        model_config.canvas,
+        knobs.clip_length or model_config.clip_length,
+        knobs.seed,
+        model_config.lowercase,
     )
     validate = None
     if knobs.validate_every:
@@ -76,7 +80,9 @@ def train(config: DictConfig) -> float | None:
     if report:
         report.log(config.pretrained)
     model.to(device)
-    trainer = Trainer(model, dataset, knobs, optimizer, run, config.resume, validate, SamwiseLoss(**config.loss))
+    trainer = Trainer(
+        model, dataset, knobs, optimizer, run, config.resume, validate, SamwiseLoss(**config.loss)
+    )
     describe_run(run, config)
     trainable = sum(p.numel() for p in model.trainable_parameters())
     logger.info(

@@ -130,6 +130,10 @@ class Trainer:
         # Dropout depends on the seed and the step alone, so a resumed run has the same.
         torch.manual_seed(config.seed * 1_000_003 + at.step * world_size() + rank())
         self.model.train()
+        if config.freeze_batch_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         factor = self.schedule.apply(self.optimizer, at.step, at.seconds)
         self.lr = factor * max(group["peak_lr"] for group in self.optimizer.param_groups)
         totals: dict[str, Tensor] = {}

@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 
 
-def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int = 240, gap: int = 4) -> np.ndarray:
+def contact_sheet(
+    images: Sequence[np.ndarray], columns: int, tile_width: int = 240, gap: int = 4
+) -> np.ndarray:
     """Lays pictures out in rows, left to right.
 
     Args:
-        images: (H, W, 3) uint8 RGB each, of any sizes; each is scaled to the tile's width or height, whichever binds.
+        images: (H, W, 3) uint8 RGB each, of any sizes; each is scaled to fit its tile.
         columns: Pictures in a row.
         tile_width: Width of a tile in pixels. Its height follows from the first picture.
         gap: White space between tiles in pixels.
@@ -35,5 +37,5 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int = 
         scaled = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         top = gap + index // columns * (tile_height + gap)
         left = gap + index % columns * (tile_width + gap)
-        sheet[top:top + h, left:left + w] = scaled
+        sheet[top : top + h, left : left + w] = scaled
     return sheet

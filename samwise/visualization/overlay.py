@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -11,9 +12,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 # Okabe and Ito's colours, told apart with any kind of colour blindness; without black.
 PALETTE: tuple[tuple[int, int, int], ...] = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (0, 114, 178),
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (204, 121, 167),
+    (0, 114, 178),
 )
 _DARK = (16, 16, 16)
+_PLAIN_PUNCTUATION = str.maketrans("‘’“”–—", "''\"\"--")
 _MIN_FONT, _LEGEND_SHARE = 9, 0.4  # pixels; largest share of the height that the legend takes
 
 
@@ -28,7 +36,9 @@ def sentence_color(index: int) -> tuple[int, int, int]:
     return tuple(int(value) for value in color)  # type: ignore[return-value]
 
 
-def draw_overlay(image: np.ndarray, masks: np.ndarray, texts: Sequence[str] = (), opacity: float = 0.45) -> np.ndarray:
+def draw_overlay(
+    image: np.ndarray, masks: np.ndarray, texts: Sequence[str] = (), opacity: float = 0.45
+) -> np.ndarray:
     """Draws the masks over a frame.
 
     Args:
@@ -48,15 +58,19 @@ def draw_overlay(image: np.ndarray, masks: np.ndarray, texts: Sequence[str] = ()
         raise ValueError(f"masks of shape {masks.shape} don't fit an image of {height} x {width}")
     if len(texts) not in (0, len(masks)):
         raise ValueError(f"{len(texts)} sentences for {len(masks)} masks")
-    canvas = image.copy()
+    canvas, masks = image.copy(), np.ascontiguousarray(masks)
     for index, mask in enumerate(masks):
-        canvas[mask] = (1 - opacity) * canvas[mask] + opacity * np.array(sentence_color(index))
+        left, top, w, h = cv2.boundingRect(mask.view(np.uint8))  # all 0 for an empty mask
+        if w:
+            region = np.s_[top : top + h, left : left + w]
+            filled = np.full_like(canvas[region], sentence_color(index))
+            filled = cv2.addWeighted(canvas[region], 1 - opacity, filled, opacity, 0)
+            cv2.copyTo(filled, mask[region].view(np.uint8), canvas[region])
     _draw_outlines(canvas, masks)
     if texts:
-        legend = _legend(tuple(texts), (height, width))  # h, w, 4
-        region = canvas[-legend.shape[0]:, :legend.shape[1]]
-        alpha = legend[..., 3:] / 255
-        region[:] = (1 - alpha) * region + alpha * legend[..., :3]
+        legend, clear = _legend(tuple(texts), (height, width))  # h, w, 3 and h, w, 1
+        region = canvas[height - legend.shape[0] :, : legend.shape[1]]
+        region[:] = (region * clear + legend) // 255
     return canvas
 
 
@@ -64,16 +78,22 @@ def _draw_outlines(canvas: np.ndarray, masks: np.ndarray) -> None:
     """A coloured line on a dark one, so that it shows on any background."""
     thickness = max(1, round(min(canvas.shape[:2]) / 240))
     for index, mask in enumerate(masks):
-        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         if min(canvas.shape[:2]) >= 200:  # on small frames the dark line would hide the object
             cv2.drawContours(canvas, contours, -1, _DARK, thickness + 2)
         cv2.drawContours(canvas, contours, -1, sentence_color(index), thickness)
 
 
 @lru_cache(maxsize=16)
-def _legend(texts: tuple[str, ...], size: tuple[int, int]) -> np.ndarray:
-    """The legend for frames of this size: (h, w, 4) uint8 RGBA, drawn once per video."""
+def _legend(texts: tuple[str, ...], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The legend for frames of this size, drawn once per video.
+
+    Returns:
+        (h, w, 3) uint16, the colours times their opacity in 0..255, and (h, w, 1) uint16, 255 less the
+        opacity.
+    """
     height, width = size
+    texts = tuple(_drawable(text) for text in texts)
     points = max(_MIN_FONT, round(min(height, width) / 26))
     while True:  # the largest letters with which the sentences fit
         font = ImageFont.load_default(points)
@@ -86,12 +106,17 @@ def _legend(texts: tuple[str, ...], size: tuple[int, int]) -> np.ndarray:
         if fits or points == _MIN_FONT:
             break
         points = max(_MIN_FONT, points - max(1, points // 8))
-    lines = [(text, index if place == 0 else None)
-             for index, rows in enumerate(wrapped) for place, text in enumerate(rows)]
+    if not fits:  # on a small frame every sentence gets its place before any gets a second line
+        wrapped = [[_shorten(text, font, room)] for text in texts]
+    lines = [
+        (text, index if place == 0 else None)
+        for index, rows in enumerate(wrapped)
+        for place, text in enumerate(rows)
+    ]
     most = max(1, int((_LEGEND_SHARE * height - 2 * pad) // line))
     if len(lines) > most:
-        lines = lines[:most]
-        lines[-1] = (_shorten(lines[-1][0] + " …", font, room), lines[-1][1])
+        left_out = len(lines) - most + 1
+        lines = [*lines[: most - 1], (f"… and {left_out} more", None)]
     box_width = min(width, round(max(font.getlength(text) for text, _ in lines)) + swatch + 3 * pad)
     box = Image.new("RGBA", (box_width, min(height, 2 * pad + line * len(lines))), (*_DARK, 170))
     draw = ImageDraw.Draw(box)
@@ -101,7 +126,15 @@ def _legend(texts: tuple[str, ...], size: tuple[int, int]) -> np.ndarray:
             y = top + (line - swatch) // 2
             draw.rectangle((pad, y, pad + swatch, y + swatch), fill=(*sentence_color(index), 255))
         draw.text((2 * pad + swatch, top + line / 2), text, fill="white", font=font, anchor="lm")
-    return np.asarray(box)
+    rgba = np.asarray(box).astype(np.uint16)
+    return rgba[..., :3] * rgba[..., 3:], 255 - rgba[..., 3:]
+
+
+def _drawable(text: str) -> str:
+    """The sentence in letters that Pillow's own font has: accents go, other scripts become question marks."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    plain = plain.translate(_PLAIN_PUNCTUATION)
+    return plain.encode("ascii", "replace").decode()
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:

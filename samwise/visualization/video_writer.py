@@ -30,8 +30,8 @@ _BT709 = 1
 class VideoWriter:
     """Writes an .mp4 (H.264, yuv420p, index first), complete or not at all. A context manager.
 
-    4:2:0 colour needs even sides and can't be cropped to odd ones, so an odd side gets one more row or column that
-    repeats the last: 4:4:4 would keep the size, but not every browser plays it.
+    4:2:0 colour needs even sides and can't be cropped to odd ones, so an odd side gets one more row or column
+    that repeats the last: 4:4:4 would keep the size, but not every browser plays it.
 
     Args:
         path: File to write.
@@ -45,8 +45,15 @@ class VideoWriter:
         UserError: The file can't be written.
     """
 
-    def __init__(self, path: str | Path, size: tuple[int, int], fps: Fraction | None = None,
-                 audio_from: str | Path | None = None, pixel_aspect: Fraction = Fraction(1), quality: int = 18) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        size: tuple[int, int],
+        fps: Fraction | None = None,
+        audio_from: str | Path | None = None,
+        pixel_aspect: Fraction = Fraction(1),
+        quality: int = 18,
+    ) -> None:
         self.path = Path(path)
         self.size = size
         self.fps = Fraction(fps or DEFAULT_FPS)
@@ -54,8 +61,12 @@ class VideoWriter:
         self._padding = (size[0] % 2, size[1] % 2)
         self._last_pts: int | None = None
         if any(self._padding):
-            log.info("%s is written with %d x %d pixels: H.264 for browsers needs even sides", self.path,
-                     size[1] + self._padding[1], size[0] + self._padding[0])
+            log.info(
+                "%s is written with %d x %d pixels: H.264 for browsers needs even sides",
+                self.path,
+                size[1] + self._padding[1],
+                size[0] + self._padding[0],
+            )
 
     def __enter__(self) -> VideoWriter:
         import av
@@ -63,9 +74,12 @@ class VideoWriter:
         self._stack = ExitStack()
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
-            self._container = stack.enter_context(av.open(str(temporary), "w", options={"movflags": "+faststart"}))
-            stream = self._container.add_stream("libx264", options={"crf": str(self._quality), "preset": "veryfast"})
-            stream.height, stream.width = (side + more for side, more in zip(self.size, self._padding, strict=True))
+            container = av.open(str(temporary), "w", options={"movflags": "+faststart"})
+            self._container = stack.enter_context(container)
+            options = {"crf": str(self._quality), "preset": "veryfast"}
+            stream = self._container.add_stream("libx264", options=options)
+            stream.height = self.size[0] + self._padding[0]
+            stream.width = self.size[1] + self._padding[1]
             stream.pix_fmt = "yuv420p"
             context = stream.codec_context
             context.time_base = TIME_BASE
@@ -111,8 +125,9 @@ class VideoWriter:
         self._last_pts = pts
         return pts
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             self._stack.__exit__(kind, error, trace)
             return
@@ -138,7 +153,7 @@ class _AudioCopy:
         source = container.streams.audio[0]
         codec = source.codec_context.name if source.codec_context else "unknown"
         if codec not in _COPIED_AUDIO:
-            log.warning("%s: its sound is %s, which browsers don't play in an mp4; it is left out", path, codec)
+            log.warning("the sound of %s is %s, which browsers don't play in an mp4: left out", path, codec)
             return
         self._stream = output.add_stream_from_template(source)
         self._packets = (packet for packet in container.demux(source) if packet.dts is not None)

@@ -24,8 +24,9 @@ class Statement:
     targets: tuple[int, ...]
 
 
-def statements(world: World, rng: np.random.Generator, count: int, kinds: dict[str, float],
-               first: tuple[str, ...] = ()) -> list[Statement]:
+def statements(
+    world: World, rng: np.random.Generator, count: int, kinds: dict[str, float], first: tuple[str, ...] = ()
+) -> list[Statement]:
     """Up to ``count`` different sentences about the scene, each true of its targets and of nothing else.
 
     Args:
@@ -46,7 +47,9 @@ def statements(world: World, rng: np.random.Generator, count: int, kinds: dict[s
         if not open_kinds:
             break
         wanted = [kind for kind in wanted if kind in open_kinds]
-        weights = np.array([kinds[kind] / (1 + 3 * sum(c.query.kind == kind for c in chosen)) for kind in open_kinds])
+        weights = np.array(
+            [kinds[kind] / (1 + 3 * sum(c.query.kind == kind for c in chosen)) for kind in open_kinds]
+        )
         kind = wanted.pop(0) if wanted else open_kinds[rng.choice(len(open_kinds), p=weights / weights.sum())]
         query = _draw(found[kind], world, chosen, rng)
         targets = satisfied(query, world)
@@ -59,7 +62,7 @@ def statements(world: World, rng: np.random.Generator, count: int, kinds: dict[s
 
 
 def _draw(queries: list[Query], world: World, chosen: list[Statement], rng: np.random.Generator) -> Query:
-    """One of the queries: first a clause, then among its wordings, so that common clauses don't crowd out others."""
+    """One of the queries: first a clause, then a wording, so that common clauses don't crowd out others."""
     clauses = sorted({q.clause.name + q.clause.value if q.clause else "" for q in queries})
     name = pick(rng, clauses)
     same = [q for q in queries if (q.clause.name + q.clause.value if q.clause else "") == name]
@@ -76,7 +79,9 @@ def candidates(world: World) -> Iterator[Query]:
     """Everything the grammar can say of the scene that the checker accepts."""
     nouns = _nouns(world)
     groups = {noun: called(noun, world) or [] for noun in nouns}
-    names = [n for n, group in groups.items() if len(group) == 1 and n.texture is None and (n.shape or n.colour)]
+    names = [
+        n for n, group in groups.items() if len(group) == 1 and n.texture is None and (n.shape or n.colour)
+    ]
     for noun, group in groups.items():
         if len(group) == 1:
             yield Query("appearance", noun)
@@ -98,9 +103,19 @@ def candidates(world: World) -> Iterator[Query]:
                 yield from (replace(query, kind="multiple", number=number) for number in (0, len(targets)))
 
 
-_KIND_OF = {"side": "position", "farthest": "position", "extreme_size": "relation", "beside": "relation",
-            "nearest": "relation", "does": "motion", "starts": "late_motion", "stops": "late_motion",
-            "enters": "entering", "leaves": "leaving", "hidden": "occluded"}
+_KIND_OF = {
+    "side": "position",
+    "farthest": "position",
+    "extreme_size": "relation",
+    "beside": "relation",
+    "nearest": "relation",
+    "does": "motion",
+    "starts": "late_motion",
+    "stops": "late_motion",
+    "enters": "entering",
+    "leaves": "leaving",
+    "hidden": "occluded",
+}
 assert set(_KIND_OF.values()) <= set(KINDS)
 
 
@@ -119,7 +134,7 @@ def _kinds(query: Query, world: World, target: int, group: list[int]) -> Iterato
         return
     if not world.stays(target):
         return
-    # Told from an identical twin by motion alone; "late" if both do the same for a third of the video or longer.
+    # Told from an identical twin by motion alone; "late" if both do the same for a third of the video.
     together = max((world.alike_until(target, j) for j in rivals), default=0)
     late = world.frames / 3 <= together < world.frames
     if kind == "late_motion" and late:
@@ -142,7 +157,9 @@ def _nouns(world: World) -> list[Noun]:
 
 def _clauses(world: World, names: list[Noun]) -> list[Clause]:
     """Every clause that might hold in the scene."""
-    clauses = [Clause("side", s) for s in (*SIDES, "middle", *(f"{v} {h}" for v in SIDES[2:] for h in SIDES[:2]))]
+    clauses = [
+        Clause("side", s) for s in (*SIDES, "middle", *(f"{v} {h}" for v in SIDES[2:] for h in SIDES[:2]))
+    ]
     clauses += [Clause("farthest", side) for side in SIDES]
     clauses += [Clause("extreme_size", value) for value in ("largest", "smallest")]
     clauses += [Clause("beside", side, name) for side, name in product(SIDES, names)]
@@ -157,4 +174,3 @@ def _clauses(world: World, names: list[Noun]) -> list[Clause]:
     if (world.visible == 0).any():
         clauses += [Clause("hidden"), *(Clause("hidden", "", name) for name in names)]
     return clauses
-

@@ -11,42 +11,21 @@ import numpy as np
 from samwise.data.synthetic.motion import MOTIONS
 from samwise.data.synthetic.queries import KINDS, Clause, Noun, Query
 from samwise.data.synthetic.vocabulary import COLOURS, SHAPES, SIDES, SIZES, TEXTURES
+from samwise.data.synthetic.words import (
+    ADJECTIVES,
+    ANYTHING,
+    BESIDE,
+    GERUNDS,
+    INFINITIVES,
+    NUMBERS,
+    PATTERN_NOUN,
+    PLURALS,
+    SIZE_SUPERLATIVE,
+    SMALL_WORDS,
+    SUPERLATIVE,
+)
 
 T = TypeVar("T")
-
-_ANYTHING = ("object", "shape", "thing")
-_PATTERN_NOUN = {"striped": "stripes", "dotted": "dots", "checkered": "checks"}
-_PLURALS = {"cross": "crosses"}
-_SMALL_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
-
-_GERUNDS = {
-    "left": ("moving left", "moving to the left", "going left", "sliding to the left"),
-    "right": ("moving right", "moving to the right", "going right", "sliding to the right"),
-    "up": ("moving up", "going up", "rising", "moving upwards"),
-    "down": ("moving down", "going down", "falling", "moving downwards"),
-    "spinning": ("spinning", "rotating", "spinning around itself"),
-    "growing": ("growing", "getting bigger", "becoming larger"),
-    "shrinking": ("shrinking", "getting smaller", "becoming smaller"),
-    "bouncing": ("bouncing", "bouncing up and down", "jumping up and down"),
-    "swaying": ("swaying", "moving from side to side", "swinging left and right"),
-    "circling": ("circling", "moving in a circle", "going around in circles"),
-    "still": ("standing still", "staying in place", "resting"),
-}
-_INFINITIVES = {
-    "left": ("move left", "go left", "slide to the left"), "right": ("move right", "go right", "slide to the right"),
-    "up": ("move up", "go up", "rise"), "down": ("move down", "go down", "fall"),
-    "spinning": ("spin", "rotate"), "growing": ("grow", "get bigger"), "shrinking": ("shrink", "get smaller"),
-    "bouncing": ("bounce", "jump up and down"), "swaying": ("sway", "move from side to side"),
-    "circling": ("circle", "move in a circle", "go around in circles"),
-    "back": ("turn back", "go back the other way"),
-}
-_ADJECTIVES = {"spinning": "spinning", "growing": "growing", "shrinking": "shrinking", "bouncing": "bouncing",
-               "swaying": "swaying", "circling": "circling", "still": "motionless", "up": "rising", "down": "falling"}
-_BESIDE = {"left": ("to the left of", "left of"), "right": ("to the right of", "right of"),
-           "top": ("above", "over"), "bottom": ("below", "under")}
-_SUPERLATIVE = {"left": "leftmost", "right": "rightmost", "top": "topmost", "bottom": "lowest"}
-_SIZE_SUPERLATIVE = {"largest": ("largest", "biggest"), "smallest": ("smallest", "littlest")}
-_NUMBERS = {2: ("the two {}", "both {}"), 3: ("the three {}",), 4: ("the four {}",), 0: ("all {}", "all the {}")}
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
@@ -68,20 +47,20 @@ def realise(query: Query, rng: np.random.Generator) -> str:
 
 
 def _determined(query: Query, phrase: str, rng: np.random.Generator) -> str:
-    return f"the {phrase}" if query.number == 1 else pick(rng, _NUMBERS[query.number]).format(phrase)
+    return f"the {phrase}" if query.number == 1 else pick(rng, NUMBERS[query.number]).format(phrase)
 
 
 def _noun_phrase(noun: Noun, rng: np.random.Generator, plural: bool = False, may_trail: bool = False) -> str:
     """Adjectives and a noun; with ``may_trail`` some adjectives may follow in a relative clause."""
-    head = noun.shape or pick(rng, _ANYTHING)
+    head = noun.shape or pick(rng, ANYTHING)
     if plural:
-        head = _PLURALS.get(head, f"{head}s")
+        head = PLURALS.get(head, f"{head}s")
     are = "are" if plural else "is"
     words = [head]
     tail = ""
     texture = noun.texture
-    if texture in _PATTERN_NOUN and rng.random() < 0.3:
-        tail = f" with {_PATTERN_NOUN[texture]}"
+    if texture in PATTERN_NOUN and rng.random() < 0.3:
+        tail = f" with {PATTERN_NOUN[texture]}"
         texture = None
     if texture:
         words.insert(0, texture)
@@ -91,7 +70,7 @@ def _noun_phrase(noun: Noun, rng: np.random.Generator, plural: bool = False, may
         else:
             words.insert(0, noun.colour)
     if noun.size:
-        words.insert(0, pick(rng, _SMALL_WORDS[noun.size]))
+        words.insert(0, pick(rng, SMALL_WORDS[noun.size]))
     return " ".join(words) + tail
 
 
@@ -107,56 +86,119 @@ def _clause(clause: Clause, rng: np.random.Generator, plural: bool) -> tuple[str
             vertical, horizontal = value.split()
             return "", f"in the {vertical} {horizontal} corner"
         at = "on" if value in ("left", "right") else "at"
-        return "", pick(rng, (f"{at} the {value}", f"{at} the {value} of the picture", f"near the {value} side"))
+        return "", pick(
+            rng, (f"{at} the {value}", f"{at} the {value} of the picture", f"near the {value} side")
+        )
     if clause.name == "farthest":
-        return _SUPERLATIVE[value], pick(rng, (f"closest to the {value} side", f"nearest to the {value}"))
+        return SUPERLATIVE[value], pick(rng, (f"closest to the {value} side", f"nearest to the {value}"))
     if clause.name == "extreme_size":
         than = "bigger than all the others" if value == "largest" else "smaller than all the others"
-        return pick(rng, _SIZE_SUPERLATIVE[value]), f"that {are} {than}"
+        return pick(rng, SIZE_SUPERLATIVE[value]), f"that {are} {than}"
     if clause.name == "beside":
-        return "", f"{pick(rng, _BESIDE[value])} {other}"
+        return "", f"{pick(rng, BESIDE[value])} {other}"
     if clause.name == "nearest":
-        return "", pick(rng, ("closest to {}", "nearest to {}", "next to {}") if value == "nearest" else
-                        ("farthest from {}", "far away from {}")).format(other)
+        return "", pick(
+            rng,
+            ("closest to {}", "nearest to {}", "next to {}")
+            if value == "nearest"
+            else ("farthest from {}", "far away from {}"),
+        ).format(other)
     if clause.name == "does":
-        gerund = pick(rng, _GERUNDS[value])
+        gerund = pick(rng, GERUNDS[value])
         if value == "still":
-            after = pick(rng, (gerund, f"that never move{s}", f"that stay{s} still", f"that keep{s} still",
-                               f"that do{'' if plural else 'es'} not move"))
+            after = pick(
+                rng,
+                (
+                    gerund,
+                    f"that never move{s}",
+                    f"that stay{s} still",
+                    f"that keep{s} still",
+                    f"that do{'' if plural else 'es'} not move",
+                ),
+            )
         else:
             after = pick(rng, (gerund, f"that {are} {gerund}", f"that keep{s} {gerund}"))
-        return _ADJECTIVES.get(value, ""), after
+        return ADJECTIVES.get(value, ""), after
     if clause.name == "starts":
-        infinitive = pick(rng, _INFINITIVES[value])
+        infinitive = pick(rng, INFINITIVES[value])
         if value == "back":
             verb, rest = infinitive.split(" ", 1)
             verb = "goes" if verb == "go" else f"{verb}s"
             return "", f"that {verb} {rest}" + pick(rng, ("", " later", " after a while"))
-        gerund = pick(rng, _GERUNDS[value])
-        return "", pick(rng, (f"that starts {gerund} later", f"that starts to {infinitive} after a while",
-                              f"that begins to {infinitive} later", f"that suddenly starts {gerund}",
-                              f"that starts {gerund}", f"that begins {gerund} after a while"))
+        gerund = pick(rng, GERUNDS[value])
+        return "", pick(
+            rng,
+            (
+                f"that starts {gerund} later",
+                f"that starts to {infinitive} after a while",
+                f"that begins to {infinitive} later",
+                f"that suddenly starts {gerund}",
+                f"that starts {gerund}",
+                f"that begins {gerund} after a while",
+            ),
+        )
     if clause.name == "stops":
-        return "", pick(rng, ("that stops", "that stops moving", "that stops later", "that comes to rest",
-                              "that stops after a while"))
+        return "", pick(
+            rng,
+            (
+                "that stops",
+                "that stops moving",
+                "that stops later",
+                "that comes to rest",
+                "that stops after a while",
+            ),
+        )
     if clause.name == "enters":
         side = f" from the {value}" if value else ""
-        return "", pick(rng, ("that enters", "that comes in", "that enters the scene", "that comes into view",
-                              "entering the scene", "coming into view", "that appears later")) + side
+        return "", pick(
+            rng,
+            (
+                "that enters",
+                "that comes in",
+                "that enters the scene",
+                "that comes into view",
+                "entering the scene",
+                "coming into view",
+                "that appears later",
+            ),
+        ) + side
     if clause.name == "leaves":
         side = f" on the {value}" if value in ("left", "right") else f" at the {value}" if value else ""
-        return "", pick(rng, ("that leaves", "that leaves the scene", "that goes out of view",
-                              "that moves out of the picture", "leaving the scene", "going out of view")) + side
+        return "", pick(
+            rng,
+            (
+                "that leaves",
+                "that leaves the scene",
+                "that goes out of view",
+                "that moves out of the picture",
+                "leaving the scene",
+                "going out of view",
+            ),
+        ) + side
     assert clause.name == "hidden", clause.name
     if other:
-        return "", pick(rng, ("that goes behind {}", "that passes behind {}", "moving behind {}",
-                              "that is hidden behind {} for a while", "that disappears behind {}")).format(other)
-    return "", pick(rng, ("that is hidden for a while", "that disappears and comes back",
-                          "that gets hidden and appears again"))
+        return "", pick(
+            rng,
+            (
+                "that goes behind {}",
+                "that passes behind {}",
+                "moving behind {}",
+                "that is hidden behind {} for a while",
+                "that disappears behind {}",
+            ),
+        ).format(other)
+    return "", pick(
+        rng,
+        (
+            "that is hidden for a while",
+            "that disappears and comes back",
+            "that gets hidden and appears again",
+        ),
+    )
 
 
 def grammar_corpus(count: int, seed: int = 0) -> list[str]:
-    """Sample sentences from the whole grammar, for building a tokenizer: the same seed gives the same sentences."""
+    """Sample sentences from the whole grammar, for building a tokenizer; same seed, same sentences."""
     rng = np.random.default_rng([seed, 1])
     return [realise(_any_query(KINDS[i % len(KINDS)], rng), rng) for i in range(count)]
 
@@ -173,11 +215,24 @@ def _any_query(kind: str, rng: np.random.Generator) -> Query:
     anchor = _any_noun(rng)
     clauses: dict[str, list[Clause | None]] = {
         "appearance": [None],
-        "position": [Clause("side", side), Clause("side", corner), Clause("side", "middle"), Clause("farthest", side)],
-        "relation": [None, Clause("extreme_size", pick(rng, ("largest", "smallest"))),
-                     Clause("beside", side, anchor), Clause("nearest", pick(rng, ("nearest", "farthest")), anchor)],
+        "position": [
+            Clause("side", side),
+            Clause("side", corner),
+            Clause("side", "middle"),
+            Clause("farthest", side),
+        ],
+        "relation": [
+            None,
+            Clause("extreme_size", pick(rng, ("largest", "smallest"))),
+            Clause("beside", side, anchor),
+            Clause("nearest", pick(rng, ("nearest", "farthest")), anchor),
+        ],
         "motion": [Clause("does", motion)],
-        "late_motion": [Clause("starts", pick(rng, tuple(_INFINITIVES))), Clause("stops"), Clause("does", "still")],
+        "late_motion": [
+            Clause("starts", pick(rng, tuple(INFINITIVES))),
+            Clause("stops"),
+            Clause("does", "still"),
+        ],
         "multiple": [None, Clause("does", motion), Clause("side", side)],
         "entering": [Clause("enters", pick(rng, ("", *SIDES)))],
         "leaving": [Clause("leaves", pick(rng, ("", *SIDES)))],

@@ -1,7 +1,7 @@
 """Writes single synthetic images in the form of COCO 2014 and RefCOCO, for image pretraining.
 
-``<root>/images/`` gets ``train2014/COCO_train2014_<12 digits>.jpg``, ``refcoco/instances.json`` and ``refcoco/refs(unc).p``, with
-the keys that the published files have, and ``kind`` in every sentence.
+``<root>/images/`` gets ``train2014/COCO_train2014_<12 digits>.jpg``, ``refcoco/instances.json`` and
+``refcoco/refs(unc).p``, with the keys that the published files have, and ``kind`` in every sentence.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ FOLDER = "images"
 _SPLITS = ("train",) * 7 + ("val", "testA", "testB")
 
 
-def write_images(root: str | Path, images: int, seed: int = 0, settings: VideoSettings | None = None,
-                 workers: int = 1, overwrite: bool = False) -> dict[str, int]:
+def write_images(
+    root: str | Path,
+    images: int,
+    seed: int = 0,
+    settings: VideoSettings | None = None,
+    workers: int = 1,
+    overwrite: bool = False,
+) -> dict[str, int]:
     """Writes the images, or finds them written already with the same settings.
 
     Args and errors as for :func:`samwise.data.synthetic.writer.write_split`.
@@ -55,7 +61,9 @@ def _write_image(folder: Path, seed: int, settings: VideoSettings, index: int) -
     return {
         "file_name": name,
         "size": image.frames.shape[1:3],
-        "objects": [(looks.shape, encode(mask)) for looks, mask in zip(image.world.looks, image.masks[0], strict=True)],
+        "objects": [
+            (looks.shape, encode(mask)) for looks, mask in zip(image.world.looks, image.masks[0], strict=True)
+        ],
         "sentences": [(s.text, s.targets[0], s.query.kind) for s in image.statements],
     }
 
@@ -75,25 +83,52 @@ def _write_annotations(folder: Path, made: Iterator[dict[str, Any]]) -> Counter[
             if rle is None:
                 continue
             numbers[k] = len(annotations) + 1
-            annotations.append({
-                "id": numbers[k], "image_id": image_id, "category_id": SHAPES.index(shape) + 1, "iscrowd": 0,
-                "segmentation": rle, "area": float(coco.area(rle)), "bbox": [float(n) for n in coco.toBbox(rle)]})
+            annotations.append(
+                {
+                    "id": numbers[k],
+                    "image_id": image_id,
+                    "category_id": SHAPES.index(shape) + 1,
+                    "iscrowd": 0,
+                    "segmentation": rle,
+                    "area": float(coco.area(rle)),
+                    "bbox": [float(n) for n in coco.toBbox(rle)],
+                }
+            )
         for k in sorted({target for _, target, _ in image["sentences"]}):
             sentences = []
             for text, target, kind in image["sentences"]:
                 if target == k:
-                    sentences.append({"sent_id": sentence_id, "sent": text, "raw": text, "tokens": text.split(),
-                                      "kind": kind})
+                    sentences.append(
+                        {
+                            "sent_id": sentence_id,
+                            "sent": text,
+                            "raw": text,
+                            "tokens": text.split(),
+                            "kind": kind,
+                        }
+                    )
                     sentence_id += 1
                     kinds[kind] += 1
-            refs.append({
-                "ref_id": len(refs), "ann_id": numbers[k], "image_id": image_id,
-                "category_id": annotations[numbers[k] - 1]["category_id"], "file_name": image["file_name"],
-                "split": _SPLITS[index % len(_SPLITS)], "sentences": sentences,
-                "sent_ids": [s["sent_id"] for s in sentences]})
+            refs.append(
+                {
+                    "ref_id": len(refs),
+                    "ann_id": numbers[k],
+                    "image_id": image_id,
+                    "category_id": annotations[numbers[k] - 1]["category_id"],
+                    "file_name": image["file_name"],
+                    "split": _SPLITS[index % len(_SPLITS)],
+                    "sentences": sentences,
+                    "sent_ids": [s["sent_id"] for s in sentences],
+                }
+            )
     categories = [{"id": i + 1, "name": shape, "supercategory": "shape"} for i, shape in enumerate(SHAPES)]
-    instances = {"info": {"description": "SynthRVOS"}, "images": images, "annotations": annotations,
-                 "categories": categories}
+    instances = {
+        "info": {"description": "SynthRVOS"},
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
     (folder / "instances.json").write_text(json.dumps(instances) + "\n", encoding="utf-8")
-    (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=4))
+    # Pickle's bytes depend on which equal strings are one object: fresh ones, whatever process made them.
+    (folder / "refs(unc).p").write_bytes(pickle.dumps(json.loads(json.dumps(refs)), protocol=4))
     return kinds

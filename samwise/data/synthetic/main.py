@@ -17,10 +17,18 @@ from samwise.errors import UserError, cli
 @cli
 def main(config: DictConfig) -> None:
     """Writes the splits asked for and prints how many expressions of each kind they have."""
-    settings = VideoSettings(*(_pair(config, key) for key in ("width", "height", "frames", "expressions")),
-                             objects=config.objects)
-    common = {"seed": config.seed, "settings": settings, "workers": config.workers, "overwrite": config.overwrite}
-    counts = {split: write_split(config.root, split, config[split], **common) for split in SPLITS if config[split]}
+    settings = VideoSettings(
+        *(_pair(config, key) for key in ("width", "height", "frames", "expressions")), objects=config.objects
+    )
+    common = {
+        "seed": config.seed,
+        "settings": settings,
+        "workers": config.workers,
+        "overwrite": config.overwrite,
+    }
+    counts = {
+        split: write_split(config.root, split, config[split], **common) for split in SPLITS if config[split]
+    }
     if config.images:
         counts["images"] = write_images(config.root, config.images, **common)
     print(table(counts))
@@ -41,7 +49,12 @@ def table(counts: dict[str, dict[str, int]]) -> str:
     totals = {split: max(sum(kinds.values()), 1) for split, kinds in counts.items()}
     lines = [f"{'expressions':12}" + "".join(f"{split:>16}" for split in counts)]
     for kind in KINDS:
-        cells = [f"{kinds.get(kind, 0):8d} {kinds.get(kind, 0) / totals[split]:6.1%}" for split, kinds in counts.items()]
+        cells = [
+            f"{kinds.get(kind, 0):8d} {kinds.get(kind, 0) / totals[split]:6.1%}"
+            for split, kinds in counts.items()
+        ]
         lines.append(f"{kind:12}" + "".join(f"{cell:>16}" for cell in cells))
-    lines.append(f"{'all':12}" + "".join(f"{sum(kinds.values()):8d}" + " " * 8 for kinds in counts.values()).rstrip())
+    lines.append(
+        f"{'all':12}" + "".join(f"{sum(kinds.values()):8d}" + " " * 8 for kinds in counts.values()).rstrip()
+    )
     return "\n".join(lines)

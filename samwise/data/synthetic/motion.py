@@ -31,8 +31,8 @@ class Phase:
     Attributes:
         motion: One of ``MOTIONS``.
         start: First frame it applies to.
-        rate: Speed per frame for directions, degrees per frame for spinning, log-diameter per frame for growing
-            and shrinking, extent of the movement for the others.
+        rate: Speed per frame for directions, degrees per frame for spinning, log-diameter per frame for
+            growing and shrinking, extent of the movement for the others.
         period: Frames per bounce, sway or circle.
     """
 
@@ -68,7 +68,7 @@ def course(phases: tuple[Phase, ...], frames: int) -> np.ndarray:
     out, base = np.zeros((frames, 4)), np.zeros(4)
     for phase, end in zip(phases, [*(p.start for p in phases[1:]), frames], strict=True):
         steps = base + displacement(phase, end - phase.start + 1)
-        out[phase.start:end], base = steps[:-1], steps[-1]
+        out[phase.start : end], base = steps[:-1], steps[-1]
     return out
 
 
@@ -112,7 +112,9 @@ def _steady(steps: np.ndarray, least: float, window: int = 4) -> bool:
     return bool((means >= least).all())
 
 
-def recognise(motion: str, xy: np.ndarray, angle: np.ndarray, diameter: np.ndarray, turn_shows: bool) -> bool | None:
+def recognise(
+    motion: str, xy: np.ndarray, angle: np.ndarray, diameter: np.ndarray, turn_shows: bool
+) -> bool | None:
     """Whether a trajectory is clearly the motion, clearly not, or neither (None).
 
     Args:
@@ -154,7 +156,11 @@ def recognise(motion: str, xy: np.ndarray, angle: np.ndarray, diameter: np.ndarr
         from_centre = xy - (xy.max(0) + xy.min(0)) / 2
         radius = np.linalg.norm(from_centre, axis=1)
         turn = np.unwrap(np.arctan2(from_centre[:, 1], from_centre[:, 0]))
-        if radius.min() >= 0.06 and radius.max() <= 1.3 * radius.min() and abs(turn[-1] - turn[0]) >= np.radians(240):
+        if (
+            radius.min() >= 0.06
+            and radius.max() <= 1.3 * radius.min()
+            and abs(turn[-1] - turn[0]) >= np.radians(240)
+        ):
             return True
         return False if 0 in reversals else None
     quiet = spread.max() <= 0.004 and np.ptp(log_size) <= np.log(1.02)

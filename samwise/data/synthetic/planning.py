@@ -1,7 +1,7 @@
 """Draws scenes in which something of every kind can be said.
 
-A scene is made of groups (a pair of twins, an object and what it hides behind, ...), then filled up with single objects. Plans
-only make a kind likely; whether a sentence holds is decided on the rendered scene.
+A scene is made of groups (a pair of twins, an object and what it hides behind, ...), then filled up with
+single objects. Plans only make a kind likely; whether a sentence holds is decided on the rendered scene.
 """
 
 from __future__ import annotations
@@ -21,32 +21,9 @@ from samwise.data.synthetic.motion import (
     course,
     sample_phase,
 )
-from samwise.data.synthetic.scene import Appearance, Scene, SceneObject
+from samwise.data.synthetic.placement import Draft, place
+from samwise.data.synthetic.scene import Appearance, Scene
 from samwise.data.synthetic.vocabulary import COLOURS, LARGE, REACH, ROUND, SHAPES, SMALL, TEXTURES
-
-SIDE_OF = {"left": "left", "right": "right", "up": "top", "down": "bottom"}
-
-
-@dataclass
-class Draft:
-    """An object without a place yet. Lengths are fractions of the frame's shorter side.
-
-    Attributes:
-        looks: What it looks like.
-        diameter: At frame 0.
-        phases: What it does.
-        angle: At frame 0.
-        place: Draws its first centre, given its course; None to place it anywhere inside.
-        may_touch: Groups share a number; objects of a group with ``may_touch`` may cover each other.
-    """
-
-    looks: Appearance
-    diameter: float
-    phases: tuple[Phase, ...]
-    angle: float = 0.0
-    place: Callable[[np.random.Generator], tuple[float, float]] | None = None
-    covers: bool = False
-    exempt: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -92,7 +69,11 @@ class Plan:
 
 def distinct(first: str, second: str) -> bool:
     """Whether a person tells the two motions apart at once."""
-    return first != second and second not in CONFUSABLE.get(first, ()) and first not in CONFUSABLE.get(second, ())
+    return (
+        first != second
+        and second not in CONFUSABLE.get(first, ())
+        and first not in CONFUSABLE.get(second, ())
+    )
 
 
 def _any_motion(rng: np.random.Generator) -> str:
@@ -112,7 +93,7 @@ def twins(plan: Plan) -> None:
 
 
 def late_twins(plan: Plan) -> None:
-    """Two of the same looks that do the same until, a third of the video later or more, one of them changes."""
+    """Two of the same looks that do the same for a third of the video or more; then one of them changes."""
     rng = plan.rng
     onset = int(rng.integers(-(-plan.frames // 3), max(plan.frames // 2, plan.frames // 3 + 1) + 1))
     later = pick(rng, MOTIONS)
@@ -174,7 +155,9 @@ def _crossing(plan: Plan, enters: bool) -> None:
         extent = (plan.width, plan.height)[axis]
         forward = DIRECTIONS[heading][axis]
         # Entering: on the near edge at frame ``away``. Leaving: past the far edge from frame ``there`` on.
-        border = (-edge if forward > 0 else extent + edge) if enters else (extent + edge if forward > 0 else -edge)
+        border = (
+            (-edge if forward > 0 else extent + edge) if enters else (extent + edge if forward > 0 else -edge)
+        )
         xy = [0.0, 0.0]
         xy[axis] = border - path[away - 1 if enters else there, axis]
         across = (plan.width, plan.height)[1 - axis]
@@ -207,7 +190,9 @@ def occluded(plan: Plan) -> None:
     axis = 0 if heading in ("left", "right") else 1
     extent = (plan.width, plan.height)[axis]
     meeting = plan.frames * rng.uniform(0.45, 0.55)
-    speed = rng.uniform(0.95, 1) * (extent / 2 - diameter * REACH - 0.03) / max(meeting, plan.frames - meeting)
+    speed = (
+        rng.uniform(0.95, 1) * (extent / 2 - diameter * REACH - 0.03) / max(meeting, plan.frames - meeting)
+    )
     middle = np.array([plan.width, plan.height]) / 2
     across = rng.uniform(size * REACH, 2 * middle[1 - axis] - size * REACH)
     middle[1 - axis] = across
@@ -217,30 +202,47 @@ def occluded(plan: Plan) -> None:
         return lambda rng: (float(xy[0]), float(xy[1]))
 
     number = len(plan.drafts)
-    plan.drafts.append(Draft(screen, size, (Phase("still"),), 0.0, at(middle), covers=True, exempt={number + 1}))
-    plan.drafts.append(Draft(looks, diameter, (Phase(heading, 0, speed),), plan.angle(), at(first), exempt={number}))
+    plan.drafts.append(
+        Draft(screen, size, (Phase("still"),), 0.0, at(middle), covers=True, exempt={number + 1})
+    )
+    plan.drafts.append(
+        Draft(looks, diameter, (Phase(heading, 0, speed),), plan.angle(), at(first), exempt={number})
+    )
     if rng.random() < 0.5:
-        plan.add(looks, diameter, (sample_phase(rng, pick(rng, ("still", heading)), 0, plan.frames),),
-                 angle=plan.drafts[-1].angle)
+        plan.add(
+            looks,
+            diameter,
+            (sample_phase(rng, pick(rng, ("still", heading)), 0, plan.frames),),
+            angle=plan.drafts[-1].angle,
+        )
 
 
 def single(plan: Plan) -> None:
     """One more object, sometimes moving."""
     motion = "still" if plan.frames == 1 or plan.rng.random() < 0.5 else _any_motion(plan.rng)
     diameter, small = plan.diameter(motion)
-    plan.add(plan.looks(small, motion == "spinning"), diameter, (sample_phase(plan.rng, motion, 0, plan.frames),),
-             angle=plan.angle())
+    plan.add(
+        plan.looks(small, motion == "spinning"),
+        diameter,
+        (sample_phase(plan.rng, motion, 0, plan.frames),),
+        angle=plan.angle(),
+    )
 
 
 GROUPS: dict[str, Callable[[Plan], None]] = {
-    "motion": twins, "late_motion": late_twins, "multiple": crowd, "entering": entering, "leaving": leaving,
+    "motion": twins,
+    "late_motion": late_twins,
+    "multiple": crowd,
+    "entering": entering,
+    "leaving": leaving,
     "occluded": occluded,
 }
 
 
-def draw_scene(rng: np.random.Generator, height: int, width: int, frames: int, features: tuple[str, ...],
-               most: int = 5) -> Scene:
-    """Draws a scene of 2 to ``most`` objects, all of them seen at least in part whenever they are in the frame.
+def draw_scene(
+    rng: np.random.Generator, height: int, width: int, frames: int, features: tuple[str, ...], most: int = 5
+) -> Scene:
+    """Draws a scene of 2 to ``most`` objects, none hidden unless it is meant to be.
 
     Args:
         rng: Source of everything.
@@ -260,41 +262,6 @@ def draw_scene(rng: np.random.Generator, height: int, width: int, frames: int, f
                 del plan.drafts[before:]
         for _ in range(max(int(rng.integers(3, most + 1)) - len(plan.drafts), 2 - len(plan.drafts))):
             single(plan)
-        objects = _place(plan, unit)
+        objects = place(plan.drafts, rng, (plan.width, plan.height), frames, unit)
         if objects is not None:
             return Scene(height, width, frames, tuple(objects), int(rng.integers(2**31)))
-
-
-def _place(plan: Plan, unit: int, tries: int = 40) -> list[SceneObject] | None:
-    """Finds a place for every draft, or None. Objects never cover each other but a little, unless they are meant to."""
-    rng = plan.rng
-    paths = [course(draft.phases, plan.frames) for draft in plan.drafts]
-    sizes = [draft.diameter * np.exp(path[:, 3]) for draft, path in zip(plan.drafts, paths, strict=True)]
-    placed: dict[int, np.ndarray] = {}
-    # Those with a given place go first, then the large ones.
-    order = sorted(range(len(plan.drafts)), key=lambda k: (plan.drafts[k].place is None, -plan.drafts[k].diameter))
-    for k in order:
-        draft, path, reach = plan.drafts[k], paths[k], REACH * sizes[k]
-        low = (reach[:, None] - path[:, :2]).max(0) + 0.01
-        high = ((plan.width, plan.height) - reach[:, None] - path[:, :2]).min(0) - 0.01
-        for _ in range(tries):
-            if draft.place is not None:
-                first = np.array(draft.place(rng))
-            elif (low > high).any():
-                return None
-            else:
-                first = rng.uniform(low, high)
-            track = first + path[:, :2]
-            if all(j in draft.exempt or _apart(track, sizes[k], placed[j], sizes[j]) for j in placed):
-                placed[k] = track
-                break
-        else:
-            return None
-    depths = rng.permutation(len(plan.drafts))
-    return [SceneObject(draft.looks, draft.diameter * unit, draft.angle, tuple(placed[k][0] * unit), draft.phases,
-                        float(depths[k]) - (100 if draft.covers else 0)) for k, draft in enumerate(plan.drafts)]
-
-
-def _apart(first: np.ndarray, first_size: np.ndarray, second: np.ndarray, second_size: np.ndarray) -> bool:
-    """Whether two objects cover little or nothing of each other in every frame."""
-    return bool((np.linalg.norm(first - second, axis=1) >= 0.5 * (first_size + second_size)).all())

@@ -1,7 +1,7 @@
 """The meaning of a sentence, and which objects of a measured scene it is true of.
 
-Truth has three values: True, False and None for "a person could argue". A sentence is used only where every object of the
-scene is clearly in or clearly out.
+Truth has three values: True, False and None for "a person could argue". A sentence is used only where every
+object of the scene is clearly in or clearly out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ from samwise.data.synthetic.motion import DIRECTIONS, OPPOSITE
 from samwise.data.synthetic.vocabulary import LARGE, SIDES, SMALL
 from samwise.data.synthetic.world import World
 
-KINDS = ("appearance", "position", "relation", "motion", "late_motion", "multiple", "entering", "leaving",
-         "occluded")
+KINDS = (
+    "appearance",
+    "position",
+    "relation",
+    "motion",
+    "late_motion",
+    "multiple",
+    "entering",
+    "leaving",
+    "occluded",
+)
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,14 @@ def is_called(noun: Noun, world: World, k: int) -> bool | None:
         size = graded(diameter.max() <= 1.03 * SMALL[1], diameter.min() >= 0.97 * LARGE[0])
     elif noun.size == "large":
         size = graded(diameter.min() >= 0.97 * LARGE[0], diameter.max() <= 1.03 * SMALL[1])
-    return both([noun.shape in (None, looks.shape), noun.colour in (None, looks.colour),
-                 noun.texture in (None, looks.texture), size])
+    return both(
+        [
+            noun.shape in (None, looks.shape),
+            noun.colour in (None, looks.colour),
+            noun.texture in (None, looks.texture),
+            size,
+        ]
+    )
 
 
 def called(noun: Noun, world: World) -> list[int] | None:
@@ -159,8 +174,9 @@ def _nearest(clause: Clause, world: World, k: int, among: list[int]) -> bool | N
     sign = -1 if clause.value == "nearest" else 1
     distance = {j: np.log(np.linalg.norm(world.xy[j] - world.xy[other], axis=1)) for j in among}
     leads = [sign * (distance[k] - distance[j]) for j in among if j != k]
-    return graded(all(lead.min() >= np.log(1.35) for lead in leads),
-                  any(lead.max() <= -np.log(1.35) for lead in leads))
+    return graded(
+        all(lead.min() >= np.log(1.35) for lead in leads), any(lead.max() <= -np.log(1.35) for lead in leads)
+    )
 
 
 def _does(clause: Clause, world: World, k: int, among: list[int]) -> bool | None:
@@ -197,12 +213,12 @@ def _stops(clause: Clause, world: World, k: int, among: list[int]) -> bool | Non
 
 
 def _enters(clause: Clause, world: World, k: int, among: list[int], leaving: bool = False) -> bool | None:
-    """Is not there at first and comes in (or, reversed, leaves for good), through that side if one is named."""
+    """Is not there at first and comes in (reversed: leaves for good), through that side if one is named."""
     inside = world.inside[k][::-1] if leaving else world.inside[k]
     if world.stays(k):
         return False
     least = max(3, world.frames // 8)
-    comes = (inside[:least] == 0).all() and (inside[-2 * least:] > 0.5).all() and inside[-1] > 0.9
+    comes = (inside[:least] == 0).all() and (inside[-2 * least :] > 0.5).all() and inside[-1] > 0.9
     if not comes:
         return graded(False, (inside[:least] > 0.5).all())
     if not clause.value:
@@ -210,8 +226,10 @@ def _enters(clause: Clause, world: World, k: int, among: list[int], leaving: boo
     first = int((inside > 0).argmax())
     frame = world.frames - 1 - first if leaving else first
     places = {side: world.place(k, side)[frame] for side in SIDES}
-    return graded(places[clause.value] <= 0.12 and min(places, key=places.__getitem__) == clause.value,
-                  places[clause.value] >= 0.25)
+    return graded(
+        places[clause.value] <= 0.12 and min(places, key=places.__getitem__) == clause.value,
+        places[clause.value] >= 0.25,
+    )
 
 
 def _leaves(clause: Clause, world: World, k: int, among: list[int]) -> bool | None:
@@ -219,7 +237,7 @@ def _leaves(clause: Clause, world: World, k: int, among: list[int]) -> bool | No
 
 
 def _hidden(clause: Clause, world: World, k: int, among: list[int]) -> bool | None:
-    """Is wholly hidden for some frames, seen before and after; behind the other object if one is mentioned."""
+    """Is wholly hidden for some frames, seen before and after; behind the other object, if mentioned."""
     if not world.stays(k):
         return graded(False, world.shown[k].min() >= 0.75)
     gone = world.visible[k] == 0
@@ -228,11 +246,23 @@ def _hidden(clause: Clause, world: World, k: int, among: list[int]) -> bool | No
     if clause.anchor is None:
         return True
     other = _anchor(clause, world, k)
-    return None if other is None else graded((world.covers[k, other][gone] >= 0.98).all(),
-                                             world.covers[k, other].max() <= 0.2)
+    return (
+        None
+        if other is None
+        else graded((world.covers[k, other][gone] >= 0.98).all(), world.covers[k, other].max() <= 0.2)
+    )
 
 
 CLAUSES: dict[str, Callable[[Clause, World, int, list[int]], bool | None]] = {
-    "side": _side, "farthest": _farthest, "extreme_size": _largest, "beside": _beside, "nearest": _nearest,
-    "does": _does, "starts": _starts, "stops": _stops, "enters": _enters, "leaves": _leaves, "hidden": _hidden,
+    "side": _side,
+    "farthest": _farthest,
+    "extreme_size": _largest,
+    "beside": _beside,
+    "nearest": _nearest,
+    "does": _does,
+    "starts": _starts,
+    "stops": _stops,
+    "enters": _enters,
+    "leaves": _leaves,
+    "hidden": _hidden,
 }

@@ -53,8 +53,10 @@ def _draw(frame: np.ndarray, layer: np.ndarray, item: SceneObject, state: np.nda
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     rotation = np.array([[cos, -sin], [sin, cos]])
     # Pixel i covers [i, i + 1); fillPoly's pixel i is centred on i, hence the half pixel.
-    outlines = [((outline @ rotation.T * diameter + (x - x0, y - y0)) * SUPERSAMPLE - 0.5) * 16
-                for outline in OUTLINES[item.appearance.shape]]
+    outlines = [
+        ((outline @ rotation.T * diameter + (x - x0, y - y0)) * SUPERSAMPLE - 0.5) * 16
+        for outline in OUTLINES[item.appearance.shape]
+    ]
     fine = np.zeros(((y1 - y0) * SUPERSAMPLE, (x1 - x0) * SUPERSAMPLE), dtype=np.uint8)
     cv2.fillPoly(fine, [np.round(outline).astype(np.int32) for outline in outlines], 255, shift=4)
     alpha = cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
@@ -87,7 +89,9 @@ def _pattern(texture: str, u: np.ndarray, v: np.ndarray, diameter: float) -> np.
 
 def _muted(rng: np.random.Generator) -> np.ndarray:
     """A colour no object has: little saturation, neither bright nor dark. (3,) float32 RGB."""
-    hsv = np.array([[[rng.uniform(0, 360), rng.uniform(0.05, 0.25), rng.uniform(0.38, 0.68)]]], dtype=np.float32)
+    hsv = np.array(
+        [[[rng.uniform(0, 360), rng.uniform(0.05, 0.25), rng.uniform(0.38, 0.68)]]], dtype=np.float32
+    )
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] * 255
 
 
@@ -130,6 +134,11 @@ def _background(scene: Scene) -> np.ndarray:
     for t in range(scene.frames):
         shift = pad + step * t
         matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], dtype=np.float32)
-        frames[t] = cv2.warpAffine(texture, matrix, (scene.width, scene.height),
-                                   flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
+        frames[t] = cv2.warpAffine(
+            texture,
+            matrix,
+            (scene.width, scene.height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
+        )
     return frames

@@ -18,8 +18,17 @@ from samwise.errors import UserError
 VERSION = 1
 
 # Relative frequency of the kinds among the sentences that aren't bound to a scene's own feature.
-_WEIGHTS = {"appearance": 1.0, "position": 0.8, "relation": 0.9, "motion": 1.0, "late_motion": 1.5, "multiple": 0.8,
-            "entering": 1.5, "leaving": 1.5, "occluded": 2.0}
+_WEIGHTS = {
+    "appearance": 1.0,
+    "position": 0.8,
+    "relation": 0.9,
+    "motion": 1.0,
+    "late_motion": 1.5,
+    "multiple": 0.8,
+    "entering": 1.5,
+    "leaving": 1.5,
+    "occluded": 2.0,
+}
 _STATIC = ("appearance", "position", "relation")
 
 
@@ -55,7 +64,9 @@ class VideoSettings:
             raise UserError(f"objects={self.objects}: choose 3, 4 or 5")
 
     def to_dict(self) -> dict[str, object]:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,9 @@ def seeded(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(split.encode()), index])
 
 
-def make_video(seed: int, split: str, index: int, settings: VideoSettings | None = None,
-               still: bool = False) -> SyntheticVideo:
+def make_video(
+    seed: int, split: str, index: int, settings: VideoSettings | None = None, still: bool = False
+) -> SyntheticVideo:
     """Draws a video and what can be said about it.
 
     Args:
@@ -95,8 +107,10 @@ def make_video(seed: int, split: str, index: int, settings: VideoSettings | None
     rng = seeded(seed, split, index)
     names = list(GROUPS)
     while True:
-        width, height, frames, count = (int(rng.integers(low, high + 1)) for low, high in (
-            settings.width, settings.height, settings.frames, settings.expressions))
+        width, height, frames, count = (
+            int(rng.integers(low, high + 1))
+            for low, high in (settings.width, settings.height, settings.frames, settings.expressions)
+        )
         # Features take turns, so that small splits have some of everything.
         features = () if still else (names[index % len(names)], names[int(rng.integers(len(names)))])
         scene = draw_scene(rng, height, width, 1 if still else frames, features, settings.objects)

@@ -40,8 +40,23 @@ def _star() -> np.ndarray:
 
 def _cross() -> np.ndarray:
     a, b = 0.5, 0.17
-    return np.array([(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b),
-                     (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)], dtype=float)
+    return np.array(
+        [
+            (-b, -a),
+            (b, -a),
+            (b, -b),
+            (a, -b),
+            (a, b),
+            (b, b),
+            (b, a),
+            (-b, a),
+            (-b, b),
+            (-a, b),
+            (-a, -b),
+            (-b, -b),
+        ],
+        dtype=float,
+    )
 
 
 def _heart() -> np.ndarray:

@@ -25,8 +25,8 @@ class World:
         inside: (K, T) fraction of the object's area within the frame.
         visible: (K, T) pixels one can see.
         shown: (K, T) fraction of its in-frame pixels one can see; 1 where there are none.
-        covers: (K, K, T) fraction of the in-frame pixels of the first covered by the second, where the second is
-            in front.
+        covers: (K, K, T) fraction of the in-frame pixels of the first covered by the second, where the second
+            is in front.
         onsets: K frames at which the object starts doing something else, or None.
     """
 
@@ -58,31 +58,43 @@ class World:
         return bool((self.inside[k] >= 0.97).all())
 
     def place(self, k: int, direction: str) -> np.ndarray:
-        """(T,) how far the object is from that side of the frame, as a fraction: 0 at the side, 1 opposite."""
+        """(T,) how far the object is from that side of the frame: 0 at the side, 1 opposite."""
         axis = 0 if direction in ("left", "right") else 1
         along = self.xy[k, :, axis] / self.size[1 - axis]
         return along if direction in ("left", "top") else 1 - along
 
     def does(self, k: int, motion: str, start: int = 0, end: int | None = None) -> bool | None:
-        """Whether the object does that from frame ``start`` up to ``end``, where it can be seen; None: unclear."""
+        """Whether the object does that from ``start`` up to ``end``, while in the frame; None: unclear."""
         frames = np.arange(self.frames)[start:end]
         seen = frames[self.inside[k, frames] > 0]
         if len(seen) == 0:
             return None
         seen = np.arange(seen[0], seen[-1] + 1)
-        return recognise(motion, self.xy[k, seen] / self.unit, self.angle[k, seen], self.diameter[k, seen],
-                         self.looks[k].turn_shows)
+        return recognise(
+            motion,
+            self.xy[k, seen] / self.unit,
+            self.angle[k, seen],
+            self.diameter[k, seen],
+            self.looks[k].turn_shows,
+        )
 
     def twins(self, k: int) -> list[int]:
         """The other objects that look exactly like this one in the first frame."""
-        return [j for j in range(self.count) if j != k and self.looks[j] == self.looks[k]
-                and abs(self.diameter[j, 0] / self.diameter[k, 0] - 1) < 1e-6
-                and abs(self.angle[j, 0] - self.angle[k, 0]) < 1e-6]
+        return [
+            j
+            for j in range(self.count)
+            if j != k
+            and self.looks[j] == self.looks[k]
+            and abs(self.diameter[j, 0] / self.diameter[k, 0] - 1) < 1e-6
+            and abs(self.angle[j, 0] - self.angle[k, 0]) < 1e-6
+        ]
 
     def alike_until(self, j: int, k: int) -> int:
         """The number of first frames through which two objects do exactly the same."""
-        course = [np.concatenate([self.xy[i] - self.xy[i, 0], self.angle[i, :, None], self.diameter[i, :, None]], 1)
-                  for i in (j, k)]
+        course = [
+            np.concatenate([self.xy[i] - self.xy[i, 0], self.angle[i, :, None], self.diameter[i, :, None]], 1)
+            for i in (j, k)
+        ]
         different = np.abs(course[0] - course[1]).max(1) > 1e-6
         return int(different.argmax()) if different.any() else self.frames
 
@@ -103,10 +115,18 @@ def measure(scene: Scene, layers: np.ndarray, visible: np.ndarray) -> World:
     count = len(order)
     covers = np.zeros((count, count, scene.frames))
     for place, k in enumerate(order):
-        for j in order[place + 1:]:
+        for j in order[place + 1 :]:
             shared = (layers[:, k] & layers[:, j]).sum((1, 2))
             covers[k, j] = shared / np.maximum(within[k], 1)
-    return World(tuple(o.appearance for o in scene.objects), (scene.height, scene.width), states[..., :2],
-                 states[..., 2], states[..., 3], within / area, seen,
-                 np.where(within > 0, seen / np.maximum(within, 1), 1.0), covers,
-                 tuple(o.onset for o in scene.objects))
+    return World(
+        tuple(o.appearance for o in scene.objects),
+        (scene.height, scene.width),
+        states[..., :2],
+        states[..., 2],
+        states[..., 3],
+        within / area,
+        seen,
+        np.where(within > 0, seen / np.maximum(within, 1), 1.0),
+        covers,
+        tuple(o.onset for o in scene.objects),
+    )

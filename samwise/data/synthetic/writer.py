@@ -1,8 +1,8 @@
 """Writes splits of synthetic videos in the MeViS release format.
 
-``<root>/<split>/`` gets ``JPEGImages/<video>/<frame>.jpg``, ``meta_expressions.json``, ``mask_dict.json`` and ``synth.json``
-(the settings it was made with). As in MeViS, the split ``valid`` comes without masks and targets; its truth is in
-``valid/truth/``. Every expression has an extra key ``kind``.
+``<root>/<split>/`` gets ``JPEGImages/<video>/<frame>.jpg``, ``meta_expressions.json``, ``mask_dict.json`` and
+``synth.json`` (the settings it was made with). As in MeViS, the split ``valid`` comes without masks and
+targets; its truth is in ``valid/truth/``. Every expression has an extra key ``kind``.
 """
 
 from __future__ import annotations
@@ -33,8 +33,15 @@ HIDDEN = "valid"  # the split whose masks the benchmark's server keeps
 STAMP = "synth.json"
 
 
-def write_split(root: str | Path, split: str, videos: int, seed: int = 0, settings: VideoSettings | None = None,
-                workers: int = 1, overwrite: bool = False) -> dict[str, int]:
+def write_split(
+    root: str | Path,
+    split: str,
+    videos: int,
+    seed: int = 0,
+    settings: VideoSettings | None = None,
+    workers: int = 1,
+    overwrite: bool = False,
+) -> dict[str, int]:
     """Writes a split, or finds it written already with the same settings.
 
     Args:
@@ -63,9 +70,10 @@ def write_split(root: str | Path, split: str, videos: int, seed: int = 0, settin
     return build(Path(root) / split, stamp, write, overwrite)
 
 
-def build(folder: Path, stamp: dict[str, Any], write: Callable[[Path], Counter[str]],
-          overwrite: bool) -> dict[str, int]:
-    """Fills a folder all at once: ``write`` works in a temporary one, which takes its name when it is complete.
+def build(
+    folder: Path, stamp: dict[str, Any], write: Callable[[Path], Counter[str]], overwrite: bool
+) -> dict[str, int]:
+    """Fills a folder all at once: ``write`` works in a temporary one, which takes its name once complete.
 
     A folder that has the same stamp already is left as it is.
 
@@ -77,13 +85,17 @@ def build(folder: Path, stamp: dict[str, Any], write: Callable[[Path], Counter[s
     """
     if folder.exists():
         if not (folder / STAMP).is_file():
-            raise UserError(f"{folder} exists and wasn't made by this program (no {STAMP}); choose another root")
+            raise UserError(
+                f"{folder} exists and wasn't made by this program (no {STAMP}); choose another root"
+            )
         known = read_json(folder / STAMP)
         if isinstance(known, dict) and known.get("made_with") == stamp:
             return known["kinds"]
         if not overwrite:
-            raise UserError(f"{folder} was made with other settings (see {folder / STAMP}); choose another root, or "
-                            "overwrite=true to make it again")
+            raise UserError(
+                f"{folder} was made with other settings (see {folder / STAMP}); choose another root, or "
+                "overwrite=true to make it again"
+            )
     with _whole_folder(folder) as temporary:
         kinds = dict(sorted(write(temporary).items()))
         _dump(temporary / STAMP, {"made_with": stamp, "kinds": kinds})
@@ -119,8 +131,9 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
             os.replace(folder, old)
         os.replace(temporary, folder)
     except OSError as error:
-        raise UserError(f"can't write {folder}: {error.strerror or error}; free some space or choose another root") \
-            from error
+        raise UserError(
+            f"can't write {folder}: {error.strerror or error}; free some space or choose another root"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -138,7 +151,12 @@ def _alive(process: int) -> bool:
 
 def write_jpeg(path: Path, image: np.ndarray) -> None:
     """Writes (H, W, 3) uint8 RGB without colour subsampling, which would blur small coloured shapes."""
-    flags = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    flags = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        95,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
     path.write_bytes(cv2.imencode(".jpg", image[..., ::-1], flags)[1].tobytes())
 
 
@@ -168,7 +186,7 @@ def _write_video(images: Path, seed: int, split: str, settings: VideoSettings, i
 
 
 def _write_annotations(folder: Path, split: str, made: Iterator[dict[str, Any]]) -> Counter[str]:
-    """Writes the JSON files; objects are numbered through the split (``anno_id``) and through the video (``obj_id``)."""
+    """Writes the JSON files; ``anno_id`` numbers objects through the split, ``obj_id`` through the video."""
     videos: dict[str, Any] = {}
     masks: dict[str, Any] = {}
     kinds: Counter[str] = Counter()
@@ -177,7 +195,8 @@ def _write_annotations(folder: Path, split: str, made: Iterator[dict[str, Any]])
         masks.update({str(base + k): mask for k, mask in enumerate(video["masks"])})
         expressions = {
             str(i): {"exp": text, "obj_id": targets, "anno_id": [base + k for k in targets], "kind": kind}
-            for i, (text, targets, kind) in enumerate(video["sentences"])}
+            for i, (text, targets, kind) in enumerate(video["sentences"])
+        }
         kinds.update(e["kind"] for e in expressions.values())
         videos[video["name"]] = {"expressions": expressions, "vid_id": number, "frames": video["frames"]}
     truth = folder / "truth" if split == HIDDEN else folder
@@ -186,7 +205,9 @@ def _write_annotations(folder: Path, split: str, made: Iterator[dict[str, Any]])
     _dump(truth / "mask_dict.json", masks)
     if split == HIDDEN:
         for video in videos.values():
-            video["expressions"] = {i: {"exp": e["exp"], "kind": e["kind"]} for i, e in video["expressions"].items()}
+            video["expressions"] = {
+                i: {"exp": e["exp"], "kind": e["kind"]} for i, e in video["expressions"].items()
+            }
         _dump(folder / "meta_expressions.json", {"videos": videos})
     return kinds
 
