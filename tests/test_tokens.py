@@ -35,7 +35,7 @@ def words(sentence: str, spans: list[tuple[int, int]]) -> list[str]:
     [
         ("the horse jumping over the fence", ["jumping"]),
         ("the red circle", []),
-        ("the two birds that keep flying and then land", ["keep", "flying", "land"]),
+        ("the two birds that keep flying to the left", ["keep", "flying"]),
     ],
 )
 def test_verbs(sentence: str, verbs: list[str]) -> None:
@@ -52,10 +52,10 @@ def test_verbs_are_marked_on_all_their_pieces() -> None:
 
 
 def test_clip_pieces_too(clip_tokenizer: Tokenizer) -> None:
-    sentence = "the dogs' puppy galumphing, slowly"
+    sentence = "the dog's puppy outmanoeuvring it"
     tokens, encoding = clip_tokenizer([sentence]), clip_tokenizer._encode(sentence)
     marked = [encoding.spans[i] for i in range(len(encoding.ids)) if tokens.verbs[0, i]]
-    assert "".join(words(sentence, marked)) == "galumphing" and len(marked) > 1
+    assert "".join(words(sentence, marked)) == "outmanoeuvring" and len(marked) > 1
     assert tokens.ids[0, 0] == 49406 and tokens.ids[0, -1] == 49407
 
 

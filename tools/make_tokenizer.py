@@ -1,7 +1,7 @@
 """Trains the tiny text encoder's tokenizer on the grammar of the embedded data.
 
-``python tools/make_tokenizer.py`` writes ``samwise/assets/tiny_tokenizer.json``: byte-level BPE as RoBERTa's, so
-any sentence can be tokenized, with the grammar's words as single tokens. The same corpus gives the same file.
+``python tools/make_tokenizer.py`` writes ``samwise/assets/tiny_tokenizer.json``: byte-level BPE,
+so that any sentence can be tokenized, with the words of the grammar as single tokens. Same corpus, same file.
 """
 
 from __future__ import annotations

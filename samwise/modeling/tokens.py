@@ -118,7 +118,7 @@ class Tokenizer:
 
 def mark_spans(tokens: list[tuple[int, int]], marked: list[tuple[int, int]]) -> list[bool]:
     """Which tokens overlap a marked character span. Empty spans (special tokens) overlap nothing."""
-    return [any(start < to and end > frm for frm, to in marked) for start, end in tokens]
+    return [end > start and any(start < to and end > frm for frm, to in marked) for start, end in tokens]
 
 
 _VERB_SPANS: dict[str, list[tuple[int, int]]] = {}  # of sentences seen; training sees each many times
