@@ -30,10 +30,10 @@ train() {
 say "1/6 the embedded data: $data"
 $python tools/make_synthetic.py root="$data" train=800 valid_u=60 valid=20 ${QUICKSTART_DATA:-}
 
-say "2/6 training on single frames: appearance, place, relation (3.3 minutes)"
+say "2/6 training on single frames: appearance, place, relation (4.3 minutes)"
 train "$run/frames" experiment=synthetic_frames data.root="$data" ${QUICKSTART_FRAMES:-}
 
-say "3/6 training on videos: motion, memory and its correction (1.7 minutes)"
+say "3/6 training on videos: motion, memory and its correction (0.7 minutes)"
 train "$run/video" experiment=synthetic data.root="$data" pretrained="$run/frames" ${QUICKSTART_VIDEO:-}
 
 say "4/6 masks for the held-out videos, and the submission zip"
@@ -41,7 +41,7 @@ $python scripts/infer.py experiment=synthetic data.root="$data" checkpoint="$run
 $python scripts/infer.py experiment=synthetic data.root="$data" checkpoint="$run/video" output="$run/valid" split=valid
 
 say "5/6 scores on the held-out videos"
-$python scripts/evaluate.py experiment=synthetic data.root="$data" predictions="$run/valid_u/predictions"
+$python scripts/evaluate.py experiment=synthetic data.root="$data" predictions="$run/valid_u/predictions" output="$run/valid_u/scores"
 
 say "6/6 the demo on a video file"
 $python tools/frames_to_video.py "$data/valid_u/JPEGImages/valid_u_00000" "$run/video.mp4" 8

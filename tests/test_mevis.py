@@ -156,3 +156,14 @@ def test_uncompressed_run_lengths_are_accepted(tmp_path):
     expected = np.array([[0, 0], [1, 0], [1, 0]], dtype=bool)
     assert np.array_equal(table.decode_union(["7"], 2, [1], (3, 2))[0], expected)
     assert table.visible("7", 2).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", ["..", "../../etc", "a/b", "c\\d", ""])
+def test_names_that_would_leave_the_output_folder(tmp_path: Path, name: str) -> None:
+    """Ids become file names of predictions: none may point elsewhere."""
+    path = tmp_path / "meta_expressions.json"
+    for video_id, expression_id, frame in ((name, "0", "0"), ("v", name, "0"), ("v", "0", name)):
+        video = {"frames": [frame], "expressions": {expression_id: {"exp": "a dog"}}}
+        path.write_text(json.dumps({"videos": {video_id: video}}))
+        with pytest.raises(UserError, match="can't be a file's"):
+            read_expressions(path)
