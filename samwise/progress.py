@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
+tqdm.monitor_interval = 0  # its thread would print a bar again after an error has had the last word
+
 
 def progress(
     iterable: Iterable[T] | None = None,

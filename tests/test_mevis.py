@@ -1,6 +1,7 @@
 """The MeViS release format: targets are unions of annotations, and broken data give one clear message."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest

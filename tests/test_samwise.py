@@ -272,7 +272,7 @@ def test_presets_compose() -> None:
         (["model.cme.enabled=false"], "model.cme.policy=never"),
         (["model.cme.fusion=sum"], "reweight, replace or average"),
         (["model.adapter.head=4"], "model.adapter.head"),
-        (["model.adapter.dim=100"], "multiple of"),
+        (["model.adapter.dim=102"], "multiple of"),
         (["model.text_encoder.stage_layers=[1,2]"], "four numbers"),
         (["text_encoder=nothing"], "nothing"),
     ],

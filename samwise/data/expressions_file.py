@@ -55,9 +55,7 @@ def _video(video_id: str, node: Any, path: Path) -> VideoEntry:
     expressions, anno_ids = [], []
     for name in (video_id, *frames, *_get(node, "expressions", dict, where, path)):
         if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise UserError(
-                f"{path}: '{where}' has the name '{name}', which can't be a file's; fetch it again"
-            )
+            raise UserError(f"{path}: '{where}' has the name '{name}', which can't be a file's")
     for expression_id, value in _get(node, "expressions", dict, where, path).items():
         key = f"{where}/expressions/{expression_id}"
         text = _get(value, "exp", str, key, path)

@@ -74,6 +74,7 @@ class Trainer:
         contract = {
             "scratch.seed": config.seed,
             "scratch.batch_size": config.batch_size,
+            "scratch.clip_length": config.clip_length,
             "the number of items": length,
             **flat_config(model.config.to_dict(), "model"),
         }
@@ -216,7 +217,7 @@ class Trainer:
         self.monitor.write(at.step, {f"validation/{key}": value for key, value in scores.items()})
         logger.info("step %d: validation %s", at.step, ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
         if at.best is None or scores["J&F"] > at.best:
-            at.best = scores["J&F"]
+            at.best = float(scores["J&F"])  # NumPy's own numbers can't be loaded with weights_only
             self.checkpoints.mark_best(self.model, at)
             self.saved_at = -1  # so that a resumed run knows what it has to beat
             self._save()
