@@ -14,6 +14,7 @@ from samwise.modeling.samwise import Samwise
 from samwise.modeling.seeded import seeded_tensor
 from samwise.modeling.tokens import Tokens
 
+SMALL = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", "model.object_scores=true"]
 SENTENCES = [
     "the red circle",  # no verb
     "the small blue star that keeps spinning and moving to the left",
@@ -23,7 +24,7 @@ SENTENCES = [
 
 def build(*overrides: str, name: str = "tiny") -> Samwise:
     """A tiny network with seeded weights, none of them left at zero or one."""
-    model = Samwise.from_config(name, ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", *overrides])
+    model = Samwise.from_config(name, [*SMALL, *overrides])
     state = model.state_dict()
     model.load_state_dict(
         {name: seeded_tensor(name, tuple(x.shape), str(x.dtype)) for name, x in state.items()}
