@@ -48,6 +48,7 @@ def train(config: DictConfig) -> float | None:
     from samwise.training.config import optimizer_config, training_config
     from samwise.training.pretrained import load_pretrained
     from samwise.training.run_folder import clear_run, describe_run, open_run_folder, start_log
+    from samwise.training.state import Checkpoints
     from samwise.training.trainer import Trainer
     from samwise.training.validation import Validation
 
@@ -73,7 +74,9 @@ def train(config: DictConfig) -> float | None:
     torch.manual_seed(knobs.seed)
     model = Samwise(model_config)
     run = open_run_folder(config.output, config.resume, config.overwrite)
-    report = load_pretrained(model, config.pretrained) if config.pretrained and not config.resume else None
+    # resume=true on a run that hasn't saved anything yet starts it, from the pretrained weights as well.
+    resuming = config.resume and bool(Checkpoints(run, knobs.keep_last).all())
+    report = load_pretrained(model, config.pretrained) if config.pretrained and not resuming else None
     if config.overwrite:
         clear_run(run)
     start_log(run)
