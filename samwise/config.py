@@ -85,7 +85,6 @@ class AdapterConfig:
         vta: Visual features attend to the text (Eq. 5).
         tva: Text attends to the visual features (Eq. 6).
         dropout: Attention dropout in training.
-        zero_init_up: Start the up-projections at 0, so that training starts from the frozen model.
     """
 
     enabled: bool = True
@@ -97,7 +96,6 @@ class AdapterConfig:
     vta: bool = True
     tva: bool = True
     dropout: float = 0.1
-    zero_init_up: bool = False
 
 
 @dataclass

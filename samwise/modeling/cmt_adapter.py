@@ -87,9 +87,6 @@ class CMTAdapter(nn.Module):
         self.tva = (
             nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if config.tva else None
         )
-        if config.zero_init_up:
-            nn.init.zeros_(self.visual_up[1].weight)
-            nn.init.zeros_(self.text_up.weight)
 
     def forward(
         self, visual: Tensor, text: Tensor, text_padding: Tensor | None, frames: int

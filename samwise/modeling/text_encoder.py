@@ -119,7 +119,7 @@ def _build_transformers_model(config: TextEncoderConfig) -> nn.Module:
     if config.pretrained or config.checkpoint:
         where = config.checkpoint or config.name
         try:
-            return AutoModel.from_pretrained(where, attn_implementation="sdpa", **_no_pooler(config))
+            return AutoModel.from_pretrained(where, attn_implementation="sdpa", add_pooling_layer=False)
         except Exception as error:  # transformers raises whatever the hub client raised
             raise UserError(
                 f"can't load the text encoder '{where}' ({type(error).__name__}); put its folder where "
@@ -130,7 +130,7 @@ def _build_transformers_model(config: TextEncoderConfig) -> nn.Module:
     sizes |= ROBERTA_SIZES.get(config.name, {}) | config.overrides
     model_config: AutoConfig = architecture(**sizes)
     model_config._attn_implementation = "sdpa"
-    return AutoModel.from_config(model_config, **_no_pooler(config))
+    return AutoModel.from_config(model_config, add_pooling_layer=False)
 
 
 # Sizes of the published models, so that they can be built where the hub can't be reached.
@@ -148,10 +148,6 @@ ROBERTA_SIZES = {
     "roberta-large": _ROBERTA
     | {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
 }
-
-
-def _no_pooler(config: TextEncoderConfig) -> dict[str, bool]:
-    return {"add_pooling_layer": False}
 
 
 def _build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
