@@ -115,7 +115,7 @@ def test_what_a_frame_attends_to(model: Samwise, monkeypatch: pytest.MonkeyPatch
     with_memory, encode_memory = model.backbone.with_memory, model.backbone.encode_memory
     finish = model.backbone.finish_decoding
 
-    def spy(top: Tensor, maps: list[Tensor], pointers: list[Tensor]) -> Tensor:
+    def spy(top: Tensor, maps: Tensor, pointers: Tensor) -> Tensor:
         seen.append((maps, pointers))
         return with_memory(top, maps, pointers)
 
@@ -135,10 +135,9 @@ def test_what_a_frame_attends_to(model: Samwise, monkeypatch: pytest.MonkeyPatch
     assert len(seen) == 19  # all but frame 0
     for frame, (maps, pointers) in enumerate(seen, start=1):
         expected = written[max(0, frame - 6) : frame]
-        assert len(maps) == min(frame, 6) and all(a is b for a, b in zip(maps, expected, strict=True))
+        assert maps.shape[1] == min(frame, 6) and torch.equal(maps, torch.stack(expected, 1))
         nearest = [p.pointer for p in pointers_written[max(0, frame - 15) : frame][::-1]]
-        assert len(pointers) == min(frame, 15)
-        assert all(torch.equal(a, b) for a, b in zip(pointers, nearest, strict=True))
+        assert pointers.shape[1] == min(frame, 15) and torch.equal(pointers, torch.stack(nearest, 1))
     assert (len(state.bank.maps), len(state.bank.pointers)) == (6, 15)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config import AdapterConfig
@@ -12,8 +13,22 @@ from samwise.modeling.positions import sine_embedding, sine_grid, unit_positions
 def attend(
     attention: nn.MultiheadAttention, query: Tensor, context: Tensor, ignore: Tensor | None = None
 ) -> Tensor:
-    """Attention of (N, Q, D) to (N, K, D); ``ignore`` is (N, K) bool, true on padding."""
-    return attention(query, context, context, key_padding_mask=ignore, need_weights=False)[0]
+    """Attention of (N, Q, D) to (N, K, D); ``ignore`` is (N, K) bool, true on padding.
+
+    As calling ``attention``, but always through the fused kernels: in inference nn.MultiheadAttention takes
+    a path of its own, 1.7 times slower for HSA on a CPU.
+    """
+    d, heads = attention.embed_dim, attention.num_heads
+    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    if query is context:
+        q, k, v = F.linear(query, weight, bias).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    else:
+        q = F.linear(query, weight[:d], bias[:d]).unflatten(-1, (heads, -1)).transpose(1, 2)
+        k, v = F.linear(context, weight[d:], bias[d:]).unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
+    mask = None if ignore is None else ~ignore[:, None, None]  # N, 1, 1, K
+    dropout = attention.dropout if attention.training else 0.0
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # N, heads, Q, D/heads
+    return attention.out_proj(out.transpose(1, 2).flatten(2))
 
 
 class HierarchicalSelectiveAttention(nn.Module):

@@ -43,6 +43,29 @@ class MemoryBank:
         """Object pointers, nearest first."""
         return list(self._pointers)[::-1]
 
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """Maps (B, M, Cm, H, W), oldest first, and pointers (B, P, C), nearest first."""
+        maps = torch.stack(self.maps, 1)
+        return maps, torch.stack(self.pointers, 1) if self._pointers else maps.new_zeros(len(maps), 0, 0)
+
+    def filled(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As :meth:`stacked`, always as many as the bank can hold, for code that is compiled for one shape.
+
+        Returns:
+            Maps, pointers, and which of them, maps then pointers, only fill the shape (None if none does).
+        """
+        maps, pointers = self.stacked()
+        no_maps = (self._maps.maxlen or 0) - maps.shape[1]
+        no_pointers = (self._pointers.maxlen or 0) - pointers.shape[1]
+        if no_maps == no_pointers == 0:
+            return maps, pointers, None
+        absent = torch.zeros(self._maps.maxlen + self._pointers.maxlen, dtype=torch.bool)
+        absent[:no_maps] = True
+        absent[len(absent) - no_pointers :] = True
+        maps = torch.cat([maps.new_zeros(len(maps), no_maps, *maps.shape[2:]), maps], 1)
+        pointers = torch.cat([pointers, pointers.new_zeros(len(maps), no_pointers, *pointers.shape[2:])], 1)
+        return maps, pointers, absent.to(maps.device)
+
     def copy(self) -> MemoryBank:
         """A bank that can grow on its own; the tensors, never written to, are shared."""
         other = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)

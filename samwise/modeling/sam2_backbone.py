@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from samwise.config import BackboneConfig
 from samwise.errors import UserError
 from samwise.modeling.positions import sine_grid
+from samwise.modeling.rotary import rotate
 
 NUM_STAGES = 4
 ABSENT_LOGIT = -1024.0  # mask logit of a frame that doesn't show the object
@@ -133,6 +134,7 @@ class Sam2Backbone(nn.Module):
         self.sam2 = build_sam2(config, canvas)
         if config.trainable and not config.checkpoint:
             self._start_positions()
+        self._rotary: Tensor | None = None
         self.canvas = canvas
         self.object_scores = object_scores and self.sam2.pred_obj_scores
 
@@ -260,59 +262,82 @@ class Sam2Backbone(nn.Module):
         """Features of a frame that has no past: (B, C, H, W) plus SAM 2's no-memory embedding."""
         return top + self.sam2.no_mem_embed.reshape(1, -1, 1, 1)
 
-    def with_memory(self, top: Tensor, maps: list[Tensor], pointers: list[Tensor]) -> Tensor:
+    def with_memory(
+        self, top: Tensor, maps: Tensor, pointers: Tensor, absent: Tensor | None = None
+    ) -> Tensor:
         """Memory attention: conditions the features on the past (the paper's F_mem).
 
         Args:
             top: (B, C, H, W) adapted features of the frame.
-            maps: Memory features (B, Cm, H, W) of the previous frames, oldest first.
-            pointers: Object pointers (B, C) of the previous frames, nearest first.
+            maps: Memory features (B, M, Cm, H, W) of the previous frames, oldest first.
+            pointers: Object pointers (B, P, C) of the previous frames, nearest first.
+            absent: (M + P,) bool, true on maps and pointers that only fill the shape; None where none does.
 
         Returns:
             (B, C, H, W).
         """
-        sam2, size = self.sam2, top.shape[-2:]
-        position = self._map_position(maps[0])  # HW, 1, Cm
-        distances = range(len(maps), 0, -1)
-        memory = [m.flatten(2).permute(2, 0, 1) for m in maps]  # HW, B, Cm each
-        memory_position = [position + sam2.maskmem_tpos_enc[d - 1] for d in distances]
-        pointer_tokens = 0
-        if pointers:
-            tokens, token_position = self._pointer_tokens(torch.stack(pointers))
-            pointer_tokens = len(tokens)
-            memory.append(tokens)
-            memory_position.append(token_position)
-        memory_position = torch.cat(memory_position).expand(-1, top.shape[0], -1)
-        current = top.flatten(2).permute(2, 0, 1)  # HW, B, C
-        current_position = (
-            sam2.image_encoder.neck.position_encoding(top[:1]).to(top.dtype).flatten(2).permute(2, 0, 1)
-        )
-        out = sam2.memory_attention(
-            curr=current,
-            curr_pos=current_position.expand_as(current),
-            memory=torch.cat(memory),
-            memory_pos=memory_position,
-            num_obj_ptr_tokens=pointer_tokens,
-        )
-        return out.permute(1, 2, 0).unflatten(2, size)
+        attention, size = self.sam2.memory_attention, top.shape[-2:]
+        position = self.sam2.image_encoder.neck.position_encoding(top[:1]).to(top.dtype)
+        position = position.flatten(2).transpose(1, 2)  # 1, HW, C
+        memory, memory_position = self._memory_tokens(maps, pointers)
+        on_maps = maps.shape[1] * size[0] * size[1]
+        table = self._rotary_table(top.device)
+        mask = None
+        if absent is not None:
+            sizes = [size[0] * size[1]] * maps.shape[1] + [self.width // self.sam2.mem_dim] * pointers.shape[
+                1
+            ]
+            parts = [seen.expand(n) for seen, n in zip(~absent, sizes, strict=True)]
+            mask = torch.cat(parts)[None, None, None]  # 1, 1, 1, K
+        x = top.flatten(2).transpose(1, 2)  # B, HW, C
+        if attention.pos_enc_at_input:
+            x = x + 0.1 * position
+        for layer in attention.layers:
+            y = layer.norm1(x)
+            q = y + position if layer.pos_enc_at_attn else y
+            x = x + layer.dropout1(_rotary_attention(layer.self_attn, q, q, y, table, y.shape[1]))
+            y = layer.norm2(x)
+            q = y + position if layer.pos_enc_at_cross_attn_queries else y
+            k = memory + memory_position if layer.pos_enc_at_cross_attn_keys else memory
+            y = _rotary_attention(layer.cross_attn_image, q, k, memory, table, on_maps, mask)
+            x = x + layer.dropout2(y)
+            y = layer.linear2(layer.dropout(layer.activation(layer.linear1(layer.norm3(x)))))
+            x = x + layer.dropout3(y)
+        return attention.norm(x).transpose(1, 2).unflatten(2, size)
 
-    def _map_position(self, memory_map: Tensor) -> Tensor:
-        encoding = self.sam2.memory_encoder.position_encoding(memory_map[:1])
-        return encoding.to(memory_map.dtype).flatten(2).permute(2, 0, 1)  # HW, 1, Cm
+    def _memory_tokens(self, maps: Tensor, pointers: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K, Cm) tokens of the maps, then of the pointers, and their (1, K, Cm) positions."""
+        sam2, count = self.sam2, maps.shape[1]
+        position = sam2.memory_encoder.position_encoding(maps[:1, 0]).to(maps.dtype)  # 1, Cm, H, W
+        position = position.flatten(2).transpose(1, 2)  # 1, HW, Cm
+        temporal = sam2.maskmem_tpos_enc[:count, 0].flip(0)  # M, 1, Cm: the oldest is the farthest
+        tokens = maps.flatten(3).transpose(2, 3).flatten(1, 2)  # B, M*HW, Cm
+        position = (position + temporal).flatten(0, 1)[None]
+        if pointers.shape[1] == 0:
+            return tokens, position
+        pointer_tokens, pointer_position = self._pointer_tokens(pointers)
+        return torch.cat([tokens, pointer_tokens], 1), torch.cat([position, pointer_position], 1)
 
     def _pointer_tokens(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
-        """Splits (P, B, C) pointers, nearest first, into (P*C/Cm, B, Cm) tokens with positions."""
-        sam2, (count, batch, width) = self.sam2, pointers.shape
+        """Splits (B, P, C) pointers, nearest first, into (B, P*C/Cm, Cm) tokens; with their positions."""
+        sam2, (count, width) = self.sam2, pointers.shape[1:]
         parts = width // sam2.mem_dim
-        tokens = pointers.reshape(count, batch, parts, sam2.mem_dim).permute(0, 2, 1, 3).flatten(0, 1)
+        tokens = pointers.unflatten(2, (parts, sam2.mem_dim)).flatten(1, 2)
         if not sam2.add_tpos_enc_to_obj_ptrs:
-            return tokens, tokens.new_zeros(count * parts, 1, sam2.mem_dim)
+            return tokens, tokens.new_zeros(1, count * parts, sam2.mem_dim)
         from sam2.modeling.sam2_utils import get_1d_sine_pe
 
         distance = torch.arange(1, count + 1, device=pointers.device) / (sam2.max_obj_ptrs_in_encoder - 1)
         dim = width if sam2.proj_tpos_enc_in_obj_ptrs else sam2.mem_dim
         position = sam2.obj_ptr_tpos_proj(get_1d_sine_pe(distance, dim=dim).to(pointers.dtype))  # P, Cm
-        return tokens, position.repeat_interleave(parts, dim=0)[:, None]
+        return tokens, position.repeat_interleave(parts, dim=0)[None]
+
+    def _rotary_table(self, device: torch.device) -> Tensor:
+        """SAM 2's rotary angles (HW, D/2, 2), which it doesn't keep as a buffer."""
+        if self._rotary is None or self._rotary.device != device:
+            angles = self.sam2.memory_attention.layers[0].self_attn.freqs_cis
+            self._rotary = torch.view_as_real(angles).to(device)
+        return self._rotary
 
     def encode_memory(self, top: Tensor, mask_logits: Tensor, score: Tensor) -> Tensor:
         """Encodes a frame and its mask into memory features.
@@ -334,3 +359,28 @@ class Sam2Backbone(nn.Module):
             absent = (score <= 0).to(memory.dtype)[:, None, None, None]
             memory = memory + absent * sam2.no_obj_embed_spatial[..., None, None]
         return memory
+
+
+def _rotary_attention(
+    attention: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    table: Tensor,
+    rotated: int,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """sam2's ``RoPEAttention``, of which the first ``rotated`` keys have a place; mask true where allowed."""
+    heads = attention.num_heads
+    q, k, v = (
+        project(x).unflatten(2, (heads, -1)).transpose(1, 2)  # B, heads, N, D
+        for project, x in zip(
+            (attention.q_proj, attention.k_proj, attention.v_proj), (query, key, value), strict=True
+        )
+    )
+    q = rotate(q, table)
+    placed = rotate(k[:, :, :rotated], table)
+    k = placed if rotated == k.shape[2] else torch.cat([placed, k[:, :, rotated:]], 2)
+    dropout = attention.dropout_p if attention.training else 0.0
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    return attention.out_proj(out.transpose(1, 2).flatten(2))

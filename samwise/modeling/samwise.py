@@ -48,6 +48,7 @@ class Samwise(nn.Module):
             ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn) if config.cme.enabled else None
         )
         self._tokenizer = None
+        self._static_shapes = False
         self.backbone.requires_grad_(config.backbone.trainable)
         self.text_encoder.requires_grad_(config.text_encoder.trainable)
         self.train(False)
@@ -202,11 +203,12 @@ class Samwise(nn.Module):
     def _decode_with_memory(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> Decoded:
         """Eq. 7: the mask and the token of the object tracked so far."""
         bank = state.bank
-        features = (
-            self.backbone.without_memory(frame.top)
-            if bank.empty
-            else self.backbone.with_memory(frame.top, bank.maps, bank.pointers)
-        )
+        if bank.empty:
+            features = self.backbone.without_memory(frame.top)
+        elif self._static_shapes:
+            features = self.backbone.with_memory(frame.top, *bank.filled())
+        else:
+            features = self.backbone.with_memory(frame.top, *bank.stacked())
         return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
 
     def _consult_cme(
@@ -241,6 +243,26 @@ class Samwise(nn.Module):
     def _remember(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded, state: StreamState) -> None:
         state.bank.add(self.backbone.encode_memory(frame.top, mask, tracked.score), tracked.pointer)
         state.frame_index += 1
+
+    def compile_inference(self, mode: str = "default") -> None:
+        """Compiles the parts that cost time, once for each shape; memory takes one shape, full or not.
+
+        Args:
+            mode: torch.compile's.
+        """
+        self._static_shapes = True
+        backbone, kind = self.backbone, {"mode": mode, "dynamic": False}
+        for name in (
+            "run_stage",
+            "run_neck",
+            "with_memory",
+            "start_decoding",
+            "finish_decoding",
+            "encode_memory",
+        ):
+            setattr(backbone, name, torch.compile(getattr(Sam2Backbone, name).__get__(backbone), **kind))
+        for adapter in self.adapters:
+            adapter.compile(**kind)
 
     # training
 

@@ -1,0 +1,104 @@
+"""How the network runs: number format, compilation, memory layout. What it computes stays the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from samwise.errors import UserError
+from samwise.modeling.samwise import Samwise
+
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = ("auto", "float32", "tf32", *AUTOCAST)
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+@dataclass
+class RuntimeConfig:
+    """The ``runtime`` block.
+
+    Attributes:
+        precision: ``float32``; ``tf32`` (GPU: float32 with shorter mantissas in matrix products);
+            ``bfloat16`` or ``float16`` (autocast, float32 weights); ``auto`` is tf32 on a GPU, else float32.
+        compile: Mode of torch.compile, or null: ``default``, ``reduce-overhead`` (with CUDA graphs),
+            ``max-autotune``. The first clips take a minute or more.
+        channels_last: Memory layout of the convolutions.
+    """
+
+    precision: str = "auto"
+    compile: str | None = None
+    channels_last: bool = False
+
+    def check(self, device: torch.device) -> None:
+        """Refuses what the device can't do.
+
+        Raises:
+            UserError: With the way out.
+        """
+        if self.precision not in PRECISIONS:
+            raise UserError(f"runtime.precision={self.precision}: choose one of {', '.join(PRECISIONS)}")
+        if self.precision == "tf32" and device.type != "cuda":
+            raise UserError(f"runtime.precision=tf32 is for GPUs, this is {device}: choose float32 or auto")
+        if self.compile is not None and self.compile not in COMPILE_MODES:
+            raise UserError(
+                f"runtime.compile={self.compile}: choose null or one of {', '.join(COMPILE_MODES)}"
+            )
+
+
+class Runtime:
+    """Runs a network in the chosen way.
+
+    Args:
+        model: The network, on its device. With ``compile`` or ``channels_last`` it is changed in place; its
+            results aren't.
+        config: The choices.
+
+    Raises:
+        UserError: The device can't do what was chosen.
+    """
+
+    def __init__(self, model: Samwise, config: RuntimeConfig | None = None) -> None:
+        self.config = config or RuntimeConfig()
+        self.device = model.device
+        self.config.check(self.device)
+        self.precision = self.config.precision
+        if self.precision == "auto":
+            self.precision = "tf32" if self.device.type == "cuda" else "float32"
+        if self.config.channels_last:
+            model.to(memory_format=torch.channels_last)
+        if self.config.compile is not None:
+            model.compile_inference(self.config.compile)
+
+    @contextmanager
+    def __call__(self, whole_clip: bool = True) -> Iterator[None]:
+        """The context in which the network is called.
+
+        Args:
+            whole_clip: False for a last, shorter clip: it runs uncompiled, for compiled code is made for
+                one shape.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.precision in AUTOCAST:
+                stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
+            if self.precision == "tf32":
+                stack.enter_context(_tf32())
+            if self.config.compile is not None and not whole_clip:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    cudnn = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = cudnn
