@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from samwise.config import BackboneConfig
 from samwise.errors import UserError
+from samwise.modeling.frozen import read_part
+from samwise.modeling.pickled import load_pickled
 from samwise.modeling.positions import sine_grid
 
 NUM_STAGES = 4
@@ -106,15 +108,22 @@ def build_sam2(config: BackboneConfig, canvas: int) -> nn.Module:
 
 
 def load_weights(network: nn.Module, path: str) -> None:
-    """Loads SAM 2's published weights (``{"model": ...}``), strictly, executing nothing in the file."""
+    """Loads SAM 2's published weights (``{"model": ...}``) or a frozen file of ours, strictly.
+
+    Nothing in the file is executed.
+    """
     if not Path(path).is_file():
         raise UserError(
             f"model.backbone.checkpoint={path} doesn't exist; checkpoints/README.md says where SAM 2's "
             "weights come from"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    if path.endswith(".safetensors"):
+        state = read_part(path, "backbone", "sam2")
+    else:
+        state = load_pickled(path)
+        state = state.get("model", state)
     try:
-        network.load_state_dict(state.get("model", state), strict=True)
+        network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise UserError(f"{path} doesn't fit model.backbone: {str(error).splitlines()[1].strip()}") from error
 

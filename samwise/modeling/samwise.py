@@ -13,6 +13,7 @@ from samwise.modeling.conditional_memory_encoder import (
     cme_labels,
     consultable,
     fuse_masks,
+    never_consulted,
 )
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput, TrainOutput
@@ -220,7 +221,7 @@ class Samwise(nn.Module):
         config = self.config.cme
         looks = consultable(state.frame_index, state.last_fired, config)
         probability = torch.full_like(tracked.score, float("nan"))
-        if not bool(looks.any()):
+        if never_consulted(state.frame_index, config) or not bool(looks.any()):
             return looks, looks, probability, mask
         progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
         fires = looks
