@@ -5,8 +5,9 @@ The YAML groups under ``configs/`` fill these classes; a key that isn't here fai
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,6 +200,10 @@ class SamwiseConfig:
         """Plain nested dictionary, the inverse of :meth:`from_node`."""
         return dataclasses.asdict(self)
 
+    def copy(self) -> SamwiseConfig:
+        """A copy that shares nothing with it."""
+        return copy.deepcopy(self)
+
     def check(self) -> None:
         """Refuses impossible combinations.
 
@@ -261,6 +266,23 @@ class SamwiseConfig:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise UserError(message)
+
+
+def with_overrides(config: SamwiseConfig, overrides: Sequence[str]) -> SamwiseConfig:
+    """Changes single keys of a config.
+
+    Args:
+        config: The config; it stays as it is.
+        overrides: Keys and values such as ``model.cme.policy=never``. Groups can't be chosen here.
+
+    Raises:
+        UserError: A key is unknown, or the combination is impossible.
+    """
+    if wrong := [text for text in overrides if not text.startswith("model.") or "=" not in text]:
+        raise UserError(f"'{wrong[0]}' is no override of a model; write model.KEY=VALUE")
+    node = OmegaConf.create({"model": config.to_dict()})
+    changes = OmegaConf.from_dotlist(list(overrides))
+    return SamwiseConfig.from_node(OmegaConf.merge(node, changes).model)
 
 
 def model_names() -> list[str]:

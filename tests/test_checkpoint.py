@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from samwise.errors import UserError
 from samwise.modeling.checkpoint import load_checkpoint, load_trained, read_checkpoint, save_checkpoint
-from samwise.modeling.released import load_released, our_name
+from samwise.modeling.released import load_released
+from samwise.modeling.released_names import our_name
 from tests.test_samwise import SENTENCES, build, clip
 
 

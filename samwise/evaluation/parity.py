@@ -16,7 +16,8 @@ from samwise.config import SamwiseConfig
 from samwise.errors import UserError
 from samwise.io import read_json
 from samwise.modeling.losses import cme_loss, dice_loss, focal_loss
-from samwise.modeling.released import load_released, our_name
+from samwise.modeling.released import load_released
+from samwise.modeling.released_names import our_name
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.seeded import seeded_state
 from samwise.modeling.tokens import Tokens

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -41,42 +42,61 @@ def frozen_identity(model: Samwise) -> dict[str, str]:
 
     Remembered for each module until a tensor of it is replaced or written to.
     """
-    return {part: _digest(getattr(model, part)) for part in frozen_parts(model)}
+    return {part: _remembered_digest(getattr(model, part)) for part in frozen_parts(model)}
 
 
-def _digest(module: nn.Module) -> str:
-    state = sorted(module.state_dict(keep_vars=True).items())
+def _remembered_digest(module: nn.Module) -> str:
+    state = module.state_dict(keep_vars=True)
     # Inference tensors have no version counter; nothing can be written to them outside inference mode.
     fingerprint = [
-        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for _, tensor in state
+        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in state.values()
     ]
     remembered = _DIGESTS.get(module)
     if remembered is not None and remembered[0] == fingerprint:
         return remembered[1]
-    digest = hashlib.sha256()
-    for name, tensor in state:
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    _DIGESTS[module] = (fingerprint, digest.hexdigest())
-    return digest.hexdigest()
+    _DIGESTS[module] = (fingerprint, digest(state))
+    return _DIGESTS[module][1]
 
 
-def frozen_state(model: Samwise) -> dict[str, Tensor]:
-    """Parameters and buffers of the frozen parts."""
-    frozen = tuple(f"{part}." for part in frozen_parts(model))
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a state dict's names and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        found.update(name.encode())
+        found.update(as_bytes(tensor).numpy())
+    return found.hexdigest()
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """The values of a tensor of any type as (n,) uint8."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    # a single element can count as contiguous with any stride
+    flat = flat if flat.stride(0) == 1 else flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8)
+
+
+def frozen_state(model: Samwise, parts: Iterable[str]) -> dict[str, Tensor]:
+    """Parameters and buffers of the given parts."""
+    frozen = tuple(f"{part}." for part in parts)
     return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(frozen)}
 
 
-def save_frozen(model: Samwise, path: str | Path, extra: dict[str, Tensor] | None = None) -> None:
-    """Writes the frozen parts into one safetensors file, atomically.
+def write_frozen(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    identity: Mapping[str, str],
+    extra: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Writes frozen parts into one safetensors file, atomically.
 
     Args:
-        model: The network.
         path: The file; ``model.backbone.checkpoint`` and ``model.text_encoder.checkpoint`` can name it.
+        tensors: Their state, as :func:`frozen_state` gives it.
+        identity: As :func:`frozen_identity` gives it.
         extra: Tensors of a released checkpoint that no parameter of ours holds.
     """
-    tensors = frozen_state(model) | {EXTRA + name: tensor for name, tensor in (extra or {}).items()}
-    metadata = {IDENTITY_KEY: json.dumps(frozen_identity(model))}
+    tensors = {**tensors, **{EXTRA + name: tensor for name, tensor in (extra or {}).items()}}
+    metadata = {IDENTITY_KEY: json.dumps(dict(identity))}
     # clone: safetensors refuses tensors that share memory
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:

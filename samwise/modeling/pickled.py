@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,27 @@ def load_pickled(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} doesn't exist; name a checkpoint file")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(_refusal(path, str(error))) from error
     except Exception as error:  # damaged files fail in any of a dozen ways
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} isn't a readable checkpoint ({reason[:200]}); fetch it again") from error
+        raise UserError(
+            f"{path} isn't a checkpoint of weights: it is damaged, or another kind of file; fetch it again"
+        ) from error
     if not isinstance(value, dict):
         raise UserError(
-            f"{path} holds a {type(value).__name__}, not a dictionary of weights; is it the right file?"
+            f"{path} holds a {type(value).__name__}, not a dictionary of weights; is it another file?"
         )
     return value
 
 
 def _refusal(path: Path, reason: str) -> str:
-    named = re.search(r"GLOBAL (\S+) was not an allowed global|Trying to (?:load|call) \S* ?(\S+)", reason)
-    what = f"it names {next(filter(None, named.groups()))}" if named else "its pickle is not of plain weights"
+    named = re.search(
+        r"(?:GLOBAL|call|load|REDUCE) ((?!GLOBAL)\S+)", reason.replace("unsupported GLOBAL", "GLOBAL")
+    )
+    what = f"it names {named.group(1)}" if named else "its pickle is not of plain weights"
     return (
         f"{path} is refused: {what}, and loading that could run code. Nothing was executed; ask for a file "
         "that holds weights only"

@@ -15,6 +15,7 @@ from samwise.modeling.conditional_memory_encoder import (
     fuse_masks,
     never_consulted,
 )
+from samwise.modeling.hub import Pretrained
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput, TrainOutput
 from samwise.modeling.prompts import TextPrompts
@@ -25,7 +26,7 @@ from samwise.modeling.tokens import Tokens, build_tokenizer
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
 
 
-class Samwise(nn.Module):
+class Samwise(nn.Module, Pretrained):
     """The network.
 
     Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,19 @@ def skeleton(config: SamwiseConfig) -> Samwise:
     Args:
         config: The network. A text encoder that only a folder defines is read from there.
     """
-    config = copy.deepcopy(config)
+    config = config.copy()
     config.backbone.checkpoint = None
     text = config.text_encoder
     text.name, text.checkpoint, text.pretrained = _where_sizes_are(config), None, False
-    with torch.device("meta"), _RatesOnCpu():
+    with no_weights():
         return Samwise(config)
+
+
+@contextmanager
+def no_weights() -> Iterator[None]:
+    """Modules built inside have shapes and no memory."""
+    with torch.device("meta"), _RatesOnCpu():
+        yield
 
 
 def _where_sizes_are(config: SamwiseConfig) -> str:
