@@ -176,11 +176,11 @@ def load_checkpoint(
 
 
 def _beside(weights: str | None, checkpoint: Path) -> str | None:
-    """Frozen weights that aren't where the config says, but beside the checkpoint."""
+    """Frozen weights that aren't where the config says, but beside the checkpoint or in ``checkpoints/``."""
     if weights is None or Path(weights).exists():
         return weights
-    beside = checkpoint.resolve().parent / Path(weights).name
-    return str(beside) if beside.exists() else weights
+    places = [folder / Path(weights).name for folder in (checkpoint.resolve().parent, Path("checkpoints"))]
+    return next((str(path) for path in places if path.exists()), weights)
 
 
 # Where the small default is looked for, in this order; the newest run of the quickstart comes first.

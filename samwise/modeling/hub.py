@@ -25,7 +25,7 @@ class Pretrained(
     tags=["referring-video-segmentation", "sam2"],
     paper_url="https://arxiv.org/abs/2411.17646",
 ):
-    """The hub's interface for :class:`~samwise.Samwise`: its folders hold the trained part and what it belongs to."""
+    """The hub's interface for :class:`~samwise.Samwise`; its folders hold the trained part."""
 
     @classmethod
     def from_pretrained(
@@ -45,7 +45,7 @@ class Pretrained(
         Args:
             pretrained_model_name_or_path: A ``.safetensors`` file, a training run's folder, a folder of
                 :meth:`save_pretrained`, or the name of a repository on the hub. None for the small default.
-            overrides: Changes to its config, such as ``["model.backbone.checkpoint=sam2_hiera_base_plus.pt"]``
+            overrides: Changes to its config, such as ``["model.backbone.checkpoint=sam2_hiera_large.pt"]``,
                 where the frozen weights lie elsewhere.
             force_download: As in the hub's own ``from_pretrained``; so are the others.
             token: Access token of the hub.
@@ -97,7 +97,7 @@ class Pretrained(
 
 
 def _published(part: Any) -> bool:
-    """Whether a part's config names weights that its publisher offers: not random ones, not a file of ours."""
+    """Whether a part's config names weights that others can have: not random ones, not a file of ours."""
     if part.checkpoint:
         return not part.checkpoint.endswith(FROZEN)
     return getattr(part, "pretrained", False)
@@ -108,6 +108,6 @@ def _download(name: str, **options: Any) -> Path:
         return Path(snapshot_download(name, allow_patterns=[WEIGHTS, FROZEN, "config.json"], **options))
     except Exception as error:  # the hub's client raises a dozen kinds
         raise UserError(
-            f"there is no file or folder '{name}', and the hub gives no such model ({type(error).__name__}); name a "
-            ".safetensors file, a run folder or a repository on the hub"
+            f"there is no file or folder '{name}', and the hub gives no such model ({type(error).__name__}); "
+            "name a .safetensors file, a run folder or a repository on the hub"
         ) from error
