@@ -110,8 +110,16 @@ def load_trained(
     model.load_state_dict({**model.state_dict(), **tensors}, strict=True)
 
 
-def check_frozen(model: Samwise, metadata: dict[str, str], path: str | Path) -> None:
+def check_frozen(
+    model: Samwise, metadata: dict[str, str], path: str | Path, where_both_are_frozen: bool = False
+) -> None:
     """Refuses frozen weights other than those a checkpoint was trained beside.
+
+    Args:
+        model: The network.
+        metadata: The checkpoint's.
+        path: What to call it.
+        where_both_are_frozen: Let a part pass that trains in this network.
 
     Raises:
         UserError: With the names of both.
@@ -119,7 +127,7 @@ def check_frozen(model: Samwise, metadata: dict[str, str], path: str | Path) -> 
     theirs: dict[str, str] = json.loads(metadata.get(IDENTITY_KEY, "{}"))
     ours = frozen_identity(model) if theirs else {}
     for part, digest in theirs.items():
-        if ours.get(part) != digest:
+        if ours.get(part) != digest and not (where_both_are_frozen and part not in ours):
             wanted = _weights_name(checkpoint_config(metadata), part)
             have = _weights_name(model.config, part) if part in ours else "weights that train"
             raise UserError(

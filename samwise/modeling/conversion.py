@@ -186,8 +186,9 @@ def _fitting_text_encoder(released: dict[str, Tensor], config: SamwiseConfig) ->
             network = build_text_encoder(trial)
         found = {f"text_encoder.{name}": x.shape for name, x in network.state_dict().items()}
         if shapes == {name: shape for name, shape in found.items() if name != TYPES}:
+            tokenizer = given.tokenizer or candidate.tokenizer
             return replace(
-                trial, checkpoint=given.checkpoint, pretrained=given.pretrained, tokenizer=given.tokenizer
+                trial, checkpoint=given.checkpoint, pretrained=given.pretrained, tokenizer=tokenizer
             )
     raise UserError(_fits_none("text encoder", "text_encoder"))
 
@@ -200,7 +201,8 @@ def _registered(group: str, kind: type[C]) -> list[C]:
 
 def _fits_none(what: str, group: str) -> str:
     names = ", ".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
-    return f"the file's {what} has the shapes of none of {names}; say its sizes in model.{group}.overrides"
+    way_out = f"+model.{group}.overrides.KEY=VALUE"
+    return f"the file's {what} has the shapes of none of {names}; say its sizes with {way_out}"
 
 
 def _check_base(config: SamwiseConfig, state: dict[str, Tensor], source: str | Path) -> list[str]:

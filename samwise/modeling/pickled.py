@@ -44,9 +44,7 @@ def load_pickled(path: str | Path) -> dict[str, Any]:
 
 
 def _refusal(path: Path, reason: str) -> str:
-    named = re.search(
-        r"(?:GLOBAL|call|load|REDUCE) ((?!GLOBAL)\S+)", reason.replace("unsupported GLOBAL", "GLOBAL")
-    )
+    named = re.search(r"GLOBAL ([\w.]*\w)", reason)
     what = f"it names {named.group(1)}" if named else "its pickle is not of plain weights"
     return (
         f"{path} is refused: {what}, and loading that could run code. Nothing was executed; ask for a file "

@@ -82,7 +82,6 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
             ) from error
     if config.trainable and not (config.pretrained or config.checkpoint):
         found.hidden_dropout_prob = found.attention_probs_dropout_prob = 0.0
-    found._attn_implementation = "sdpa"
     return found
 
 
@@ -127,7 +126,10 @@ def _load_published(where: str, architecture: PretrainedConfig) -> nn.Module:
 
 def load_part(model: nn.Module, path: str) -> None:
     """Loads a text encoder from a safetensors file, strictly: a frozen file of ours, or the part's own."""
-    state = read_part(path, "text_encoder", "model")
+    _load_strictly(model, read_part(path, "text_encoder", "model"), path)
+
+
+def _load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -194,8 +196,9 @@ def _load_clip_text(tower: nn.Module, config: TextEncoderConfig) -> None:
         raise UserError(f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; {_SEE}")
     if config.checkpoint and config.checkpoint.endswith(".safetensors"):
         state = read_part(config.checkpoint, "text_encoder", "model")
-        if tower.state_dict().keys() <= state.keys():  # else it is the whole CLIP in open_clip's form: below
-            load_part(tower, config.checkpoint)
+        wanted = tower.state_dict().keys()
+        if wanted <= state.keys():  # a frozen file of ours, or the whole CLIP as open_clip publishes it
+            _load_strictly(tower, {name: state[name] for name in wanted}, config.checkpoint)
             return
     try:
         source = config.checkpoint or "openai"
