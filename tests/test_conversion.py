@@ -60,7 +60,7 @@ def config() -> Any:
 
 
 def test_round_trip_bit_for_bit(tmp_path: Path, state: dict[str, Tensor], config: Any) -> None:
-    """Also of names with ``module.`` in front, NaN and half-precision values, and tied tensors that differ."""
+    """Also with ``module.`` in front, NaN and half-precision values, and tied tensors that differ."""
     state = {
         **state,
         "cmt_adapters.0.proj_text_down.0.weight": state["cmt_adapters.0.proj_text_down.0.weight"].half(),
@@ -242,8 +242,8 @@ def test_nothing_in_a_pickle_runs(tmp_path: Path, how: str, config: Any) -> None
     with pytest.raises(UserError, match=r"a\.pth.*(Nothing was executed|isn't a checkpoint)"):
         convert(path, tmp_path / "b.safetensors", config)
     assert not trap.exists() and not (tmp_path / "b.safetensors").exists()
-    if how in ("in the model", "in the args", "subprocess"):
-        with pytest.raises(UserError, match="it names (posix.system|eval|subprocess.call)"):
+    if how in ("in the model", "in the args"):
+        with pytest.raises(UserError, match="it names (posix.system|eval)"):
             load_pickled(path)
 
 
