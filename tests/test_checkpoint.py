@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("samwise.modeling.checkpoint.save_file", full)
+    monkeypatch.setattr("samwise.modeling.frozen.save_file", full)
     with pytest.raises(UserError, match="free some space"):
         save_checkpoint(build(), path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

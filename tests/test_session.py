@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,9 +16,11 @@ from pycocotools import mask as coco_mask
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.session import FrameResult, Session
+from samwise.modeling.checkpoint import save_checkpoint
 from tests.test_inference import TEXTS, noise
 from tests.test_samwise import build
 
+ROOT = Path(__file__).parent.parent
 LATE = "the green star that keeps moving to the left"
 QUICK = ["model.memory.frames=3", "model.memory.pointers=4", "model.cme.window=1", "model.clip_length=4"]
 
@@ -165,3 +171,22 @@ def test_under_inference_mode(predictor: SamwisePredictor) -> None:
         results = run(session, noise(3))
         assert results[0].logits.shape == (2, 48, 64)
     assert all(np.array_equal(a.masks, b) for a, b in zip(results, expected, strict=True))
+
+
+@pytest.mark.slow
+def test_the_api_gives_what_the_script_writes(mevis_tree: Path) -> None:
+    """Frame for frame the PNGs of scripts/infer.py, whose clips and companions are the same."""
+    checkpoint, output = mevis_tree / "model.safetensors", mevis_tree / "out"
+    save_checkpoint(build(*QUICK), checkpoint)
+    command = [sys.executable, str(ROOT / "scripts/infer.py"), "experiment=mevis", f"data.root={mevis_tree}"]
+    command += [f"checkpoint={checkpoint}", f"output={output}", "device=cpu", "submission=false"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    predictor = SamwisePredictor.from_pretrained(checkpoint, "cpu")
+    videos = json.loads((mevis_tree / "valid_u/meta_expressions.json").read_text())["videos"]
+    for video_id, video in videos.items():
+        texts = {key: value["exp"] for key, value in video["expressions"].items()}
+        frames = mevis_tree / "valid_u/JPEGImages" / video_id
+        for index, masks in predictor.segment_video(frames, list(texts.values())):
+            for key, mask in zip(texts, masks, strict=True):
+                path = output / "predictions" / video_id / key / f"{video['frames'][index]}.png"
+                assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0, mask)

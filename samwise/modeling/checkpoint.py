@@ -8,13 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
-from samwise.io import atomic_path
-from samwise.modeling.frozen import IDENTITY_KEY, frozen_identity, frozen_parts
+from samwise.modeling.frozen import IDENTITY_KEY, frozen_identity, frozen_parts, save_tensors
 from samwise.modeling.samwise import Samwise
 
 CONFIG_KEY, FORMAT_KEY = "samwise_config", "samwise_format"
@@ -46,16 +44,13 @@ def write_checkpoint(
     extra: dict[str, str] | None = None,
 ) -> None:
     """As :func:`save_checkpoint`, from trained tensors, config and the identity of the frozen parts."""
-    # clone: safetensors refuses tensors that share memory
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in trained.items()}
     metadata = {
         **(extra or {}),
         FORMAT_KEY: FORMAT,
         CONFIG_KEY: json.dumps(config.to_dict()),
         IDENTITY_KEY: json.dumps(identity),
     }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    save_tensors(path, trained, metadata)
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

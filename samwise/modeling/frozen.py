@@ -97,10 +97,24 @@ def write_frozen(
     """
     tensors = {**tensors, **{EXTRA + name: tensor for name, tensor in (extra or {}).items()}}
     metadata = {IDENTITY_KEY: json.dumps(dict(identity))}
+    save_tensors(path, tensors, metadata)
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes a safetensors file, atomically, readable for whom other new files are."""
     # clone: safetensors refuses tensors that share memory
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.touch()
+        mode = temporary.stat().st_mode  # safetensors makes files that nobody else in a lab can read
+        save_file(copies, temporary, metadata)
+        temporary.chmod(mode)
+
+
+def random_parts(model: Samwise) -> list[str]:
+    """Frozen parts whose config names no weights: they stay what chance made them."""
+    configs = {part: getattr(model.config, part) for part in frozen_parts(model)}
+    return [part for part, c in configs.items() if not c.checkpoint and not getattr(c, "pretrained", False)]
 
 
 def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:

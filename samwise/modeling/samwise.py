@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from samwise.modeling.conditional_memory_encoder import (
     fuse_masks,
     never_consulted,
 )
+from samwise.modeling.frozen import random_parts
 from samwise.modeling.hub import Pretrained
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput, TrainOutput
@@ -23,6 +26,7 @@ from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, Fr
 from samwise.modeling.text_encoder import build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
 
+logger = logging.getLogger("samwise.modeling")
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
 
 
@@ -65,7 +69,12 @@ class Samwise(nn.Module, Pretrained):
         Raises:
             UserError: There is no such preset, or a weight file it names isn't there.
         """
-        return cls(compose_model(name, overrides))
+        model = cls(compose_model(name, overrides))
+        for part in random_parts(model):
+            logger.warning(
+                "the frozen %s has random weights; name its own in model.%s.checkpoint", part, part
+            )
+        return model
 
     @staticmethod
     def list_models() -> list[str]:
