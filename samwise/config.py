@@ -5,8 +5,9 @@ The YAML groups under ``configs/`` fill these classes; a key that isn't here fai
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,13 +50,15 @@ class TextEncoderConfig:
     """The text encoder whose layers run beside the vision stages (DESIGN: staged encoders).
 
     Attributes:
-        family: ``roberta`` or ``bert`` (through transformers) or ``clip`` (through open_clip).
+        family: ``roberta`` or ``bert`` (any BERT-like encoder, through transformers) or ``clip`` (through
+            open_clip).
         name: transformers' or open_clip's name of the architecture, or a local folder holding one.
         overrides: Sizes of the transformers config to change, for random weights.
         checkpoint: Folder or file of pretrained weights; null with ``pretrained: false`` for random ones.
         pretrained: Whether ``name`` is loaded with its published weights.
         tokenizer: Folder with the tokenizer's files; null for the one that goes with ``name``.
-        stage_layers: Number of text layers beside each of the four vision stages.
+        stage_layers: Number of text layers beside each of the four vision stages; null spreads the encoder's
+            layers as the paper spreads twelve: 1, 3, 4 and 4.
         max_tokens: Longest sentence, in tokens with the special ones.
         trainable: Whether the text encoder trains. The paper keeps it frozen.
     """
@@ -66,7 +69,7 @@ class TextEncoderConfig:
     checkpoint: str | None = None
     pretrained: bool = False
     tokenizer: str | None = None
-    stage_layers: list[int] = field(default_factory=lambda: [1, 3, 4, 4])
+    stage_layers: list[int] | None = None
     max_tokens: int = 77
     trainable: bool = False
 
@@ -197,6 +200,10 @@ class SamwiseConfig:
         """Plain nested dictionary, the inverse of :meth:`from_node`."""
         return dataclasses.asdict(self)
 
+    def copy(self) -> SamwiseConfig:
+        """A copy that shares nothing with it."""
+        return copy.deepcopy(self)
+
     def check(self) -> None:
         """Refuses impossible combinations.
 
@@ -209,7 +216,7 @@ class SamwiseConfig:
         _require(self.clip_length >= 1, f"model.clip_length={self.clip_length} must be at least 1")
         adapter, cme, text = self.adapter, self.cme, self.text_encoder
         _require(
-            len(text.stage_layers) == 4,
+            text.stage_layers is None or len(text.stage_layers) == 4,
             f"model.text_encoder.stage_layers={text.stage_layers} needs four "
             "numbers, one for each vision stage",
         )
@@ -259,6 +266,23 @@ class SamwiseConfig:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise UserError(message)
+
+
+def with_overrides(config: SamwiseConfig, overrides: Sequence[str]) -> SamwiseConfig:
+    """Changes single keys of a config.
+
+    Args:
+        config: The config; it stays as it is.
+        overrides: Keys and values such as ``model.cme.policy=never``. Groups can't be chosen here.
+
+    Raises:
+        UserError: A key is unknown, or the combination is impossible.
+    """
+    if wrong := [text for text in overrides if not text.startswith("model.") or "=" not in text]:
+        raise UserError(f"'{wrong[0]}' is no override of a model; write model.KEY=VALUE")
+    node = OmegaConf.create({"model": config.to_dict()})
+    changes = OmegaConf.from_dotlist(list(overrides))
+    return SamwiseConfig.from_node(OmegaConf.merge(node, changes).model)
 
 
 def model_names() -> list[str]:

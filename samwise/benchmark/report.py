@@ -36,8 +36,8 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, float):
-        return str(value)
+    if not isinstance(value, float):
+        return f"{value:,}" if type(value) is int else str(value)
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 

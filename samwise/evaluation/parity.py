@@ -16,7 +16,8 @@ from samwise.config import SamwiseConfig
 from samwise.errors import UserError
 from samwise.io import read_json
 from samwise.modeling.losses import cme_loss, dice_loss, focal_loss
-from samwise.modeling.released import load_released, our_name
+from samwise.modeling.released import load_released
+from samwise.modeling.released_names import our_name
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.seeded import seeded_state
 from samwise.modeling.tokens import Tokens
@@ -98,7 +99,6 @@ class GoldenFolder:
                     "family": "roberta",
                     "name": "roberta-base",
                     "overrides": {**meta["roberta"], "type_vocab_size": 1},
-                    "stage_layers": _stage_layers(meta["roberta"]["num_hidden_layers"]),
                 },
                 "adapter": {
                     "dim": meta["adapter"]["dim"],
@@ -198,13 +198,6 @@ class GoldenFolder:
             yield name, *self.check_case(name)
         if "train_step" in self.meta:
             yield "train_step", *self.check_training()
-
-
-def _stage_layers(layers: int) -> list[int]:
-    """How the text layers run beside the vision stages: 1, 3, 4 and 4 of twelve, and in proportion."""
-    if layers % 12:
-        raise UserError(f"meta.json: num_hidden_layers={layers} must be a multiple of 12")
-    return [count * layers // 12 for count in (1, 3, 4, 4)]
 
 
 def _largest(found: np.ndarray, expected: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,9 +12,13 @@ import torch
 from samwise.data.frame_source import Frame
 from samwise.data.video import open_source
 from samwise.device import choose_device
-from samwise.inference.session import FrameResult, Session
-from samwise.modeling.checkpoint import find_checkpoint, load_checkpoint
+from samwise.inference.results import FrameResult
+from samwise.inference.session import Session
 from samwise.modeling.samwise import Samwise
+
+if TYPE_CHECKING:
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+    from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 
 class SamwisePredictor:
@@ -30,19 +34,20 @@ class SamwisePredictor:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path | None = None, device: str | torch.device | None = None
+        cls, path: str | Path | None = None, device: str | torch.device | None = None, **options: Any
     ) -> SamwisePredictor:
         """Loads a checkpoint.
 
         Args:
-            path: A ``.safetensors`` file or a training run's folder; None for the newest of what
-                ``scripts/quickstart.sh`` trained.
+            path: A ``.safetensors`` file, a training run's folder, a folder of ``save_pretrained`` or the
+                name of a repository on the hub; None for what ``scripts/quickstart.sh`` trained last.
             device: By default the GPU where there is one.
+            **options: As of :meth:`samwise.Samwise.from_pretrained`: ``overrides``, ``revision``, ...
 
         Raises:
             UserError: There is no checkpoint, or it doesn't fit the frozen weights at hand.
         """
-        return cls(load_checkpoint(find_checkpoint(path)), device)
+        return cls(Samwise.from_pretrained(path, **options), device)
 
     def start_session(self, texts: Sequence[str], clip_length: int = 1) -> Session:
         """Starts a stream.
@@ -52,6 +57,17 @@ class SamwisePredictor:
             clip_length: 1 for every frame's masks before the next frame arrives; 8 for the paper's clips.
         """
         return Session(self.model, texts, clip_length)
+
+    def sam2_image_predictor(self) -> SAM2ImagePredictor:
+        """sam2's own ``SAM2ImagePredictor`` for clicks and boxes, on this model's weights.
+
+        The weights are shared, not copied. The adapters play no part in it: it gives what SAM 2 alone gives.
+        """
+        return self.model.backbone.image_predictor()
+
+    def sam2_video_predictor(self) -> SAM2VideoPredictor:
+        """As :meth:`sam2_image_predictor`, for clicks and boxes in videos."""
+        return self.model.backbone.video_predictor()
 
     def segment_video(
         self, source: Any, texts: Sequence[str], clip_length: int | None = None
@@ -85,3 +101,54 @@ class SamwisePredictor:
                 yield from zip(waiting, done, strict=True)
                 waiting = []
         yield from zip(waiting, session.flush(), strict=True)
+
+    def coco_results(
+        self,
+        source: Any,
+        texts: Sequence[str],
+        clip_length: int | None = None,
+        video_id: str | int = 0,
+        expression_ids: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Segments a video into COCO run-length masks, in the form of YouTube-VIS results; JSON can hold it.
+
+        Args:
+            source: As of :meth:`segment_video`.
+            texts: N sentences.
+            clip_length: Frames per clip; the network's own by default.
+            video_id: What to call the video.
+            expression_ids: N names of the sentences; "0", "1", ... by default.
+
+        Returns:
+            N dictionaries::
+
+                {"video_id": video_id, "expression_id": "0", "text": "the horse jumping",
+                 "height": H, "width": W, "length": T,
+                 "score": float,                # mean over the frames of the next
+                 "scores": [float, ...],        # of each frame, the probability that the object is there
+                 "segmentations": [{"size": [H, W], "counts": "..."}, None, ...]}  # None where it is absent
+        """
+        ids = [str(k) for k in range(len(texts))] if expression_ids is None else list(expression_ids)
+        if len(ids) != len(texts):
+            raise ValueError(f"{len(ids)} expression_ids for {len(texts)} sentences")
+        source = open_source(source)
+        rles, scores = [], []
+        for _, result in self.results(source, texts, clip_length):
+            rles.append(result.rle())
+            scores.append(1 / (1 + np.exp(-result.scores.astype(np.float64))))
+        by_text = np.stack(scores, 1)  # N, T
+        height, width = source.size
+        return [
+            {
+                "video_id": video_id,
+                "expression_id": ids[k],
+                "text": text,
+                "height": height,
+                "width": width,
+                "length": len(rles),
+                "score": float(by_text[k].mean()),
+                "scores": by_text[k].tolist(),
+                "segmentations": [frame[k] for frame in rles],
+            }
+            for k, text in enumerate(texts)
+        ]

@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from samwise.config import SamwiseConfig
+from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
-from samwise.io import atomic_path
+from samwise.modeling.frozen import IDENTITY_KEY, frozen_identity, frozen_parts, save_tensors
 from samwise.modeling.samwise import Samwise
 
-CONFIG_KEY, FROZEN_KEY, FORMAT_KEY = "samwise_config", "samwise_frozen", "samwise_format"
+CONFIG_KEY, FORMAT_KEY = "samwise_config", "samwise_format"
 FORMAT = "1"
-_FROZEN_PARTS = ("backbone", "text_encoder")
-
-
-def frozen_parts(model: Samwise) -> list[str]:
-    """The parts none of whose parameters train; they are not in a checkpoint, only their identity is."""
-    return [
-        part for part in _FROZEN_PARTS if not any(p.requires_grad for p in getattr(model, part).parameters())
-    ]
 
 
 def trained_state(model: Samwise) -> dict[str, Tensor]:
     """Parameters and buffers of everything that trains."""
     frozen = tuple(f"{part}." for part in frozen_parts(model))
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(frozen)}
-
-
-def frozen_identity(model: Samwise) -> dict[str, str]:
-    """SHA-256 of each frozen part's weights, so that trained weights aren't put beside other frozen ones."""
-    identity = {}
-    for part in frozen_parts(model):
-        digest = hashlib.sha256()
-        for name, tensor in sorted(getattr(model, part).state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        identity[part] = digest.hexdigest()
-    return identity
 
 
 def save_checkpoint(model: Samwise, path: str | Path, extra: dict[str, str] | None = None) -> None:
@@ -55,17 +33,24 @@ def save_checkpoint(model: Samwise, path: str | Path, extra: dict[str, str] | No
         path: The ``.safetensors`` file.
         extra: More metadata, strings only.
     """
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in trained_state(model).items()
-    }
+    write_checkpoint(path, trained_state(model), model.config, frozen_identity(model), extra)
+
+
+def write_checkpoint(
+    path: str | Path,
+    trained: dict[str, Tensor],
+    config: SamwiseConfig,
+    identity: dict[str, str],
+    extra: dict[str, str] | None = None,
+) -> None:
+    """As :func:`save_checkpoint`, from trained tensors, config and the identity of the frozen parts."""
     metadata = {
         **(extra or {}),
         FORMAT_KEY: FORMAT,
-        CONFIG_KEY: json.dumps(model.config.to_dict()),
-        FROZEN_KEY: json.dumps(frozen_identity(model)),
+        CONFIG_KEY: json.dumps(config.to_dict()),
+        IDENTITY_KEY: json.dumps(identity),
     }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    save_tensors(path, trained, metadata)
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -116,15 +101,44 @@ def load_trained(
             f"{path} is for another architecture (model '{made_with.name}', this network is "
             f"'{model.config.name}'): {problem}; use the config it was made with"
         )
-    theirs: dict[str, Any] = json.loads(metadata.get(FROZEN_KEY, "{}"))
+    check_frozen(model, metadata, path)
+    model.load_state_dict({**model.state_dict(), **tensors}, strict=True)
+
+
+def check_frozen(
+    model: Samwise, metadata: dict[str, str], path: str | Path, where_both_are_frozen: bool = False
+) -> None:
+    """Refuses frozen weights other than those a checkpoint was trained beside.
+
+    Args:
+        model: The network.
+        metadata: The checkpoint's.
+        path: What to call it.
+        where_both_are_frozen: Let a part pass that trains in this network.
+
+    Raises:
+        UserError: With the names of both.
+    """
+    theirs: dict[str, str] = json.loads(metadata.get(IDENTITY_KEY, "{}"))
     ours = frozen_identity(model) if theirs else {}
     for part, digest in theirs.items():
-        if ours.get(part) != digest:
+        if ours.get(part) != digest and not (where_both_are_frozen and part not in ours):
+            wanted = _weights_name(checkpoint_config(metadata), part)
+            have = _weights_name(model.config, part) if part in ours else "weights that train"
             raise UserError(
-                f"{path} was trained beside {part} weights {digest[:12]}, this network's {part} is "
-                f"{ours.get(part, 'trained')[:12]}; name the same weights in model.{part}.checkpoint"
+                f"{path} was trained beside {part} weights '{wanted}' ({digest[:12]}), this network's "
+                f"{part} is '{have}' ({ours.get(part, '-')[:12]}); name the same weights in "
+                f"model.{part}.checkpoint"
             )
-    model.load_state_dict({**model.state_dict(), **tensors}, strict=True)
+
+
+def _weights_name(config: SamwiseConfig, part: str) -> str:
+    """What to call a part's weights: their file, their published name, or none."""
+    if checkpoint := getattr(config, part).checkpoint:
+        return Path(checkpoint).name
+    if part == "text_encoder" and config.text_encoder.pretrained:
+        return config.text_encoder.name
+    return "random weights"
 
 
 def _first_difference(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
@@ -138,12 +152,16 @@ def _first_difference(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -
     return ""
 
 
-def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Samwise:
+def load_checkpoint(
+    path: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()
+) -> Samwise:
     """Builds the network a checkpoint was made with and loads it.
 
     Args:
         path: A file of :func:`save_checkpoint`.
         device: Where to put the network.
+        overrides: Changes to its config, e.g. ``["model.backbone.checkpoint=sam2_hiera_base_plus.pt"]`` where
+            the frozen weights lie elsewhere than when it was made.
 
     Returns:
         The network in eval mode.
@@ -152,9 +170,20 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Sam
         UserError: The file is missing, damaged or doesn't fit the frozen weights at hand.
     """
     tensors, metadata = read_checkpoint(path)
-    model = Samwise(checkpoint_config(metadata))
+    config = with_overrides(checkpoint_config(metadata), overrides)
+    for part in (config.backbone, config.text_encoder):
+        part.checkpoint = _beside(part.checkpoint, Path(path))
+    model = Samwise(config)
     load_trained(model, tensors, metadata, path)
     return model.to(device).eval()
+
+
+def _beside(weights: str | None, checkpoint: Path) -> str | None:
+    """Frozen weights that aren't where the config says, but beside the checkpoint or in ``checkpoints/``."""
+    if weights is None or Path(weights).exists():
+        return weights
+    places = [folder / Path(weights).name for folder in (checkpoint.resolve().parent, Path("checkpoints"))]
+    return next((str(path) for path in places if path.exists()), weights)
 
 
 # Where the small default is looked for, in this order; the newest run of the quickstart comes first.
@@ -189,4 +218,11 @@ def _in_run(path: Path) -> Path | None:
     if path.is_file():
         return path
     newest = sorted(path.glob("checkpoints/*/model.safetensors"))
-    return next((found for found in (path / "best.safetensors", *newest[::-1]) if found.is_file()), None)
+    return next(
+        (
+            found
+            for found in (path / "best.safetensors", path / "model.safetensors", *newest[::-1])
+            if found.is_file()
+        ),
+        None,
+    )

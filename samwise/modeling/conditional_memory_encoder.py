@@ -86,13 +86,19 @@ def fuse_masks(tracked: Tensor, memoryless: Tensor, config: CmeConfig) -> Tensor
     return torch.where(memoryless > 0, config.lam * memoryless, tracked)
 
 
+def never_consulted(frame_index: int, config: CmeConfig) -> bool:
+    """Whether no expression's policy looks at this frame, known without a look at the device."""
+    if config.policy == "never" or frame_index == 0:
+        return True
+    if config.policy == "every":
+        return frame_index % config.every != 0
+    return config.policy == "learned" and frame_index <= config.window
+
+
 def consultable(frame_index: int, last_fired: Tensor, config: CmeConfig) -> Tensor:
     """(B,) bool: for which expressions the policy looks at this frame."""
-    if config.policy == "never" or frame_index == 0:
+    if never_consulted(frame_index, config):
         return torch.zeros_like(last_fired, dtype=torch.bool)
-    if config.policy == "always":
-        return torch.ones_like(last_fired, dtype=torch.bool)
-    if config.policy == "every":
-        return torch.full_like(last_fired, frame_index % config.every == 0, dtype=torch.bool)
-    due = frame_index - last_fired >= config.cooldown
-    return due & (frame_index > config.window)
+    if config.policy == "learned":
+        return frame_index - last_fired >= config.cooldown
+    return torch.ones_like(last_fired, dtype=torch.bool)

@@ -66,6 +66,18 @@ class MemoryBank:
         pointers = torch.cat([pointers, pointers.new_zeros(len(maps), no_pointers, *pointers.shape[2:])], 1)
         return maps, pointers, absent.to(maps.device)
 
+    @property
+    def full(self) -> bool:
+        """Whether every further frame makes an old one fall out."""
+        return len(self._maps) == self._maps.maxlen and len(self._pointers) == self._pointers.maxlen
+
+    def join(self, other: MemoryBank) -> MemoryBank:
+        """Two full banks as one, the expressions of ``self`` first."""
+        joined = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)
+        joined._maps.extend(torch.cat(pair) for pair in zip(self._maps, other._maps, strict=True))
+        joined._pointers.extend(torch.cat(pair) for pair in zip(self._pointers, other._pointers, strict=True))
+        return joined
+
     def copy(self) -> MemoryBank:
         """A bank that can grow on its own; the tensors, never written to, are shared."""
         other = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)
@@ -94,6 +106,15 @@ class StreamState:
 
     def copy(self) -> StreamState:
         return StreamState(self.bank.copy(), self.last_fired.clone(), self.frame_index)
+
+    def join(self, later: StreamState) -> StreamState:
+        """Two streams of the same frames with full banks as one, the expressions of ``self`` first.
+
+        Frames are counted from where ``self`` began, so ``later``'s last firings are moved along.
+        """
+        moved = later.last_fired + (self.frame_index - later.frame_index)
+        fired = torch.cat([self.last_fired, moved])
+        return StreamState(self.bank.join(later.bank), fired, self.frame_index)
 
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""

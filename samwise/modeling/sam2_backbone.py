@@ -8,18 +8,20 @@ encoder stage by stage, the mask decoder with one more sparse prompt and its ear
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from samwise.config import BackboneConfig
-from samwise.errors import UserError
 from samwise.modeling.positions import sine_grid
 from samwise.modeling.rotary import rotate
+from samwise.modeling.sam2_build import build_image_predictor, build_sam2, build_video_predictor
+
+if TYPE_CHECKING:
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+    from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 NUM_STAGES = 4
 ABSENT_LOGIT = -1024.0  # mask logit of a frame that doesn't show the object
@@ -71,55 +73,6 @@ class Decoded:
     early_token: Tensor
 
 
-def build_sam2(config: BackboneConfig, canvas: int) -> nn.Module:
-    """Builds sam2's own ``SAM2Base`` from its own YAML.
-
-    Args:
-        config: Which YAML, what to change in it, which weights to load.
-        canvas: Side of the input square.
-
-    Raises:
-        UserError: The YAML or the checkpoint isn't there, or the checkpoint is another network's.
-    """
-    import sam2  # noqa: F401  (here, not above: importing it initialises Hydra's global state)
-    from hydra.utils import instantiate
-
-    path = Path(str(files("sam2") / config.config))
-    if not path.is_file():
-        raise UserError(
-            f"model.backbone.config={config.config} isn't in the sam2 package; the files there are "
-            f"{sorted(p.name for p in path.parent.parent.glob('*/*.yaml'))}"
-        )
-    node = OmegaConf.load(path).model
-    side = canvas // 16
-    overrides = {
-        "image_size": canvas,
-        "memory_attention.layer.self_attention.feat_sizes": [side, side],
-        "memory_attention.layer.cross_attention.feat_sizes": [side, side],
-        **config.overrides,
-    }
-    for key, value in overrides.items():
-        OmegaConf.update(node, key, value, force_add=True)
-    network = instantiate(node)
-    if config.checkpoint:
-        load_weights(network, config.checkpoint)
-    return network
-
-
-def load_weights(network: nn.Module, path: str) -> None:
-    """Loads SAM 2's published weights (``{"model": ...}``), strictly, executing nothing in the file."""
-    if not Path(path).is_file():
-        raise UserError(
-            f"model.backbone.checkpoint={path} doesn't exist; checkpoints/README.md says where SAM 2's "
-            "weights come from"
-        )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(state.get("model", state), strict=True)
-    except RuntimeError as error:
-        raise UserError(f"{path} doesn't fit model.backbone: {str(error).splitlines()[1].strip()}") from error
-
-
 class Sam2Backbone(nn.Module):
     """SAM 2's parts as steps.
 
@@ -135,7 +88,7 @@ class Sam2Backbone(nn.Module):
         if config.trainable and not config.checkpoint:
             self._start_positions()
         self._rotary: Tensor | None = None
-        self.canvas = canvas
+        self.config, self.canvas = config, canvas
         self.object_scores = object_scores and self.sam2.pred_obj_scores
 
     def _start_positions(self) -> None:
@@ -155,6 +108,14 @@ class Sam2Backbone(nn.Module):
     def width(self) -> int:
         """C, the width of prompts, pointers and the top features."""
         return self.sam2.hidden_dim
+
+    def image_predictor(self) -> SAM2ImagePredictor:
+        """sam2's own predictor for clicks and boxes in images, on these weights (shared, not copied)."""
+        return build_image_predictor(self.sam2, self.config, self.canvas)
+
+    def video_predictor(self) -> SAM2VideoPredictor:
+        """sam2's own predictor for clicks and boxes in videos, on these weights (shared, not copied)."""
+        return build_video_predictor(self.sam2, self.config, self.canvas)
 
     # image encoder
 

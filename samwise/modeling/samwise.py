@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +15,10 @@ from samwise.modeling.conditional_memory_encoder import (
     cme_labels,
     consultable,
     fuse_masks,
+    never_consulted,
 )
+from samwise.modeling.frozen import random_parts
+from samwise.modeling.hub import Pretrained
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput, TrainOutput
 from samwise.modeling.prompts import TextPrompts
@@ -21,10 +26,11 @@ from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, Fr
 from samwise.modeling.text_encoder import build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
 
+logger = logging.getLogger("samwise.modeling")
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
 
 
-class Samwise(nn.Module):
+class Samwise(nn.Module, Pretrained):
     """The network.
 
     Args:
@@ -64,7 +70,12 @@ class Samwise(nn.Module):
         Raises:
             UserError: There is no such preset, or a weight file it names isn't there.
         """
-        return cls(compose_model(name, overrides))
+        model = cls(compose_model(name, overrides))
+        for part in random_parts(model):
+            logger.warning(
+                "the frozen %s has random weights; name its own in model.%s.checkpoint", part, part
+            )
+        return model
 
     @staticmethod
     def list_models() -> list[str]:
@@ -222,7 +233,7 @@ class Samwise(nn.Module):
         config = self.config.cme
         looks = consultable(state.frame_index, state.last_fired, config)
         probability = torch.full_like(tracked.score, float("nan"))
-        if not bool(looks.any()):
+        if never_consulted(state.frame_index, config) or not bool(looks.any()):
             return looks, looks, probability, mask
         progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
         fires = looks

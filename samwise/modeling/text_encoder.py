@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
+from samwise.modeling.text_models import build_bert_like, build_clip_text_tower, check_staged
 from samwise.modeling.tokens import Tokens
+
+PAPER_SPREAD = (1, 3, 4, 4)  # of twelve layers, beside vision stages 0 to 3
+
+
+def spread_layers(depth: int) -> list[int]:
+    """How many of an encoder's layers run beside each vision stage, in the paper's proportion.
+
+    Twelve layers give 1, 3, 4 and 4; each stage ends at its share of the depth, halves rounded up.
+    """
+    ends = [int(depth * sum(PAPER_SPREAD[: i + 1]) / sum(PAPER_SPREAD) + 0.5) for i in range(4)]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 class StagedTextEncoder(nn.Module):
@@ -17,15 +27,22 @@ class StagedTextEncoder(nn.Module):
 
     Args:
         config: Which encoder; ``stage_layers`` says how many layers run beside each vision stage.
+        model: The network.
+        width: Ct, the width of its tokens.
     """
 
-    width: int
-
-    def __init__(self, config: TextEncoderConfig) -> None:
+    def __init__(self, config: TextEncoderConfig, model: nn.Module, width: int) -> None:
         super().__init__()
-        self.config = config
-        ends = [sum(config.stage_layers[: i + 1]) for i in range(len(config.stage_layers))]
-        self._groups = [slice(end - count, end) for end, count in zip(ends, config.stage_layers, strict=True)]
+        self.config, self.model, self.width = config, model, width
+        depth = len(self.layers)
+        counts = config.stage_layers or spread_layers(depth)
+        if sum(counts) != depth:
+            raise UserError(
+                f"model.text_encoder.stage_layers={counts} adds up to {sum(counts)}, but {config.name} has "
+                f"{depth} layers; null spreads them over the stages"
+            )
+        ends = [sum(counts[: i + 1]) for i in range(len(counts))]
+        self._groups = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -48,22 +65,16 @@ class StagedTextEncoder(nn.Module):
             x = self.run_layer(layer, x, tokens)
         return x
 
-    def _check_depth(self) -> None:
-        if sum(self.config.stage_layers) != len(self.layers):
-            raise UserError(
-                f"model.text_encoder.stage_layers={self.config.stage_layers} adds up to "
-                f"{sum(self.config.stage_layers)}, but {self.config.name} has {len(self.layers)} layers"
-            )
-
 
 class BertLikeEncoder(StagedTextEncoder):
     """RoBERTa, BERT and their like through transformers. The sentence state is token 0."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
-        super().__init__(config)
-        self.model = _build_transformers_model(config)
-        self.width = self.model.config.hidden_size
-        self._check_depth()
+        model = build_bert_like(config)
+        super().__init__(config, model, model.config.hidden_size)
+        known = model.config.model_type in ("bert", "roberta")
+        if not known and not next(model.parameters()).is_meta:
+            self._check_as_a_whole()
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -82,15 +93,24 @@ class BertLikeEncoder(StagedTextEncoder):
     def sentence_state(self, x: Tensor, tokens: Tokens) -> Tensor:
         return x[:, 0]
 
+    @torch.inference_mode()
+    def _check_as_a_whole(self) -> None:
+        was_training = self.training
+        self.eval()
+        tokens = Tokens.from_ids(torch.arange(10, 15)[None])
+        x = self.embed(tokens)
+        for stage in range(len(self._groups)):
+            x = self.run_stage(stage, x, tokens)
+        check_staged(self.model, x, tokens.ids, self.config.name)
+        self.train(was_training)
+
 
 class ClipTextEncoder(StagedTextEncoder):
     """CLIP's text tower through open_clip; the sentence state is the normalised end-of-text token."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
-        super().__init__(config)
-        self.model = _build_clip_text_tower(config)
-        self.width = self.model.width
-        self._check_depth()
+        model = build_clip_text_tower(config)
+        super().__init__(config, model, model.width)
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -111,75 +131,3 @@ class ClipTextEncoder(StagedTextEncoder):
 def build_text_encoder(config: TextEncoderConfig) -> StagedTextEncoder:
     """Builds the encoder that ``config.family`` names."""
     return ClipTextEncoder(config) if config.family == "clip" else BertLikeEncoder(config)
-
-
-def _build_transformers_model(config: TextEncoderConfig) -> nn.Module:
-    from transformers import AutoConfig, AutoModel, BertConfig, RobertaConfig
-
-    if config.pretrained or config.checkpoint:
-        where = config.checkpoint or config.name
-        try:
-            return AutoModel.from_pretrained(where, attn_implementation="sdpa", add_pooling_layer=False)
-        except Exception as error:  # transformers raises whatever the hub client raised
-            raise UserError(
-                f"can't load the text encoder '{where}' ({type(error).__name__}); put its folder where "
-                "model.text_encoder.checkpoint says; see checkpoints/README.md"
-            ) from error
-    architecture = {"roberta": RobertaConfig, "bert": BertConfig}[config.family]
-    sizes = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} if config.trainable else {}
-    sizes |= ROBERTA_SIZES.get(config.name, {}) | config.overrides
-    model_config: AutoConfig = architecture(**sizes)
-    model_config._attn_implementation = "sdpa"
-    return AutoModel.from_config(model_config, add_pooling_layer=False)
-
-
-# Sizes of the published models, so that they can be built where the hub can't be reached.
-_ROBERTA = {
-    "vocab_size": 50265,
-    "max_position_embeddings": 514,
-    "type_vocab_size": 1,
-    "layer_norm_eps": 1e-5,
-    "pad_token_id": 1,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-}
-ROBERTA_SIZES = {
-    "roberta-base": _ROBERTA,
-    "roberta-large": _ROBERTA
-    | {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
-}
-
-
-def _build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
-    import open_clip
-    from open_clip.model import CLIPTextCfg, _build_text_tower
-
-    sizes = open_clip.get_model_config(config.name)
-    if sizes is None:
-        raise UserError(
-            f"open_clip knows no '{config.name}'; model.text_encoder.name is one of open_clip.list_models()"
-        )
-    text_sizes = {**sizes["text_cfg"], **config.overrides}
-    tower = _build_text_tower(sizes["embed_dim"], CLIPTextCfg(**text_sizes), sizes.get("quick_gelu", False))
-    if config.pretrained or config.checkpoint:
-        _load_clip_text(tower, config)
-    return tower
-
-
-def _load_clip_text(tower: nn.Module, config: TextEncoderConfig) -> None:
-    import open_clip
-
-    if config.checkpoint and not Path(config.checkpoint).is_file():
-        raise UserError(
-            f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; see checkpoints/README.md"
-        )
-    try:
-        source = config.checkpoint or "openai"
-        clip = open_clip.create_model(config.name, pretrained=source, load_weights_only=True)
-    except Exception as error:  # open_clip raises whatever the hub client raised
-        raise UserError(
-            f"can't load CLIP's weights '{config.name}' ({type(error).__name__}); put the file where "
-            "model.text_encoder.checkpoint says; see checkpoints/README.md"
-        ) from error
-    state = clip.state_dict()
-    tower.load_state_dict({name: state[name] for name in tower.state_dict()}, strict=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import find_checkpoint, read_checkpoint
+from samwise.modeling.checkpoint import check_frozen, find_checkpoint, read_checkpoint
 from samwise.modeling.samwise import Samwise
 
 logger = logging.getLogger("samwise.training")
@@ -46,9 +46,10 @@ def load_pretrained(model: Samwise, path: str | Path) -> PretrainedReport:
         path: A checkpoint in safetensors format or a run folder, of this or another configuration.
 
     Raises:
-        UserError: The file is missing or broken, or nothing in it fits.
+        UserError: The file is missing or broken, nothing in it fits, or it belongs to other frozen weights.
     """
-    weights, _ = read_checkpoint(find_checkpoint(path))
+    weights, metadata = read_checkpoint(find_checkpoint(path))
+    check_frozen(model, metadata, path, where_both_are_frozen=True)
     own = model.state_dict()
     fits = {name: x for name, x in weights.items() if name in own and own[name].shape == x.shape}
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

@@ -1,0 +1,68 @@
+"""What a session says about one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def to_frame_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, h, w) mask logits at canvas scale -> (N, H, W), bilinear."""
+    return F.interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+@dataclass
+class FrameResult:
+    """What is known about one frame for N sentences, in their order.
+
+    Attributes:
+        index: Number of the frame in the stream.
+        masks: (N, H, W) bool at the frame's own resolution.
+        scores: (N,) object score logits; the object is there where they are > 0.
+        cme_fired: (N,) bool, where the Conditional Memory Encoder brought the memory-less mask in.
+        canvas_logits: (N, h, w) float32 mask logits at canvas scale, on the network's device; what
+            :attr:`logits` is made from. Kept as long as the result is.
+    """
+
+    index: int
+    masks: np.ndarray
+    scores: np.ndarray
+    cme_fired: np.ndarray
+    canvas_logits: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """(N, H, W) float32 mask logits at the frame's own resolution, made on request.
+
+        The masks are where they are > 0. A frame that doesn't show the object has -1024 everywhere.
+        """
+        return self._full_size().cpu().numpy()
+
+    def probabilities(self) -> np.ndarray:
+        """(N, H, W) float32 in [0, 1]: the logits' sigmoid; 0 where the score says that there is none."""
+        return self._full_size().sigmoid().cpu().numpy()
+
+    @torch.inference_mode()
+    def _full_size(self) -> Tensor:
+        if self.canvas_logits is None:
+            raise ValueError("this result was made without logits")
+        height, width = self.masks.shape[-2:]
+        return to_frame_size(self.canvas_logits, (height, width))
+
+    def rle(self) -> list[dict[str, Any] | None]:
+        """The masks as N COCO RLEs ``{"size": [H, W], "counts": str}``; None where a mask is empty."""
+        from pycocotools import mask as coco_mask
+
+        encoded: list[dict[str, Any] | None] = []
+        for mask in self.masks:
+            if not mask.any():
+                encoded.append(None)
+                continue
+            rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+            encoded.append({"size": [int(x) for x in rle["size"]], "counts": rle["counts"].decode("ascii")})
+        return encoded

@@ -1,0 +1,154 @@
+"""The frozen part of a network: its identity, and the file it can be kept in.
+
+A checkpoint holds what trains. SAM 2 and the text encoder, where frozen, stay outside: usually as their
+publishers' files, else (released SAMWISE checkpoints carry their own copy) in one safetensors file beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from samwise.errors import UserError
+from samwise.io import atomic_path
+
+if TYPE_CHECKING:
+    from samwise.modeling.samwise import Samwise
+
+IDENTITY_KEY = "samwise_frozen"
+EXTRA = "released/"  # in front of what belongs to no parameter of ours but must not be lost
+_PARTS = ("backbone", "text_encoder")
+
+# Hashing 200 million parameters takes seconds and training saves often: a fingerprint and the digest of each.
+_DIGESTS: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int]], str]] = WeakKeyDictionary()
+
+
+def frozen_parts(model: Samwise) -> list[str]:
+    """The parts none of whose parameters train; they are not in a checkpoint, only their identity is."""
+    return [part for part in _PARTS if not any(p.requires_grad for p in getattr(model, part).parameters())]
+
+
+def frozen_identity(model: Samwise) -> dict[str, str]:
+    """SHA-256 of each frozen part's weights, so that trained weights aren't put beside other frozen ones.
+
+    Remembered for each module until a tensor of it is replaced or written to.
+    """
+    return {part: _remembered_digest(getattr(model, part)) for part in frozen_parts(model)}
+
+
+def _remembered_digest(module: nn.Module) -> str:
+    state = module.state_dict(keep_vars=True)
+    # Inference tensors have no version counter; nothing can be written to them outside inference mode.
+    fingerprint = [
+        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in state.values()
+    ]
+    remembered = _DIGESTS.get(module)
+    if remembered is not None and remembered[0] == fingerprint:
+        return remembered[1]
+    _DIGESTS[module] = (fingerprint, digest(state))
+    return _DIGESTS[module][1]
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a state dict's names and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        found.update(name.encode())
+        found.update(as_bytes(tensor).numpy())
+    return found.hexdigest()
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """The values of a tensor of any type as (n,) uint8."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    # a single element can count as contiguous with any stride
+    flat = flat if flat.stride(0) == 1 else flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8)
+
+
+def frozen_state(model: Samwise, parts: Iterable[str]) -> dict[str, Tensor]:
+    """Parameters and buffers of the given parts."""
+    frozen = tuple(f"{part}." for part in parts)
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(frozen)}
+
+
+def write_frozen(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    identity: Mapping[str, str],
+    extra: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Writes frozen parts into one safetensors file, atomically.
+
+    Args:
+        path: The file; ``model.backbone.checkpoint`` and ``model.text_encoder.checkpoint`` can name it.
+        tensors: Their state, as :func:`frozen_state` gives it.
+        identity: As :func:`frozen_identity` gives it.
+        extra: Tensors of a released checkpoint that no parameter of ours holds.
+    """
+    tensors = {**tensors, **{EXTRA + name: tensor for name, tensor in (extra or {}).items()}}
+    metadata = {IDENTITY_KEY: json.dumps(dict(identity))}
+    save_tensors(path, tensors, metadata)
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes a safetensors file, atomically, readable for whom other new files are."""
+    # clone: safetensors refuses tensors that share memory
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # safetensors makes files that nobody else in a lab can read
+        save_file(copies, temporary, metadata)
+        temporary.chmod(mode)
+
+
+def random_parts(model: Samwise) -> list[str]:
+    """Frozen parts whose config names no weights: they stay what chance made them."""
+    configs = {part: getattr(model.config, part) for part in frozen_parts(model)}
+    return [part for part, c in configs.items() if not c.checkpoint and not getattr(c, "pretrained", False)]
+
+
+def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
+    """Tensors of a safetensors file whose names start with ``prefix``, without it.
+
+    Raises:
+        UserError: The file can't be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {
+                name.removeprefix(prefix): file.get_tensor(name)
+                for name in file.keys()
+                if name.startswith(prefix)
+            }
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} isn't a readable safetensors file ({error}); fetch it again") from error
+
+
+def read_part(path: str | Path, part: str, inner: str) -> dict[str, Tensor]:
+    """The weights of one frozen part.
+
+    Args:
+        path: A file of :func:`save_frozen`, or a safetensors file that holds this part alone.
+        part: ``backbone`` or ``text_encoder``.
+        inner: Name of the module in it whose names are wanted, e.g. ``sam2``.
+
+    Raises:
+        UserError: The file can't be read, or is a frozen file without that part.
+    """
+    tensors = read_tensors(path)
+    wanted = f"{part}.{inner}."
+    if found := {name.removeprefix(wanted): x for name, x in tensors.items() if name.startswith(wanted)}:
+        return found
+    if any(name.startswith(_PARTS) for name in tensors):
+        raise UserError(f"{path} holds no {part} weights; name another file in model.{part}.checkpoint")
+    return tensors

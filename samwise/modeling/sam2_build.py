@@ -1,0 +1,116 @@
+"""SAM 2 from the installed sam2 package: its YAML, its published weights, its own predictors for clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from torch import nn
+
+from samwise.config import BackboneConfig
+from samwise.errors import UserError
+from samwise.modeling.frozen import read_part
+from samwise.modeling.pickled import load_pickled
+
+if TYPE_CHECKING:
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+    from sam2.sam2_video_predictor import SAM2VideoPredictor
+
+# What sam2's own builders add to the YAML for clicks; SAMWISE's decoding has no multi-mask fallback.
+_FOR_CLICKS: dict[str, Any] = {
+    "sam_mask_decoder_extra_args.dynamic_multimask_via_stability": True,
+    "sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": 0.05,
+    "sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh": 0.98,
+}
+_FOR_VIDEO_CLICKS: dict[str, Any] = {
+    **_FOR_CLICKS,
+    "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
+    "binarize_mask_from_pts_for_mem_enc": True,
+    "fill_hole_area": 8,
+}
+
+
+def build_sam2(config: BackboneConfig, canvas: int) -> nn.Module:
+    """Builds sam2's own ``SAM2Base`` from its own YAML.
+
+    Args:
+        config: Which YAML, what to change in it, which weights to load.
+        canvas: Side of the input square.
+
+    Raises:
+        UserError: The YAML or the checkpoint isn't there, or the checkpoint is another network's.
+    """
+    network = _instantiate(config, canvas, {})
+    if config.checkpoint:
+        load_weights(network, config.checkpoint)
+    return network
+
+
+def build_image_predictor(sam2: nn.Module, config: BackboneConfig, canvas: int) -> SAM2ImagePredictor:
+    """sam2's image predictor, as its own builder makes it, sharing the weights of ``sam2``."""
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+    predictor = SAM2ImagePredictor(_sharing(sam2, _instantiate(config, canvas, _FOR_CLICKS)))
+    predictor._bb_feat_sizes = [
+        (canvas // stride, canvas // stride) for stride in (4, 8, 16)
+    ]  # it assumes 1024
+    return predictor
+
+
+def build_video_predictor(sam2: nn.Module, config: BackboneConfig, canvas: int) -> SAM2VideoPredictor:
+    """sam2's video predictor, as its own builder makes it, sharing the weights of ``sam2``."""
+    return _sharing(sam2, _instantiate(config, canvas, _FOR_VIDEO_CLICKS))
+
+
+def _sharing(sam2: nn.Module, other: nn.Module) -> Any:
+    """``other`` on the memory of ``sam2``'s weights."""
+    other.load_state_dict(sam2.state_dict(), strict=True, assign=True)
+    return other.requires_grad_(False).eval()
+
+
+def _instantiate(config: BackboneConfig, canvas: int, changes: Mapping[str, Any]) -> nn.Module:
+    import sam2  # noqa: F401  (here, not above: importing it initialises Hydra's global state)
+    from hydra.utils import instantiate
+
+    path = Path(str(files("sam2") / config.config))
+    if not path.is_file():
+        raise UserError(
+            f"model.backbone.config={config.config} isn't in the sam2 package; the files there are "
+            f"{sorted(p.name for p in path.parent.parent.glob('*/*.yaml'))}"
+        )
+    node = OmegaConf.load(path).model
+    side = canvas // 16
+    overrides = {
+        "image_size": canvas,
+        "memory_attention.layer.self_attention.feat_sizes": [side, side],
+        "memory_attention.layer.cross_attention.feat_sizes": [side, side],
+        **config.overrides,
+        **changes,
+    }
+    for key, value in overrides.items():
+        OmegaConf.update(node, key, value, force_add=True)
+    return instantiate(node)
+
+
+def load_weights(network: nn.Module, path: str) -> None:
+    """Loads SAM 2's published weights (``{"model": ...}``) or a frozen file of ours, strictly.
+
+    Nothing in the file is executed.
+    """
+    if not Path(path).is_file():
+        raise UserError(
+            f"model.backbone.checkpoint={path} doesn't exist; checkpoints/README.md says where SAM 2's "
+            "weights come from"
+        )
+    if path.endswith(".safetensors"):
+        state = read_part(path, "backbone", "sam2")
+    else:
+        state = load_pickled(path)
+        state = state.get("model", state)
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{path} doesn't fit model.backbone: {str(error).splitlines()[1].strip()}") from error

@@ -1,0 +1,45 @@
+"""tools/benchmark.py as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from samwise.benchmark.main import benchmark_names
+from samwise.benchmark.report import markdown_table
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(cwd: Path, *arguments: str, status: int = 0) -> str:
+    command = [sys.executable, str(ROOT / "tools/benchmark.py"), *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_memory_stays_the_same(tmp_path: Path) -> None:
+    out = run(tmp_path, "memory", "frames=60", "at=[30]", "output=memory.json")
+    found = json.loads((tmp_path / "memory.json").read_text())
+    assert [row["frames"] for row in found["rows"]] == [30, 60]
+    held = [row["tensors held (MiB)"] for row in found["rows"]]
+    assert held[0] == held[1] > 0 and "tensors held" in out
+    assert {"torch", "commit", "cpu", "threads"} <= found["machine"].keys()
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    for arguments in ([], ["speed"]):
+        out = run(tmp_path, *arguments, status=2)
+        assert out.startswith("error: usage") and all(name in out for name in benchmark_names())
+
+
+def test_table() -> None:
+    table = markdown_table([{"what": "a", "n": 12345, "x": 0.12345}, {"what": "bb", "n": 1, "x": 123.4}])
+    assert table.splitlines() == [
+        "| what |      n |     x |",
+        "| ---- | -----: | ----: |",
+        "| a    | 12,345 | 0.123 |",
+        "| bb   |      1 |   123 |",
+    ]

@@ -1,0 +1,79 @@
+"""The authors' checkpoints as ours and back:
+
+``python tools/convert_checkpoint.py released.pth out.safetensors [model.key=value ...]``
+``python tools/convert_checkpoint.py --to-reference out.safetensors released.pth``
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from samwise.config import CONFIG_DIR, SamwiseConfig
+from samwise.errors import UserError, cli
+
+USAGE = (
+    "usage: python tools/convert_checkpoint.py released.pth out.safetensors [model.key=value ...], or back: "
+    "--to-reference out.safetensors released.pth"
+)
+
+
+@cli
+def main() -> None:
+    """Takes the two paths off the command line; the rest is the config's."""
+    arguments = sys.argv[1:]
+    back = "--to-reference" in arguments
+    paths = [x for x in arguments if not x.startswith("-") and not re.match(r"[~+\w./@-]+=", x)]
+    if len(paths) != 2:
+        raise UserError(USAGE)
+    sys.argv[1:] = [x for x in arguments if x not in (*paths, "--to-reference")]
+
+    @cli
+    def run(cfg: DictConfig) -> None:
+        to_reference(*paths) if back else to_ours(*paths, cfg)
+
+    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="convert_checkpoint")(run)()
+
+
+def to_ours(source: str, target: str, cfg: DictConfig) -> None:
+    """Converts and says what became of everything in the file."""
+    from samwise.modeling.conversion import convert
+
+    done = convert(source, target, SamwiseConfig.from_node(cfg.model))
+    config = done.config
+    print(f"{target}: {done.trained:,} trained parameters, {Path(target).stat().st_size / 1e6:.1f} MB")
+    print(
+        f"  network: {config.backbone.config}, {config.text_encoder.name}, HSA {_on(config.adapter.hsa)}, "
+        f"CME {_on(config.cme.enabled)}, object scores {_on(config.object_scores)}"
+    )
+    if done.checked:
+        print(f"  frozen weights equal to the given ones, left out: {', '.join(done.checked)}")
+    if done.frozen_file:
+        size = done.frozen_file.stat().st_size / 1e6
+        print(
+            f"{done.frozen_file}: the file's own frozen weights, {size:.0f} MB; keep it beside the checkpoint"
+        )
+    for reason in dict.fromkeys(done.left_out.values()):
+        count = sum(r == reason for r in done.left_out.values())
+        print(f"  not part of the network: {count} tensors ({reason})")
+    if done.dropped:
+        print(f"  not converted: {', '.join(done.dropped)}")
+
+
+def to_reference(source: str, target: str) -> None:
+    """Converts back."""
+    from samwise.modeling.conversion import convert_back
+
+    print(f"{target}: {convert_back(source, target)} tensors in the released form")
+
+
+def _on(switch: bool) -> str:
+    return "on" if switch else "off"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Fetches the publishers' weights: ``python tools/download_checkpoints.py NAME... [folder=checkpoints]``.
+
+A NAME is a backbone, a text encoder, or a model preset (then what it is made of). Interrupted, the same
+command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from samwise.config import CONFIG_DIR, compose_model, model_names
+from samwise.download import WEIGHTS, Weights, fetch
+from samwise.errors import UserError, cli
+
+
+@cli
+def main() -> None:
+    """Takes the names off the command line; the rest is the config's."""
+    names = [argument for argument in sys.argv[1:] if "=" not in argument and not argument.startswith("-")]
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in names]
+
+    @cli
+    def run(cfg: DictConfig) -> None:
+        for weights in chosen(names):
+            path = fetch(weights, Path(cfg.folder), cfg.sam2_url, cfg.retries)
+            print(f"{path}: use it with {weights.setting}{path}", flush=True)
+
+    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="download_checkpoints")(run)()
+
+
+def chosen(names: list[str]) -> list[Weights]:
+    """The weights that the names stand for, each once, in their order."""
+    found: dict[str, Weights] = {}
+    for name in names:
+        parts = _parts(name) if name not in WEIGHTS else [name]
+        found |= {part: WEIGHTS[part] for part in parts}
+    if not found:
+        raise UserError(
+            f"usage: python tools/download_checkpoints.py NAME...; choose of {', '.join(WEIGHTS)}, or a model"
+        )
+    return list(found.values())
+
+
+def _parts(name: str) -> list[str]:
+    """Which weights a preset is made of."""
+    if name not in model_names() or name == "tiny":
+        raise UserError(
+            f"'{name}' has no published weights; choose of {', '.join(WEIGHTS)}, or a model's name"
+        )
+    config = compose_model(name)
+    backbone = Path(config.backbone.config).stem.removeprefix("sam2_")
+    text = next(
+        path.stem
+        for path in (CONFIG_DIR / "text_encoder").glob("*.yaml")
+        if f"\nname: {config.text_encoder.name}\n" in path.read_text() and path.stem != "tiny"
+    )
+    return [backbone, text]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Sizes of a network, in all and by part, without building its weights:
+
+``python tools/model_summary.py model=roberta_hiera_b+`` or, for a line for each preset, ``models=all``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from samwise.config import CONFIG_DIR, SamwiseConfig, compose_model, model_names
+from samwise.errors import cli
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="model_summary")
+@cli
+def main(cfg: DictConfig) -> None:
+    """Prints the table."""
+    from samwise.benchmark.report import markdown_table
+    from samwise.io import write_json
+
+    rows = by_preset(cfg.models) if cfg.models else by_part(SamwiseConfig.from_node(cfg.model))
+    print(markdown_table(rows))
+    if cfg.output:
+        write_json(cfg.output, rows)
+
+
+def by_part(config: SamwiseConfig) -> list[dict[str, Any]]:
+    """A line for each part of a network, and the sums the paper counts."""
+    from samwise.modeling.skeleton import part_sizes, skeleton
+
+    sizes = part_sizes(skeleton(config))
+    rows = [{"part": part.name, "total": part.total, "trainable": part.trainable} for part in sizes]
+    new = [part for part in sizes if part.name not in ("backbone", "text encoder")]
+    for label, without in (("adapters and contextual prompt", ("CME", "motion prompt")), ("all", ())):
+        kept = [part for part in (sizes if label == "all" else new) if part.name not in without]
+        rows.append(
+            {
+                "part": f"= {label}",
+                "total": sum(p.total for p in kept),
+                "trainable": sum(p.trainable for p in kept),
+            }
+        )
+    return rows
+
+
+def by_preset(names: Any) -> list[dict[str, Any]]:
+    """A line for each preset."""
+    from samwise.modeling.skeleton import part_sizes, skeleton
+    from samwise.progress import progress
+
+    rows = []
+    for name in progress(model_names() if names == "all" else list(names), desc="models", unit="model"):
+        config = compose_model(name)
+        sizes = part_sizes(skeleton(config))
+        row = {
+            "model": name,
+            "total": sum(p.total for p in sizes),
+            "trainable": sum(p.trainable for p in sizes),
+        }
+        by_name = {part.name: part.total for part in sizes}
+        row |= {
+            part: by_name.get(part, 0)
+            for part in ("backbone", "text encoder", "adapters", "contextual prompt", "motion prompt", "CME")
+        }
+        rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
