@@ -64,6 +64,12 @@ class Session:
         self._size: tuple[int, int] | None = None
         self._next_index = 0
 
+    def held_bytes(self) -> int:
+        """Bytes of all tensors the session keeps between frames, whole storages behind views counted."""
+        tensors = [*self._pending, *(self._state.tensors() if self._state else ())]
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
+        return sum(storage.nbytes() for storage in storages.values())
+
     def step(self, frame: np.ndarray) -> np.ndarray:
         """Segments a frame before the next one arrives.
 

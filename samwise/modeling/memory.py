@@ -71,3 +71,7 @@ class StreamState:
 
     def copy(self) -> StreamState:
         return StreamState(self.bank.copy(), self.last_fired.clone(), self.frame_index)
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that is held, for measuring it."""
+        return [*self.bank.maps, *self.bank.pointers, self.last_fired]

@@ -1,0 +1,30 @@
+"""``tools/benchmark.py``: the first word chooses the benchmark, the rest are its config's keys."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from samwise.config import CONFIG_DIR
+from samwise.errors import UserError, cli
+
+
+def benchmark_names() -> list[str]:
+    """The benchmarks: the files of ``configs/benchmark``."""
+    return sorted(path.stem for path in (CONFIG_DIR / "benchmark").glob("*.yaml"))
+
+
+@cli
+def main() -> None:
+    """Runs the benchmark that the command line names."""
+    import hydra
+
+    names = benchmark_names()
+    if len(sys.argv) < 2 or sys.argv[1] not in names:
+        raise UserError(
+            f"usage: python tools/benchmark.py {'|'.join(names)} [key=value ...]; the keys of each are in "
+            "configs/benchmark"
+        )
+    name = sys.argv.pop(1)
+    run = importlib.import_module(f"samwise.benchmark.{name}").run
+    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=f"benchmark/{name}")(cli(run))()

@@ -1,0 +1,6 @@
+"""Measures what the README claims: python tools/benchmark.py memory frames=20000"""
+
+from samwise.benchmark.main import main
+
+if __name__ == "__main__":
+    main()
