@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from samwise.config import BackboneConfig
 from samwise.errors import UserError
 from samwise.modeling.positions import sine_grid
+from samwise.modeling.recompute import run
 
 NUM_STAGES = 4
 ABSENT_LOGIT = -1024.0  # mask logit of a frame that doesn't show the object
@@ -133,6 +134,7 @@ class Sam2Backbone(nn.Module):
         self.sam2 = build_sam2(config, canvas)
         if config.trainable and not config.checkpoint:
             self._start_positions()
+        self.recompute = False
         self.canvas = canvas
         self.object_scores = object_scores and self.sam2.pred_obj_scores
 
@@ -154,6 +156,17 @@ class Sam2Backbone(nn.Module):
         """C, the width of prompts, pointers and the top features."""
         return self.sam2.hidden_dim
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The modules that do the work: vision blocks, decoder, memory attention, memory encoder."""
+        sam2 = self.sam2
+        return [
+            *sam2.image_encoder.trunk.blocks,
+            *sam2.sam_mask_decoder.transformer.layers,
+            *sam2.memory_attention.layers,
+            sam2.memory_encoder,
+        ]
+
     # image encoder
 
     def embed_patches(self, frames: Tensor) -> Tensor:
@@ -167,7 +180,7 @@ class Sam2Backbone(nn.Module):
         trunk = self.sam2.image_encoder.trunk
         first = 0 if stage == 0 else trunk.stage_ends[stage - 1] + 1
         for block in trunk.blocks[first : trunk.stage_ends[stage] + 1]:
-            x = block(x)
+            x = run(self.recompute, block, x)
         return x
 
     def run_neck(self, stages: list[Tensor]) -> FrameFeatures:

@@ -17,6 +17,7 @@ from samwise.modeling.conditional_memory_encoder import (
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput, TrainOutput
 from samwise.modeling.prompts import TextPrompts
+from samwise.modeling.recompute import run
 from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, FrameFeatures, Sam2Backbone
 from samwise.modeling.text_encoder import build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
@@ -47,6 +48,7 @@ class Samwise(nn.Module):
         self.cme = (
             ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn) if config.cme.enabled else None
         )
+        self.recompute = False
         self._tokenizer = None
         self.backbone.requires_grad_(config.backbone.trainable)
         self.text_encoder.requires_grad_(config.text_encoder.trainable)
@@ -106,24 +108,33 @@ class Samwise(nn.Module):
 
     # features
 
-    def encode(self, frames: Tensor, tokens: Tokens) -> tuple[FrameFeatures, Tensor]:
+    def encode(
+        self, frames: Tensor, tokens: Tokens, video_of: Tensor | None = None
+    ) -> tuple[FrameFeatures, Tensor]:
         """Runs both staged encoders with the adapters between (Eq. 3) and makes the prompts (Eq. 1).
 
+        The stages before the first adapter see no text: they run on the V clips, whatever the number of
+        sentences.
+
         Args:
-            frames: (V, T, 3, S, S) normalised, padded; V is the number of sentences B, or 1 for all.
+            frames: (V, T, 3, S, S) normalised, padded.
             tokens: B sentences.
+            video_of: (B,) long, which of the V clips each sentence is about. None where V is B (one clip for
+                each sentence) or 1 (the same for all).
 
         Returns:
             Features of the B*T frames, clip after clip, and the prompts rho (B, p, C).
         """
         videos, length, batch = frames.shape[0], frames.shape[1], len(tokens)
-        if videos not in (1, batch):
+        if video_of is None and videos not in (1, batch):
             raise ValueError(
-                f"{videos} videos for {batch} sentences: give one video, or one for each sentence"
+                f"{videos} videos for {batch} sentences: give one video, one for each sentence, or video_of"
             )
         stages = [self.backbone.run_stage(0, self.backbone.embed_patches(frames.flatten(0, 1)))]
         stages.append(self.backbone.run_stage(FIRST_ADAPTED_STAGE, stages[0]))  # V*T, H, W, C
-        if videos != batch:
+        if video_of is not None:
+            stages = [x.unflatten(0, (videos, length))[video_of].flatten(0, 1) for x in stages]
+        elif videos != batch:
             stages = [x.repeat(batch, 1, 1, 1) for x in stages]  # B*T, H, W, C
         text = self.text_encoder.embed(tokens)
         text = self.text_encoder.run_stage(0, text, tokens)
@@ -201,11 +212,16 @@ class Samwise(nn.Module):
 
     def _decode_with_memory(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> Decoded:
         """Eq. 7: the mask and the token of the object tracked so far."""
-        bank = state.bank
+        # The lists are copies: the bank has moved on when the backward pass computes this again.
+        return run(self.recompute, self._track, frame, prompt, state.bank.maps, state.bank.pointers)
+
+    def _track(
+        self, frame: FrameFeatures, prompt: Tensor, maps: list[Tensor], pointers: list[Tensor]
+    ) -> Decoded:
         features = (
-            self.backbone.without_memory(frame.top)
-            if bank.empty
-            else self.backbone.with_memory(frame.top, bank.maps, bank.pointers)
+            self.backbone.with_memory(frame.top, maps, pointers)
+            if maps
+            else self.backbone.without_memory(frame.top)
         )
         return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
 
@@ -239,20 +255,22 @@ class Samwise(nn.Module):
         return looks, fires, probability, mask
 
     def _remember(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded, state: StreamState) -> None:
-        state.bank.add(self.backbone.encode_memory(frame.top, mask, tracked.score), tracked.pointer)
+        memory = run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
+        state.bank.add(memory, tracked.pointer)
         state.frame_index += 1
 
     # training
 
-    def forward_train(self, frames: Tensor, tokens: Tokens) -> TrainOutput:
+    def forward_train(self, frames: Tensor, tokens: Tokens, video_of: Tensor | None = None) -> TrainOutput:
         """Segments B clips, each from an empty memory, and compares late frames with their memory-less masks.
 
         Args:
-            frames: (B, T, 3, h, w) normalised.
+            frames: (V, T, 3, h, w) normalised.
             tokens: B sentences.
+            video_of: (B,) long, the clip of each sentence; see :meth:`encode`.
         """
         length, batch = frames.shape[1], len(tokens)
-        features, rho = self.encode(self.pad(frames), tokens)
+        features, rho = self.encode(self.pad(frames), tokens, video_of)
         prompt = self.backbone.sparse_prompt(rho)
         memory = self.config.memory
         state = StreamState.start(batch, memory.frames, memory.pointers, frames.device)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
+from samwise.modeling.recompute import run
 from samwise.modeling.tokens import Tokens
 
 
@@ -24,6 +25,7 @@ class StagedTextEncoder(nn.Module):
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
         ends = [sum(config.stage_layers[: i + 1]) for i in range(len(config.stage_layers))]
         self._groups = [slice(end - count, end) for end, count in zip(ends, config.stage_layers, strict=True)]
 
@@ -45,7 +47,7 @@ class StagedTextEncoder(nn.Module):
     def run_stage(self, stage: int, x: Tensor, tokens: Tokens) -> Tensor:
         """Runs the layers beside vision stage 0..3 on (B, L, Ct)."""
         for layer in self.layers[self._groups[stage]]:
-            x = self.run_layer(layer, x, tokens)
+            x = run(self.recompute, self.run_layer, layer, x, tokens)
         return x
 
     def _check_depth(self) -> None:
