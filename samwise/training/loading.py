@@ -194,7 +194,7 @@ def clip_batches(
             "use fewer with scratch.num_workers, or enlarge /dev/shm"
         ) from error
     finally:
-        # PyTorch does so when the iterator is forgotten, but an error's traceback remembers it, and workers that
+        # PyTorch does so when the iterator is forgotten; an error's traceback remembers it, and workers that
         # ignore signals would keep the program from ending.
         if num_workers:
             batches._shutdown_workers()
