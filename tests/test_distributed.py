@@ -100,11 +100,11 @@ def test_what_fails_in_one_ends_all_with_one_message(mevis_tree: Path, tmp_path:
 
 def test_torchrun(mevis_tree: Path, tmp_path: Path):
     """As a user starts it; the parts that only one process does are done once."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += [str(ROOT / "scripts/train.py"), "experiment=mevis", "debug=fast", "model=tiny"]
     command += ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", f"data.root={mevis_tree}"]
     command += ["scratch.limit_videos=2", "device=cpu", "output=run"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("done: 2 steps") == 1 and "and 1 others" in result.stderr
     assert (tmp_path / "run/last/model.safetensors").is_file() and (
