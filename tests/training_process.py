@@ -64,6 +64,8 @@ def record_gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
 def gradients(data: Path, folder: Path, overrides: list[str] | None = None, **knobs) -> dict:
     """The gradients of one step, with the loss, and BatchNorm's statistics after it."""
     trainer = make_trainer(data, folder, overrides, max_steps=1, clip_norm=None, **knobs)
+    if trainer.scaler.is_enabled():
+        trainer.scaler.load_state_dict(trainer.scaler.state_dict() | {"scale": 256.0})  # nothing overflows
     label_by_sentence(trainer)
     found = record_gradients(trainer)
     losses: dict[str, float] = {}
