@@ -16,20 +16,15 @@ from samwise.training.loading import StepOrder, clip_batches
 class Numbers:
     """Items whose value depends on (epoch, index), as augmented clips do."""
 
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __getitem__(self, index: int) -> int:
-        return 1000 * self.epoch + index
+    def clips(self, indices: list[int], epoch: int) -> list[int]:
+        return [1000 * epoch + index for index in indices]
 
 
 class Broken(Numbers):
-    def __getitem__(self, index: int) -> int:
-        if index == 3:
+    def clips(self, indices: list[int], epoch: int) -> list[int]:
+        if 3 in indices:
             raise UserError("frame 00003.jpg is truncated")
-        return index
+        return indices
 
 
 def _batches(first_step: int, count: int, **options: object) -> list[list[int]]:

@@ -49,10 +49,10 @@ def _signal_at(trainer: Trainer, step: int, number: int) -> None:
     """Sends this process a signal in the course of a step."""
     before = trainer._forward
 
-    def forward(batch):
+    def forward(*arguments):
         if trainer.position.step == step - 1:
             os.kill(os.getpid(), number)
-        return before(batch)
+        return before(*arguments)
 
     trainer._forward = forward
 
@@ -116,11 +116,11 @@ def test_a_loss_that_is_not_a_number_stops_before_the_weights(make_trainer):
     trainer = make_trainer("run", max_steps=10, save_every=1)
     before = trainer._forward
 
-    def forward(batch):
-        losses, output = before(batch)
+    def forward(*arguments):
+        loss, output = before(*arguments)
         if trainer.position.step == 2:
-            losses["loss"] = losses["loss"] * math.nan
-        return losses, output
+            loss, output.values["loss"] = loss * math.nan, output.values["loss"] * math.nan
+        return loss, output
 
     trainer._forward = forward
     with pytest.raises(UserError, match="step 3: loss and gradient_norm.*step_000002"):

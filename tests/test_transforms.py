@@ -96,7 +96,7 @@ def clip():
 def test_mirroring_turns_frames_masks_and_words():
     frames, masks = clip()
     augment = ClipAugmentation(flip=1.0)
-    out, out_masks, text = augment(frames, masks, "moving right", 128, np.random.default_rng(0))
+    out, out_masks, (text,) = augment(frames, masks, ["moving right"], 128, np.random.default_rng(0))
     assert text == "moving left"
     assert torch.equal(out_masks, masks.flip(-1))
     assert torch.equal(out[:, 0] > 0, masks.flip(-1))
@@ -105,9 +105,9 @@ def test_mirroring_turns_frames_masks_and_words():
 def test_sentences_with_sides_can_keep_clips_unmirrored():
     frames, masks = clip()
     augment = ClipAugmentation(flip=1.0, sided_words="skip")
-    _, kept, text = augment(frames, masks, "moving right", 128, np.random.default_rng(0))
+    _, kept, (text,) = augment(frames, masks, ["moving right"], 128, np.random.default_rng(0))
     assert text == "moving right" and torch.equal(kept, masks)
-    _, mirrored, _ = augment(frames, masks, "moving", 128, np.random.default_rng(0))
+    _, mirrored, _ = augment(frames, masks, ["moving"], 128, np.random.default_rng(0))
     assert torch.equal(mirrored, masks.flip(-1))
 
 
@@ -115,7 +115,7 @@ def test_sentences_with_sides_can_keep_clips_unmirrored():
 def test_masks_follow_the_frames_through_any_augmentation(seed):
     frames, masks = clip()
     augment = ClipAugmentation(flip=0.5, min_scale=0.5, brightness=0.1, contrast=0.1)
-    out, out_masks, _ = augment(frames, masks, "it", 128, np.random.default_rng(seed))
+    out, out_masks, _ = augment(frames, masks, ["it"], 128, np.random.default_rng(seed))
     assert out.shape[-2:] == out_masks.shape[-2:] and 62 <= out.shape[-2] <= 124
     bright = out[:, 0] > out[:, 0].amax() / 2 + out[:, 0].amin() / 2
     assert (bright != out_masks).float().mean() < 0.03  # their borders differ by less than a pixel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import numpy as np
@@ -78,6 +78,9 @@ class ClipDataset(Dataset[ClipSample]):
             [(i, start) for i, length in enumerate(lengths) for start in clip_starts(length, clip_length)],
             dtype=np.int32,
         )
+        self._by_video: dict[str, list[int]] = {}
+        for i, expression in enumerate(self.expressions):
+            self._by_video.setdefault(expression.video_id, []).append(i)
         # In shared memory, so that persistent workers see set_epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -98,20 +101,65 @@ class ClipDataset(Dataset[ClipSample]):
         Raises:
             UserError: A frame or mask can't be read.
         """
-        rng = np.random.default_rng([self.seed, self.epoch, index])
-        expression, indices = self._choose(index, rng)
-        names = self.storage.frame_names(expression.video_id)
-        frames = read_frames([self.storage.frame_path(expression.video_id, names[i]) for i in indices])
-        masks = torch.from_numpy(self.storage.masks(expression, indices))  # T, H, W
-        if masks.shape[-2:] != frames.shape[-2:]:
-            raise UserError(
-                f"video {expression.video_id}: masks are {tuple(masks.shape[-2:])}, frames "
-                f"{tuple(frames.shape[-2:])} (height, width); extract its frames again"
-            )
-        frames, masks, text = self.augmentation(
-            frames, masks, normalise_text(expression.text, self.lowercase), self.canvas, rng
-        )
-        return ClipSample(frames, masks, dataclasses.replace(expression, text=text), indices)
+        return self.clips([index], self.epoch)[0]
+
+    def groups(self) -> np.ndarray:
+        """(N,) int: items of the same number have the same video and start, and may share their frames."""
+        videos = np.unique([expression.video_id for expression in self.expressions], return_inverse=True)[1]
+        position, start = self._items.T
+        pairs = np.stack([videos[position], start], axis=1)
+        return np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def clips(self, indices: Sequence[int], epoch: int) -> list[ClipSample]:
+        """Decodes and augments items on the same frames, chosen by the first one.
+
+        Args:
+            indices: Items of one of the :meth:`groups`.
+            epoch: The epoch whose random changes they get.
+
+        Returns:
+            A sample for each, holding the same ``frames``. An expression whose target these frames don't show
+            is replaced by another one of the video, or by the first.
+
+        Raises:
+            UserError: A frame or mask can't be read.
+        """
+        rng = np.random.default_rng([self.seed, epoch, indices[0]])
+        first, chosen = self._choose(indices[0], rng)
+        expressions = [first, *self._partners(first, chosen, indices[1:], rng)]
+        names = self.storage.frame_names(first.video_id)
+        frames = read_frames([self.storage.frame_path(first.video_id, names[i]) for i in chosen])
+        targets = [torch.from_numpy(self.storage.masks(expression, chosen)) for expression in expressions]
+        for masks in targets:  # T, H, W
+            if masks.shape[-2:] != frames.shape[-2:]:
+                raise UserError(
+                    f"video {first.video_id}: masks are {tuple(masks.shape[-2:])}, frames "
+                    f"{tuple(frames.shape[-2:])} (height, width); extract its frames again"
+                )
+        texts = [normalise_text(expression.text, self.lowercase) for expression in expressions]
+        frames, masks, texts = self.augmentation(frames, torch.cat(targets), texts, self.canvas, rng)
+        parts = masks.unflatten(0, (len(expressions), -1))
+        return [
+            ClipSample(frames, part, dataclasses.replace(expression, text=text), chosen)
+            for part, expression, text in zip(parts, expressions, texts, strict=True)
+        ]
+
+    def _partners(
+        self, first: Expression, chosen: list[int], indices: Sequence[int], rng: np.random.Generator
+    ) -> list[Expression]:
+        """A group's other expressions; others of the video for those whose target the frames don't show."""
+        if not indices:
+            return []
+        same_video = [self.expressions[i] for i in self._by_video[first.video_id]]
+        shown = [e for e in same_video if self.storage.visible(e)[chosen].any()]
+        wanted = [self.expressions[self._items[index][0]] for index in indices]
+        spare = [e for e in shown if e not in (first, *wanted)]
+        spare = [spare[i] for i in rng.permutation(len(spare))]
+        partners: list[Expression] = []
+        for e in wanted:
+            fits = e in shown and e != first and e not in partners
+            partners.append(e if fits else spare.pop() if spare else first)
+        return partners
 
     def _choose(self, index: int, rng: np.random.Generator) -> tuple[Expression, list[int]]:
         """The item's expression and frames, or those of the first replacement that shows its target."""

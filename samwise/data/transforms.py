@@ -120,25 +120,25 @@ class ClipAugmentation:
             raise UserError(f"data.augmentation.sided_words={self.sided_words}: choose swap or skip")
 
     def __call__(
-        self, frames: Tensor, masks: Tensor, text: str, canvas: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor, str]:
+        self, frames: Tensor, masks: Tensor, texts: list[str], canvas: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, list[str]]:
         """Augments, resizes and normalises a clip.
 
         Args:
             frames: (T, 3, H, W) uint8 RGB.
-            masks: (T, H, W) bool.
-            text: The sentence.
+            masks: (N, H, W) bool, those of one or more sentences.
+            texts: The sentences about the clip.
             canvas: Side S of the canvas.
             rng: Source of the choices. The same number of draws is made whatever the clip.
 
         Returns:
-            Frames (T, 3, h, w) float32 normalised, masks (T, h, w) bool, the sentence.
+            Frames (T, 3, h, w) float32 normalised, masks (N, h, w) bool, the sentences.
         """
         flip, scale, *photometric = rng.random(5)
         clip = {"frames": tv_tensors.Image(frames), "masks": tv_tensors.Mask(masks)}
-        if flip < self.flip and (self.sided_words == "swap" or not has_side_words(text)):
+        if flip < self.flip and (self.sided_words == "swap" or not any(map(has_side_words, texts))):
             clip = {key: v2.functional.horizontal_flip(value) for key, value in clip.items()}
-            text = swap_side_words(text)
+            texts = [swap_side_words(text) for text in texts]
         share = self.min_scale + (1 - self.min_scale) * scale
         height, width = canvas_size(*frames.shape[-2:], canvas)
         size = max(1, round(share * height)), max(1, round(share * width))
@@ -147,7 +147,7 @@ class ClipAugmentation:
             if amount := getattr(self, name):
                 change = getattr(v2.functional, f"adjust_{name}")
                 image = change(image, 1 + amount * (2 * draw - 1))
-        return _normalise(image), resize_masks(clip["masks"], size), text
+        return _normalise(image), resize_masks(clip["masks"], size), texts
 
 
 NO_AUGMENTATION = ClipAugmentation(flip=0.0)

@@ -52,14 +52,15 @@ class ClipSample:
 
 @dataclass
 class ClipBatch:
-    """B clips on a common canvas of S x S pixels.
+    """B expressions on V clips, on a common canvas of S x S pixels.
 
     Attributes:
-        frames: (B, T, 3, S, S) float32, zero-padded at the bottom and right.
+        frames: (V, T, 3, S, S) float32, zero-padded at the bottom and right.
         masks: (B, T, S, S) bool.
         valid: (B, S, S) bool, the pixels that belong to the unpadded frame.
         texts: B sentences.
         expressions: B expressions.
+        video_of: (B,) long, the clip of each expression; None where each has its own, in order.
     """
 
     frames: Tensor
@@ -67,12 +68,24 @@ class ClipBatch:
     valid: Tensor
     texts: list[str]
     expressions: list[Expression]
+    video_of: Tensor | None = None
 
     def to(self, device: str | torch.device) -> ClipBatch:
         frames, masks, valid = (
             x.to(device, non_blocking=True) for x in (self.frames, self.masks, self.valid)
         )
-        return ClipBatch(frames, masks, valid, self.texts, self.expressions)
+        video_of = None if self.video_of is None else self.video_of.to(device, non_blocking=True)
+        return ClipBatch(frames, masks, valid, self.texts, self.expressions, video_of)
+
+    def pin_memory(self) -> ClipBatch:
+        """The batch in memory from which copies to a GPU run beside the rest; the data loader calls it."""
+        video_of = None if self.video_of is None else self.video_of.pin_memory()
+        pinned = (x.pin_memory() for x in (self.frames, self.masks, self.valid))
+        return ClipBatch(*pinned, self.texts, self.expressions, video_of)
+
+    def clip(self, index: int) -> Tensor:
+        """(T, 3, S, S): the frames of expression ``index``."""
+        return self.frames[index if self.video_of is None else int(self.video_of[index])]
 
 
 class VideoStorage(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from samwise.errors import UserError
+from samwise.modeling.recompute import compile_parts
 from samwise.modeling.samwise import Samwise
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -70,7 +71,8 @@ class Runtime:
         if self.config.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.config.compile is not None:
-            model.compile_inference(self.config.compile)
+            model.static_shapes = True
+            compile_parts(model, mode=self.config.compile)
 
     @contextmanager
     def __call__(self, whole_clip: bool = True) -> Iterator[None]:

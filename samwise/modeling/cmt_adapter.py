@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from samwise.config import AdapterConfig
 from samwise.modeling.positions import sine_embedding, sine_grid, unit_positions
+from samwise.modeling.recompute import run
 
 
 def attend(
@@ -83,6 +84,7 @@ class CMTAdapter(nn.Module):
     def __init__(self, vision_width: int, text_width: int, patch_size: int, config: AdapterConfig) -> None:
         super().__init__()
         dim, heads, dropout = config.dim, config.heads, config.dropout
+        self.recompute = False
         self.visual_down = nn.Sequential(
             nn.Conv2d(vision_width, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU()
         )
@@ -121,12 +123,14 @@ class CMTAdapter(nn.Module):
         x = self.visual_down(visual)  # B*T, D, H, W
         x = x.permute(0, 2, 3, 1).unflatten(0, (-1, frames))  # B, T, H, W, D
         s = self.text_down(text)  # B, L, D
-        y = x if self.hsa is None else x + self.hsa(x)
+        # Recomputing leaves BatchNorm out: a second pass would move its running statistics twice.
+        y = x if self.hsa is None else x + run(self.recompute, self.hsa, x)
         adapted_text = s
         if self.tva is not None:  # Eq. 6; x, not y
-            adapted_text = s * attend(self.tva, s, x.mean(1).flatten(1, 2))
+            adapted_text = s * run(self.recompute, attend, self.tva, s, x.mean(1).flatten(1, 2))
         if self.vta is not None:  # Eq. 5; all frames of a clip read the same sentence
             tokens = y.flatten(1, 3)  # B, T*H*W, D
-            y = (tokens * attend(self.vta, tokens, s, text_padding)).unflatten(1, (frames, h, w))
+            attended = run(self.recompute, attend, self.vta, tokens, s, text_padding)
+            y = (tokens * attended).unflatten(1, (frames, h, w))
         y = self.visual_up(y.flatten(0, 1).permute(0, 3, 1, 2))  # B*T, C, H, W
         return y, self.text_up(adapted_text)

@@ -38,20 +38,38 @@ def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     return (1 - (overlap + 1) / (probability.sum(1) + targets.sum(1) + 1)).mean()
 
 
-def cme_loss(decisions: Tensor, labels: Tensor, different_weight: float = 2.0) -> Tensor:
+def cme_weights(labels: Tensor, different_weight: float = 2.0) -> Tensor:
+    """What each pair counts in the CME loss: 1 for "same", 2 for "different", 0 where it is ignored.
+
+    Args:
+        labels: (...) long, 1 different, 0 same, -1 ignored.
+        different_weight: Weight of class 1.
+
+    Returns:
+        (...) float32.
+    """
+    weights = torch.where(labels == 1, different_weight, 1.0)
+    return weights.masked_fill(labels == IGNORED, 0.0)
+
+
+def cme_loss(
+    decisions: Tensor, labels: Tensor, different_weight: float = 2.0, total: Tensor | None = None
+) -> Tensor:
     """Cross-entropy over the pairs that have a label, PyTorch's weighted mean; 0 where none has.
 
     Args:
         decisions: (B, K, 2) logits.
         labels: (B, K), 1 different, 0 same, -1 ignored.
         different_weight: Weight of class 1; class 0 has 1.
+        total: The weights' sum that the mean divides by, where these pairs are a part of a batch; by default
+            theirs alone.
     """
     decisions, labels = decisions.flatten(0, 1).float(), labels.flatten()
-    weights = decisions.new_tensor([1.0, different_weight])
-    per_pair = F.cross_entropy(decisions, labels, weights, ignore_index=IGNORED, reduction="sum")
+    weights = cme_weights(labels, different_weight)
     # Not PyTorch's own mean: that is 0/0 where every pair is ignored.
-    total = (weights[labels.clamp(min=0)] * (labels != IGNORED)).sum()
-    return per_pair / total.clamp(min=1.0)
+    entropy = F.cross_entropy(decisions, labels, ignore_index=IGNORED, reduction="none")
+    total = weights.sum() if total is None else total
+    return (weights * entropy).sum() / total.clamp(min=1.0)
 
 
 def object_score_loss(scores: Tensor, masks: Tensor) -> Tensor:
@@ -82,13 +100,16 @@ class SamwiseLoss(nn.Module):
         super().__init__()
         self.weights = {"focal": focal, "dice": dice, "cme": cme, "object_score": object_score}
 
-    def forward(self, output: TrainOutput, masks: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, output: TrainOutput, masks: Tensor, valid: Tensor, cme: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Computes each loss and their weighted sum ``loss``.
 
         Args:
             output: Of ``Samwise.forward_train``.
             masks: (B, T, S, S) bool targets.
             valid: (B, S, S) bool, pixels of the unpadded frame.
+            cme: The CME loss where it is a mean over more than these clips; computed from them by default.
         """
         logits = output.logits.float().flatten(1)  # B, T*S*S
         targets = masks.flatten(1).to(logits.dtype)
@@ -96,7 +117,7 @@ class SamwiseLoss(nn.Module):
         losses = {
             "focal": focal_loss(logits, targets, counted),
             "dice": dice_loss(logits, targets, counted),
-            "cme": cme_loss(output.cme_logits, output.cme_labels),
+            "cme": cme_loss(output.cme_logits, output.cme_labels) if cme is None else cme,
         }
         if self.weights["object_score"]:
             losses["object_score"] = object_score_loss(output.object_scores, masks)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from samwise.config import BackboneConfig
 from samwise.modeling.positions import sine_grid
+from samwise.modeling.recompute import run
 from samwise.modeling.rotary import rotate
 from samwise.modeling.sam2_build import build_image_predictor, build_sam2, build_video_predictor
 
@@ -88,6 +89,7 @@ class Sam2Backbone(nn.Module):
         if config.trainable and not config.checkpoint:
             self._start_positions()
         self._rotary: Tensor | None = None
+        self.recompute = False
         self.config, self.canvas = config, canvas
         self.object_scores = object_scores and self.sam2.pred_obj_scores
 
@@ -117,6 +119,16 @@ class Sam2Backbone(nn.Module):
         """sam2's own predictor for clicks and boxes in videos, on these weights (shared, not copied)."""
         return build_video_predictor(self.sam2, self.config, self.canvas)
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The modules that do the work: vision blocks, decoder layers, memory encoder."""
+        sam2 = self.sam2
+        return [
+            *sam2.image_encoder.trunk.blocks,
+            *sam2.sam_mask_decoder.transformer.layers,
+            sam2.memory_encoder,
+        ]
+
     # image encoder
 
     def embed_patches(self, frames: Tensor) -> Tensor:
@@ -130,7 +142,7 @@ class Sam2Backbone(nn.Module):
         trunk = self.sam2.image_encoder.trunk
         first = 0 if stage == 0 else trunk.stage_ends[stage - 1] + 1
         for block in trunk.blocks[first : trunk.stage_ends[stage] + 1]:
-            x = block(x)
+            x = run(self.recompute, block, x)
         return x
 
     def run_neck(self, stages: list[Tensor]) -> FrameFeatures:

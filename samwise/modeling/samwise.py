@@ -22,6 +22,7 @@ from samwise.modeling.hub import Pretrained
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput, TrainOutput
 from samwise.modeling.prompts import TextPrompts
+from samwise.modeling.recompute import run
 from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, FrameFeatures, Sam2Backbone
 from samwise.modeling.text_encoder import build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
@@ -35,6 +36,11 @@ class Samwise(nn.Module, Pretrained):
 
     Args:
         config: Sizes and choices; :meth:`from_config` makes it from a preset's name.
+
+    Attributes:
+        recompute: Whether the backward pass computes activations again (samwise/modeling/recompute.py).
+        static_shapes: Whether memory attention sees a full memory from the second frame on, with a mask, so
+            that compiled code meets one shape. The results are the same.
     """
 
     def __init__(self, config: SamwiseConfig) -> None:
@@ -53,8 +59,9 @@ class Samwise(nn.Module, Pretrained):
         self.cme = (
             ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn) if config.cme.enabled else None
         )
+        self.recompute = False
         self._tokenizer = None
-        self._static_shapes = False
+        self.static_shapes = False
         self.backbone.requires_grad_(config.backbone.trainable)
         self.text_encoder.requires_grad_(config.text_encoder.trainable)
         self.train(False)
@@ -118,24 +125,33 @@ class Samwise(nn.Module, Pretrained):
 
     # features
 
-    def encode(self, frames: Tensor, tokens: Tokens) -> tuple[FrameFeatures, Tensor]:
+    def encode(
+        self, frames: Tensor, tokens: Tokens, video_of: Tensor | None = None
+    ) -> tuple[FrameFeatures, Tensor]:
         """Runs both staged encoders with the adapters between (Eq. 3) and makes the prompts (Eq. 1).
 
+        The stages before the first adapter see no text: they run on the V clips, whatever the number of
+        sentences.
+
         Args:
-            frames: (V, T, 3, S, S) normalised, padded; V is the number of sentences B, or 1 for all.
+            frames: (V, T, 3, S, S) normalised, padded.
             tokens: B sentences.
+            video_of: (B,) long, which of the V clips each sentence is about. None where V is B (one clip for
+                each sentence) or 1 (the same for all).
 
         Returns:
             Features of the B*T frames, clip after clip, and the prompts rho (B, p, C).
         """
         videos, length, batch = frames.shape[0], frames.shape[1], len(tokens)
-        if videos not in (1, batch):
+        if video_of is None and videos not in (1, batch):
             raise ValueError(
-                f"{videos} videos for {batch} sentences: give one video, or one for each sentence"
+                f"{videos} videos for {batch} sentences: give one video, one for each sentence, or video_of"
             )
         stages = [self.backbone.run_stage(0, self.backbone.embed_patches(frames.flatten(0, 1)))]
         stages.append(self.backbone.run_stage(FIRST_ADAPTED_STAGE, stages[0]))  # V*T, H, W, C
-        if videos != batch:
+        if video_of is not None:
+            stages = [x.unflatten(0, (videos, length))[video_of].flatten(0, 1) for x in stages]
+        elif videos != batch:
             stages = [x.repeat(batch, 1, 1, 1) for x in stages]  # B*T, H, W, C
         text = self.text_encoder.embed(tokens)
         text = self.text_encoder.run_stage(0, text, tokens)
@@ -214,12 +230,15 @@ class Samwise(nn.Module, Pretrained):
     def _decode_with_memory(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> Decoded:
         """Eq. 7: the mask and the token of the object tracked so far."""
         bank = state.bank
-        if bank.empty:
-            features = self.backbone.without_memory(frame.top)
-        elif self._static_shapes:
-            features = self.backbone.with_memory(frame.top, *bank.filled())
-        else:
-            features = self.backbone.with_memory(frame.top, *bank.stacked())
+        memory = () if bank.empty else bank.filled() if self.static_shapes else bank.stacked()
+        return run(self.recompute, self._track, frame, prompt, *memory)
+
+    def _track(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor | None) -> Decoded:
+        features = (
+            self.backbone.with_memory(frame.top, *memory)
+            if memory
+            else self.backbone.without_memory(frame.top)
+        )
         return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
 
     def _consult_cme(
@@ -252,40 +271,22 @@ class Samwise(nn.Module, Pretrained):
         return looks, fires, probability, mask
 
     def _remember(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded, state: StreamState) -> None:
-        state.bank.add(self.backbone.encode_memory(frame.top, mask, tracked.score), tracked.pointer)
+        memory = run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
+        state.bank.add(memory, tracked.pointer)
         state.frame_index += 1
-
-    def compile_inference(self, mode: str = "default") -> None:
-        """Compiles the parts that cost time, once for each shape; memory takes one shape, full or not.
-
-        Args:
-            mode: torch.compile's.
-        """
-        self._static_shapes = True
-        backbone, kind = self.backbone, {"mode": mode, "dynamic": False}
-        for name in (
-            "run_stage",
-            "run_neck",
-            "with_memory",
-            "start_decoding",
-            "finish_decoding",
-            "encode_memory",
-        ):
-            setattr(backbone, name, torch.compile(getattr(Sam2Backbone, name).__get__(backbone), **kind))
-        for adapter in self.adapters:
-            adapter.compile(**kind)
 
     # training
 
-    def forward_train(self, frames: Tensor, tokens: Tokens) -> TrainOutput:
+    def forward_train(self, frames: Tensor, tokens: Tokens, video_of: Tensor | None = None) -> TrainOutput:
         """Segments B clips, each from an empty memory, and compares late frames with their memory-less masks.
 
         Args:
-            frames: (B, T, 3, h, w) normalised.
+            frames: (V, T, 3, h, w) normalised.
             tokens: B sentences.
+            video_of: (B,) long, the clip of each sentence; see :meth:`encode`.
         """
         length, batch = frames.shape[1], len(tokens)
-        features, rho = self.encode(self.pad(frames), tokens)
+        features, rho = self.encode(self.pad(frames), tokens, video_of)
         prompt = self.backbone.sparse_prompt(rho)
         memory = self.config.memory
         state = StreamState.start(batch, memory.frames, memory.pointers, frames.device)

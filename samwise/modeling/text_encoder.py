@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
+from samwise.modeling.recompute import run
 from samwise.modeling.text_models import build_bert_like, build_clip_text_tower, check_staged
 from samwise.modeling.tokens import Tokens
 
@@ -34,6 +35,7 @@ class StagedTextEncoder(nn.Module):
     def __init__(self, config: TextEncoderConfig, model: nn.Module, width: int) -> None:
         super().__init__()
         self.config, self.model, self.width = config, model, width
+        self.recompute = False
         depth = len(self.layers)
         counts = config.stage_layers or spread_layers(depth)
         if sum(counts) != depth:
@@ -62,7 +64,7 @@ class StagedTextEncoder(nn.Module):
     def run_stage(self, stage: int, x: Tensor, tokens: Tokens) -> Tensor:
         """Runs the layers beside vision stage 0..3 on (B, L, Ct)."""
         for layer in self.layers[self._groups[stage]]:
-            x = self.run_layer(layer, x, tokens)
+            x = run(self.recompute, self.run_layer, layer, x, tokens)
         return x
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from samwise.errors import UserError
+from samwise.modeling.recompute import CHECKPOINTING
 
 
 @dataclass
@@ -49,8 +50,15 @@ class TrainingConfig:
         schedule: ``constant`` (paper) or ``cosine``, which ends at ``final_lr_scale`` when training ends.
         warmup_steps: Steps of linear warm-up, under either schedule.
         final_lr_scale: Where ``cosine`` ends, as a share of ``lr``.
+        expressions_per_clip: Expressions of a video that are trained on the same frames, side by side in a
+            batch: the stages before the first adapter then run once for all of them. The paper has 1.
         grad_accumulation: Parts a batch is cut into, to fit in memory.
-        precision: ``float32``, or ``bfloat16`` for autocast with float32 weights.
+        precision: ``float32``; ``bfloat16`` or ``float16`` for autocast with float32 weights, float16 with a
+            scaled loss.
+        checkpointing: Activations that the backward pass computes again instead of keeping them: ``none``;
+            ``encoders`` for those of SAM 2's vision blocks and the text layers; ``all`` for the adapters'
+            attention, memory attention, decoder and memory encoder as well.
+        compile: Backend of torch.compile, e.g. ``inductor``; null for none.
         num_workers: Processes that load data; 0 loads in the training process.
         seed: Of the initial weights, the order of the items, augmentation and dropout.
         log_every: Steps between two rows of the curves.
@@ -63,6 +71,10 @@ class TrainingConfig:
         limit_items: Train on the first so many items only, with the same frames and augmentation in every
             epoch; null for all.
         stop_loss: Stop when the loss of a step falls below this; null for never.
+        stop_jf: Stop when validation reaches this J&F, in [0, 1]; null for never.
+        profile_steps: Steps recorded by torch.profiler, after three others; the trace is in the run folder.
+        interrupted_status: Exit status after a signal; null for 128 + its number. Choose what your cluster's
+            RequeueExit names, where it has one.
     """
 
     lr: float = 1e-5
@@ -76,8 +88,11 @@ class TrainingConfig:
     schedule: str = "constant"
     warmup_steps: int = 0
     final_lr_scale: float = 0.0
+    expressions_per_clip: int = 1
     grad_accumulation: int = 1
     precision: str = "float32"
+    checkpointing: str = "none"
+    compile: str | None = None
     num_workers: int = 2
     seed: int = 0
     log_every: int = 10
@@ -89,6 +104,9 @@ class TrainingConfig:
     limit_frames: int | None = None
     limit_items: int | None = None
     stop_loss: float | None = None
+    stop_jf: float | None = None
+    profile_steps: int = 0
+    interrupted_status: int | None = None
 
     def check(self) -> None:
         """Refuses impossible values.
@@ -109,18 +127,42 @@ class TrainingConfig:
             f"scratch.grad_accumulation={self.grad_accumulation} must be at least 1",
         )
         _require(
-            self.batch_size >= 1 and self.batch_size % self.grad_accumulation == 0,
-            f"scratch.batch_size={self.batch_size} must be a multiple of "
-            f"scratch.grad_accumulation={self.grad_accumulation}",
+            self.expressions_per_clip >= 1,
+            f"scratch.expressions_per_clip={self.expressions_per_clip} must be at least 1",
+        )
+        shares = self.grad_accumulation * self.expressions_per_clip
+        _require(
+            self.batch_size >= 1 and self.batch_size % shares == 0,
+            f"scratch.batch_size={self.batch_size} must be a multiple of {shares}: scratch.grad_accumulation"
+            f"={self.grad_accumulation} times scratch.expressions_per_clip={self.expressions_per_clip}",
         )
         _require(
             self.schedule in ("constant", "cosine"),
             f"scratch.schedule={self.schedule}: choose constant or cosine",
         )
         _require(
-            self.precision in ("float32", "bfloat16"),
-            f"scratch.precision={self.precision}: choose float32 or bfloat16",
+            self.precision in ("float32", "bfloat16", "float16"),
+            f"scratch.precision={self.precision}: choose float32, bfloat16 or float16",
         )
+        _require(
+            self.checkpointing in CHECKPOINTING,
+            f"scratch.checkpointing={self.checkpointing}: choose one of {', '.join(CHECKPOINTING)}",
+        )
+        _require(
+            self.stop_jf is None or 0 < self.stop_jf <= 1,
+            f"scratch.stop_jf={self.stop_jf} must be above 0 and at most 1, or null for never",
+        )
+        _require(
+            self.stop_jf is None or self.validate_every > 0,
+            f"scratch.stop_jf={self.stop_jf} is never looked at without validation; set "
+            "scratch.validate_every",
+        )
+        _require(
+            self.interrupted_status is None or 0 < self.interrupted_status < 256,
+            f"scratch.interrupted_status={self.interrupted_status} must be between 1 and 255, or null",
+        )
+        if self.compile is not None:
+            _check_backend(self.compile)
         _require(
             self.clip_norm is None or self.clip_norm > 0,
             f"scratch.clip_norm={self.clip_norm} must be positive, or null for no clipping",
@@ -132,7 +174,10 @@ class TrainingConfig:
             _require(
                 value is None or value >= 1, f"scratch.{key}={value} must be at least 1, or null for all"
             )
-        for key in ("warmup_steps", "num_workers", "pictures_every", "save_every", "validate_every", "seed"):
+        for key in (
+            "warmup_steps", "num_workers", "pictures_every", "save_every", "validate_every", "seed",
+            "profile_steps",
+        ):  # fmt: skip
             _require(getattr(self, key) >= 0, f"scratch.{key}={getattr(self, key)} can't be negative")
 
 
@@ -168,6 +213,16 @@ def _typed(cls: type[Any], node: DictConfig | dict[str, Any], name: str) -> Any:
         raise UserError(
             f"the config is wrong at '{name}.{error.full_key}': {str(error).splitlines()[0]}"
         ) from error
+
+
+def _check_backend(name: str) -> None:
+    import torch
+
+    backends = torch.compiler.list_backends(exclude_tags=())
+    _require(
+        name in backends,
+        f"scratch.compile={name}: choose inductor, or another of {', '.join(backends)}, or null",
+    )
 
 
 def _require(condition: bool, message: str) -> None:

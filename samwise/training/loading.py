@@ -6,20 +6,26 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from samwise.data.types import ClipBatch
 from samwise.errors import UserError
+from samwise.training.signals import SIGNALS
 
 
 class StepOrder:
     """Which items each step sees: depends on nothing but the seed and the epoch.
 
     An epoch is a permutation of the items, cut into whole steps; the few that are left over wait for the
-    next one. Every step is shared by the ranks and cut into ``accumulation`` parts. Since the position is a
-    function of the step, resuming needs no more than its number.
+    next one, so all steps and all processes' shares are of one size. Every step is shared by the ranks and
+    cut into ``accumulation`` parts. Since the position is a function of the step, resuming needs no more than
+    its number.
+
+    With ``per_clip`` above 1, that many items of a group (the expressions of one video and start) stand
+    together and are shared as one; an item of a group that doesn't divide evenly is shown twice.
 
     Args:
         length: Number of items. Fewer than ``batch_size`` are repeated to fill a step.
@@ -28,6 +34,8 @@ class StepOrder:
         accumulation: Parts of a step.
         rank: This process's place among ``world_size``.
         world_size: Number of processes.
+        per_clip: Items that share their frames.
+        groups: (length,) the group of each item; needed where ``per_clip`` is above 1.
 
     Raises:
         UserError: There are no items, or the batch can't be shared evenly.
@@ -41,57 +49,98 @@ class StepOrder:
         accumulation: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        per_clip: int = 1,
+        groups: np.ndarray | None = None,
     ) -> None:
         if length < 1:
             raise UserError("the training split has no items; check data.root and data.train_split")
-        if batch_size % (accumulation * world_size):
+        if batch_size % (accumulation * world_size * per_clip):
             raise UserError(
                 f"scratch.batch_size={batch_size} can't be shared by {world_size} processes with "
-                f"scratch.grad_accumulation={accumulation}; make it a multiple of "
-                f"{accumulation * world_size}"
+                f"scratch.grad_accumulation={accumulation} and scratch.expressions_per_clip={per_clip}; make "
+                f"it a multiple of {accumulation * world_size * per_clip}"
             )
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.accumulation, self.rank, self.world_size = accumulation, rank, world_size
-        self.steps_per_epoch = max(1, length // batch_size)
+        self.per_clip, self.groups = per_clip, groups
+        shown = length
+        if per_clip > 1:
+            assert groups is not None
+            shown = int((-(-np.unique(groups, return_counts=True)[1] // per_clip)).sum()) * per_clip
+        self.steps_per_epoch = max(1, shown // batch_size)
 
     def epoch(self, epoch: int, first_step: int = 0) -> list[list[int]]:
         """The parts of an epoch's steps from ``first_step`` on, as this rank sees them."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
-        order = np.resize(order, (self.steps_per_epoch, self.batch_size))  # cuts off, or repeats
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(self.length)
+        if self.per_clip > 1:
+            order = self._grouped(order, rng)
+        clips = self.batch_size // self.per_clip
+        order = np.resize(order, (self.steps_per_epoch, clips, self.per_clip))  # cuts off, or repeats
         mine = order[first_step:, self.rank :: self.world_size]
-        return [part.tolist() for step in mine for part in np.split(step, self.accumulation)]
+        return [part.reshape(-1).tolist() for step in mine for part in np.split(step, self.accumulation)]
+
+    def _grouped(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The items so ordered that every ``per_clip`` in a row are of one group."""
+        assert self.groups is not None
+        by_group = order[np.argsort(self.groups[order], kind="stable")]
+        ends = np.cumsum(np.unique(self.groups[order], return_counts=True)[1])
+        clips = [
+            np.resize(np.roll(items, -i), self.per_clip)  # the last one of a group wraps around
+            for items in np.split(by_group, ends[:-1])
+            for i in range(0, len(items), self.per_clip)
+        ]
+        return np.stack([clips[i] for i in rng.permutation(len(clips))])
+
+    def parts(self, first_step: int, fixed: bool = False) -> Iterator[tuple[int, list[list[int]]]]:
+        """Endless parts from a step on: the epoch of their random changes, and their items clip by clip."""
+        epoch, position = divmod(first_step, self.steps_per_epoch)
+        while True:
+            for items in self.epoch(epoch, position):
+                size = self.per_clip
+                yield 0 if fixed else epoch, [items[i : i + size] for i in range(0, len(items), size)]
+            epoch, position = epoch + 1, 0
 
 
-class _Items(Dataset):
-    """A dataset whose complaints to the user come back as values, to cross processes as one line."""
+class _Clips(Dataset):
+    """Clips by (epoch, items). Complaints to the user come back as values, to cross processes as one line."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, clip: tuple[int, list[int]]) -> list[Any] | UserError:
+        epoch, items = clip
         try:
-            return self.dataset[index]
+            return self.dataset.clips(items, epoch)
         except UserError as error:
             return error
+
+
+class _Parts(Sampler):
+    """The data loader's view of :meth:`StepOrder.parts`; one loader serves all epochs without a pause."""
+
+    def __init__(self, order: StepOrder, first_step: int, fixed: bool) -> None:
+        self.order, self.first_step, self.fixed = order, first_step, fixed
+
+    def __iter__(self) -> Iterator[list[tuple[int, list[int]]]]:
+        for epoch, clips in self.order.parts(self.first_step, self.fixed):
+            yield [(epoch, items) for items in clips]
 
 
 class _Collate:
     def __init__(self, collate: Callable[[list], ClipBatch]) -> None:
         self.collate = collate
 
-    def __call__(self, samples: list) -> ClipBatch | UserError:
-        errors = [sample for sample in samples if isinstance(sample, UserError)]
-        return errors[0] if errors else self.collate(samples)
+    def __call__(self, clips: list) -> ClipBatch | UserError:
+        errors = [clip for clip in clips if isinstance(clip, UserError)]
+        return errors[0] if errors else self.collate([sample for clip in clips for sample in clip])
 
 
 def _start_worker(_: int) -> None:
-    # A cluster's SIGTERM and the terminal's Ctrl-C reach the workers too: they go on until training ends.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    # A cluster's signals and the terminal's Ctrl-C reach the workers too: they go on until training ends.
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
-    import cv2
-
-    cv2.setNumThreads(0)
 
 
 def clip_batches(
@@ -106,7 +155,7 @@ def clip_batches(
     """Endless batches from a step on, loaded ahead by workers.
 
     Args:
-        dataset: A :class:`samwise.data.clips.ClipDataset`, or what is used like it.
+        dataset: A :class:`samwise.data.clips.ClipDataset`, or what has its ``clips``.
         collate: Makes a batch of a list of samples.
         order: Says which items a step sees.
         first_step: Step of the first batch, counted from the start of training.
@@ -115,23 +164,37 @@ def clip_batches(
         pin_memory: For copies to a GPU that run beside the computation.
 
     Raises:
-        UserError: Something is wrong with the data.
+        UserError: Something is wrong with the data, or a worker died.
     """
-    epoch, position = divmod(first_step, order.steps_per_epoch)
-    while True:
-        dataset.set_epoch(0 if fixed else epoch)
-        loader = DataLoader(
-            _Items(dataset),
-            batch_sampler=order.epoch(epoch, position),
-            collate_fn=_Collate(collate),
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            worker_init_fn=_start_worker if num_workers else None,
-            # Its own generator: making the loader must not move the global random state.
-            generator=torch.Generator(),
-        )
-        for batch in loader:
+    if num_workers:
+        # Before the workers are forked: a fork waits for ever for OpenCV threads that it lacks.
+        cv2.setNumThreads(0)
+    loader = DataLoader(
+        _Clips(dataset),
+        batch_sampler=_Parts(order, first_step, fixed),
+        collate_fn=_Collate(collate),
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker if num_workers else None,
+        # Its own generator: making the loader must not move the global random state.
+        generator=torch.Generator(),
+    )
+    batches = iter(loader)
+    try:
+        while True:
+            batch = next(batches)
             if isinstance(batch, UserError):
                 raise batch
             yield batch
-        epoch, position = epoch + 1, 0
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"a process that loads data died ({str(error).splitlines()[0]}), most likely for want of memory; "
+            "use fewer with scratch.num_workers, or enlarge /dev/shm"
+        ) from error
+    finally:
+        # PyTorch does so when the iterator is forgotten; an error's traceback remembers it, and workers that
+        # ignore signals would keep the program from ending.
+        if num_workers:
+            batches._shutdown_workers()

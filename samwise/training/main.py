@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import hydra
 import torch
@@ -12,6 +14,9 @@ from omegaconf import DictConfig
 from samwise.config import CONFIG_DIR, SamwiseConfig
 from samwise.errors import cli
 
+if TYPE_CHECKING:
+    from samwise.training.trainer import Trainer
+
 logger = logging.getLogger("samwise.training")
 
 
@@ -19,17 +24,20 @@ logger = logging.getLogger("samwise.training")
 @cli
 def main(config: DictConfig) -> None:
     """Trains as the configuration says; exits with 128 + signal when a signal stopped it."""
+    from samwise.training.distributed import is_main
     from samwise.training.signals import Interrupted
 
     try:
         train(config)
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr, flush=True)
-        sys.exit(stopped.exit_status)
+        if is_main():
+            print(stopped, file=sys.stderr, flush=True)
+        stopped.hand_on()
+        sys.exit(config.scratch.interrupted_status or stopped.exit_status)
 
 
 def train(config: DictConfig) -> float | None:
-    """Trains a network.
+    """Trains a network, together with the other processes that torchrun or submitit started.
 
     Args:
         config: ``configs/train.yaml``, composed.
@@ -41,21 +49,39 @@ def train(config: DictConfig) -> float | None:
         UserError: The configuration, the data or the run folder isn't right.
         Interrupted: A signal stopped training, after saving.
     """
+    from samwise.training.distributed import process_group, together
+
+    with process_group(config.device) as device:
+        with together():
+            trainer = _prepare(config, device)
+        at = trainer.fit()
+        logger.info(
+            "done: %d steps, %.0f s of training%s; weights: %s",
+            at.step,
+            at.seconds,
+            f", best validation J&F {at.best:.3f}" if at.best is not None else "",
+            trainer.checkpoints.all()[-1] / "model.safetensors",
+        )
+    return at.best
+
+
+def _prepare(config: DictConfig, device: torch.device) -> Trainer:
+    """Everything up to the first step."""
     from samwise.data.build import build_storage, build_train_dataset
-    from samwise.device import choose_device
+    from samwise.modeling.checkpoint import frozen_identity
     from samwise.modeling.losses import SamwiseLoss
     from samwise.modeling.samwise import Samwise
     from samwise.training.config import optimizer_config, training_config
+    from samwise.training.distributed import is_main, world_size
     from samwise.training.pretrained import load_pretrained
     from samwise.training.run_folder import clear_run, describe_run, open_run_folder, start_log
     from samwise.training.state import Checkpoints
     from samwise.training.trainer import Trainer
-    from samwise.training.validation import Validation
+    from samwise.training.validation import ItemValidation, Validation
 
     # Everything that can be wrong is looked at before the run folder is touched.
     knobs, optimizer = training_config(config.scratch), optimizer_config(config.optimizer)
     model_config = SamwiseConfig.from_node(config.model)
-    device = choose_device(config.device)
     dataset = build_train_dataset(
         config.data,
         model_config.canvas,
@@ -64,7 +90,9 @@ def train(config: DictConfig) -> float | None:
         model_config.lowercase,
     )
     validate = None
-    if knobs.validate_every:
+    if knobs.validate_every and knobs.limit_items:
+        validate = ItemValidation(dataset, knobs.limit_items)
+    elif knobs.validate_every:
         validate = Validation(
             build_storage(config.data, config.data.eval_split),
             model_config.clip_length,
@@ -73,40 +101,33 @@ def train(config: DictConfig) -> float | None:
         )
     torch.manual_seed(knobs.seed)
     model = Samwise(model_config)
-    run = open_run_folder(config.output, config.resume, config.overwrite)
+    # A requeued job goes on by itself.
+    resume = config.resume or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+    run = open_run_folder(config.output, resume, config.overwrite and not resume)
     # resume=true on a run that hasn't saved anything yet starts it, from the pretrained weights as well.
-    resuming = config.resume and bool(Checkpoints(run, knobs.keep_last).all())
+    resuming = resume and bool(Checkpoints(run, knobs.keep_last).all())
     report = load_pretrained(model, config.pretrained) if config.pretrained and not resuming else None
-    if config.overwrite:
+    if config.overwrite and not resume and is_main():
         clear_run(run)
     start_log(run)
     if report:
         report.log(config.pretrained)
     model.to(device)
-    trainer = Trainer(
-        model, dataset, knobs, optimizer, run, config.resume, validate, SamwiseLoss(**config.loss)
-    )
-    describe_run(run, config)
-    trainable = sum(p.numel() for p in model.trainable_parameters())
+    trainer = Trainer(model, dataset, knobs, optimizer, run, resume, validate, SamwiseLoss(**config.loss))
+    if is_main():
+        describe_run(run, config, frozen_identity(model))
     logger.info(
-        "%s: %.1f M parameters, %.1f M trained, on %s; %d items, %d steps an epoch; run folder %s",
+        "%s: %.1f M parameters, %.1f M trained, on %s%s; %d items, %d steps an epoch; run folder %s",
         model_config.name,
         sum(p.numel() for p in model.parameters()) / 1e6,
-        trainable / 1e6,
+        sum(p.numel() for p in model.trainable_parameters()) / 1e6,
         device,
+        f" and {world_size() - 1} others" if world_size() > 1 else "",
         trainer.order.length,
         trainer.order.steps_per_epoch,
         run,
     )
-    at = trainer.fit()
-    logger.info(
-        "done: %d steps, %.0f s of training%s; weights: %s",
-        at.step,
-        at.seconds,
-        f", best validation J&F {at.best:.3f}" if at.best is not None else "",
-        trainer.checkpoints.all()[-1] / "model.safetensors",
-    )
-    return at.best
+    return trainer
 
 
 if __name__ == "__main__":

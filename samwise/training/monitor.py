@@ -6,14 +6,16 @@ import json
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from samwise.errors import UserError
 from samwise.progress import progress
-from samwise.training.distributed import is_main
+from samwise.training.distributed import is_main, maximum, together, total_of
 
 
 class CmeCounts:
@@ -36,8 +38,10 @@ class CmeCounts:
                 self.counts[label, decision] = self.counts.get((label, decision), 0) + count
 
     def summary(self) -> dict[str, float]:
-        """Shares in [0, 1]; those without a case are left out."""
-        counts = {key: int(count) for key, count in self.counts.items()}
+        """Shares in [0, 1] over all processes, which must all ask; those without a case are left out."""
+        keys = [(label, decision) for label in (0, 1) for decision in (0, 1)]
+        everywhere = total_of(*(float(self.counts.get(key, 0)) for key in keys))
+        counts = dict(zip(keys, everywhere, strict=True))
         total, hits = sum(counts.values()), counts.get((1, 1), 0)
         fired, positives = hits + counts.get((0, 1), 0), hits + counts.get((1, 0), 0)
         shares = {
@@ -59,8 +63,8 @@ class Monitor:
     """
 
     def __init__(self, run: Path, first_step: int = 0, done: float = 0.0) -> None:
-        self.sums: dict[str, float] = {}
-        self.steps, self.clips, self.data_seconds, self.cme = 0, 0, 0.0, CmeCounts()
+        self.sums: dict[str, list[float]] = {}
+        self.clips, self.data_seconds, self.cme = 0, 0.0, CmeCounts()
         self.since = time.perf_counter()
         self.loss, self.speed = float("nan"), float("nan")
         self.writer, self.bar, self.rows = None, None, run / "metrics.jsonl"
@@ -96,12 +100,8 @@ class Monitor:
             data_seconds: Time the step waited for its data.
         """
         for key, value in values.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value
-        self.steps, self.clips, self.data_seconds = (
-            self.steps + 1,
-            self.clips + clips,
-            self.data_seconds + data_seconds,
-        )
+            self.sums.setdefault(key, []).append(value)
+        self.clips, self.data_seconds = self.clips + clips, self.data_seconds + data_seconds
         smooth = 0.9 if self.loss == self.loss else 0.0
         self.loss = smooth * self.loss + (1 - smooth) * values["loss"] if smooth else values["loss"]
 
@@ -118,7 +118,7 @@ class Monitor:
         self.bar.update(100 * done - self.bar.n)
 
     def row(self, step: int, lr: float) -> dict[str, float]:
-        """Writes the averages since the last row and starts anew.
+        """Writes the averages since the last row and starts anew; to be called in all processes.
 
         Args:
             step: Steps done.
@@ -127,35 +127,48 @@ class Monitor:
         elapsed = max(time.perf_counter() - self.since, 1e-9)
         self.speed = self.clips / elapsed
         values = {
-            key if "/" in key else f"train/{key}": total / max(self.steps, 1)
-            for key, total in self.sums.items()
+            key if "/" in key else f"train/{key}": sum(numbers) / len(numbers)
+            for key, numbers in self.sums.items()
         }
+        # Of the slowest and the largest process: the others wait for it.
+        worst = {"speed/data_share": self.data_seconds / elapsed, **memory()}
         values |= {
             "train/lr": lr,
             "speed/clips_per_second": self.speed,
-            "speed/data_share": self.data_seconds / elapsed,
             **self.cme.summary(),
-            **memory(),
+            **dict(zip(worst, maximum(*worst.values()), strict=True)),
         }
         self.write(step, values)
-        self.sums, self.steps, self.clips, self.data_seconds, self.cme = {}, 0, 0, 0.0, CmeCounts()
+        self.sums, self.clips, self.data_seconds, self.cme = {}, 0, 0.0, CmeCounts()
         self.since = time.perf_counter()
         return values
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Writes numbers to the curves and to ``metrics.jsonl``."""
-        if self.writer is None:
-            return
-        for key, value in values.items():
-            self.writer.add_scalar(key, value, step)
-        with open(self.rows, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        """Writes numbers to the curves and to ``metrics.jsonl``; to be called in all processes.
+
+        Raises:
+            UserError: The disk is full or can't be written to.
+        """
+        with together():
+            if self.writer is None:
+                return
+            try:
+                for key, value in values.items():
+                    self.writer.add_scalar(key, value, step)
+                with open(self.rows, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"step": step, **values}) + "\n")
+            except OSError as error:
+                raise UserError(
+                    f"can't write the curves {self.rows}: {error.strerror}; free some space, then go on with "
+                    "resume=true"
+                ) from error
 
     def picture(self, step: int, name: str, image: Any, text: str) -> None:
         """Writes a picture ((H, W, 3) uint8) and the sentence that goes with it."""
         if self.writer is not None:
-            self.writer.add_image(name, image, step, dataformats="HWC")
-            self.writer.add_text(name, text, step)
+            with suppress(OSError):  # the next row says that the disk is full
+                self.writer.add_image(name, image, step, dataformats="HWC")
+                self.writer.add_text(name, text, step)
 
     def pause(self, seconds: float) -> None:
         """Keeps time that wasn't training out of the speed."""
@@ -164,7 +177,8 @@ class Monitor:
     def close(self) -> None:
         """Writes out the curves and ends the progress line."""
         if self.writer is not None:
-            self.writer.close()
+            with suppress(OSError):
+                self.writer.close()
         if self.bar is not None:
             self.bar.close()
 

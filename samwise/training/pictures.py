@@ -33,7 +33,7 @@ def training_picture(batch: ClipBatch, output: TrainOutput, clip: int = 0, colum
     length, paired = output.logits.shape[1], output.memoryless_logits.shape[1]
     shown = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int)).tolist()
     height, width = _unpadded(batch.valid[clip])
-    frames = [_to_rgb(batch.frames[clip, t, :, :height, :width]) for t in shown]
+    frames = [_to_rgb(batch.clip(clip)[t, :, :height, :width]) for t in shown]
     first_pair = length - paired  # the memory-less masks are those of the last frames
     rows = {
         "frame": [None] * len(shown),

@@ -27,9 +27,26 @@ class PretrainedReport:
     fresh: list[str]
     ignored: list[str]
 
+    def fresh_parts(self) -> list[str]:
+        """The paper's parts that have no tensor from the file, as after image pretraining without them."""
+        parts = {
+            "the motion prompt": "prompts.motion.",
+            "HSA": ".hsa.",
+            "VTA": ".vta.",
+            "TVA": ".tva.",
+            "the Conditional Memory Encoder": "cme.",
+        }
+        return [
+            part
+            for part, mark in parts.items()
+            if any(mark in name for name in self.fresh) and not any(mark in name for name in self.loaded)
+        ]
+
     def log(self, path: str | Path) -> None:
         """Says what was loaded, and names everything that wasn't."""
         logger.info("pretrained: %d tensors loaded from %s", len(self.loaded), path)
+        if parts := self.fresh_parts():
+            logger.info("pretrained: %s start fresh", " and ".join(parts))
         for what, names in (("starts fresh", self.fresh), ("ignored in the file", self.ignored)):
             for name in names:
                 logger.info("pretrained: %s: %s", what, name)

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from samwise.errors import UserError
 from samwise.io import atomic_path, writable_folder, write_json
-from samwise.training.distributed import is_main
+from samwise.training.distributed import is_main, world_size
 
 logger = logging.getLogger("samwise.training")
 
@@ -31,6 +32,8 @@ def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
         UserError: It has a run and neither flag is set, or it can't be written to.
     """
     path = Path(path)
+    if not is_main():
+        return path
     if resume and overwrite:
         raise UserError("resume=true and overwrite=true exclude each other; choose one")
     if (path / "config.yaml").exists() and not (resume or overwrite):
@@ -45,17 +48,41 @@ def clear_run(path: Path) -> None:
     """Removes what an earlier run wrote, and nothing else."""
     import shutil
 
-    for name in ("checkpoints", "tensorboard"):
+    for name in ("checkpoints", "tensorboard", "profile"):
         shutil.rmtree(path / name, ignore_errors=True)
-    for name in ("config.yaml", "versions.json", "train.log", "metrics.jsonl", "best.safetensors", "last"):
+    files = ("config.yaml", "versions.json", "changes.diff", "train.log", "metrics.jsonl")
+    for name in (*files, "best.safetensors", "last"):
         (path / name).unlink(missing_ok=True)
 
 
-def describe_run(path: Path, config: DictConfig) -> None:
-    """Writes the resolved configuration and the versions of what runs it."""
+def describe_run(path: Path, config: DictConfig, frozen: dict[str, str] | None = None) -> None:
+    """Writes down everything that the run is made from.
+
+    ``config.yaml`` is the resolved configuration, with the seed; ``versions.json`` the packages, the commit
+    and the SHA-256 of the frozen weights; ``changes.diff`` what the code differs in from that commit, so that
+    ``git apply`` brings it back.
+
+    Args:
+        path: The run folder.
+        config: The configuration.
+        frozen: SHA-256 of each frozen part's weights.
+    """
     with atomic_path(path / "config.yaml") as temporary:
         OmegaConf.save(config, temporary, resolve=True)
-    write_json(path / "versions.json", versions())
+    found: dict[str, Any] = {
+        **versions(),
+        "seed": OmegaConf.select(config, "scratch.seed"),
+        "processes": world_size(),
+        "frozen_sha256": frozen or {},
+        "command": sys.argv,
+    }
+    write_json(path / "versions.json", found)
+    changes = git_changes()
+    if changes:
+        with atomic_path(path / "changes.diff") as temporary:
+            temporary.write_text(changes, encoding="utf-8")
+    else:
+        (path / "changes.diff").unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str | None]:
@@ -83,18 +110,27 @@ def versions() -> dict[str, str | None]:
 
 def git_commit() -> str | None:
     """The checkout's commit, with ``+changes`` when files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
+    if not _in_checkout():
+        return None
+    return (_git("rev-parse", "HEAD") or "").strip() + ("+changes" if git_changes() else "")
 
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
 
+def git_changes() -> str:
+    """What the checkout's tracked files differ in from its commit, as a patch; empty outside a checkout."""
+    return (_git("diff", "HEAD", "--binary") or "") if _in_checkout() else ""
+
+
+def _in_checkout() -> bool:
+    # An installed package may lie inside some other project's repository.
+    return bool(_git("ls-files", Path(__file__).name))
+
+
+def _git(*arguments: str) -> str | None:
     try:
-        # An installed package may lie inside some other project's repository.
-        if not git("ls-files", Path(__file__).name):
-            return None
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True, text=True, errors="replace", check=True, timeout=30,
+        ).stdout  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -111,9 +147,16 @@ def start_log(path: Path) -> None:
     screen.setFormatter(logging.Formatter("%(message)s"))
     root.addHandler(screen)
     if is_main():
-        file = logging.FileHandler(path / "train.log", encoding="utf-8")
+        file = _FileHandler(path / "train.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         root.addHandler(file)
+
+
+class _FileHandler(logging.FileHandler):
+    """A full disk costs lines of the log, not a traceback for each; what needs the disk says so itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
 
 
 class _ScreenHandler(logging.Handler):

@@ -6,7 +6,8 @@ import signal
 import threading
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# SLURM's warnings (SIGTERM, and what --signal names), submitit's (SIGUSR2), Ctrl-C.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 class Interrupted(Exception):
@@ -22,9 +23,18 @@ class Interrupted(Exception):
         self.signal = number
         self.exit_status = 128 + number
 
+    def hand_on(self) -> None:
+        """Lets submitit put the job back into the queue, where it is submitit's signal and there is submitit.
+
+        Its handler, installed before training began, calls ``checkpoint()``, requeues the job and exits.
+        """
+        handler = signal.getsignal(self.signal)
+        if self.signal in (signal.SIGUSR1, signal.SIGUSR2) and callable(handler):
+            handler(self.signal, None)
+
 
 class StopRequest:
-    """Context in which SIGTERM, SIGUSR1 and Ctrl-C set ``received``; a second Ctrl-C ends at once."""
+    """Context in which a signal of :data:`SIGNALS` sets ``received``; a second Ctrl-C ends at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -44,7 +54,7 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         # Only the main thread may set handlers; in another one (a notebook) signals keep their usual effect.
         main = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS} if main else {}
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS} if main else {}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 from uuid import uuid4
 
 import torch
+from safetensors import SafetensorError
 
 from samwise.errors import UserError
-from samwise.io import atomic_path
 from samwise.modeling.checkpoint import load_trained, read_checkpoint, save_checkpoint
 from samwise.modeling.samwise import Samwise
+from samwise.training.distributed import is_main
 
 logger = logging.getLogger("samwise.training")
 
@@ -64,6 +65,8 @@ class Checkpoints:
 
     def __init__(self, run: Path, keep_last: int) -> None:
         self.run, self.folder, self.keep_last = run, run / "checkpoints", keep_last
+        if not is_main():
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".*"):  # of a save or removal that was cut off
             shutil.rmtree(leftover, ignore_errors=True)
@@ -72,7 +75,13 @@ class Checkpoints:
         """Complete checkpoints, oldest first."""
         return sorted(self.folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
 
-    def save(self, model: Samwise, optimizer: torch.optim.Optimizer, position: Position) -> Path:
+    def save(
+        self,
+        model: Samwise,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        position: Position,
+    ) -> Path:
         """Writes a checkpoint, points ``last`` to it and removes those beyond ``keep_last``.
 
         Raises:
@@ -83,12 +92,16 @@ class Checkpoints:
         try:
             temporary.mkdir()
             save_checkpoint(model, temporary / "model.safetensors", {"step": str(position.step)})
-            torch.save(
-                {"optimizer": optimizer.state_dict(), "position": asdict(position)}, temporary / "training.pt"
-            )
+            state = {
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "position": asdict(position),
+            }
+            torch.save(state, temporary / "training.pt")
             _remove(path)
             os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        # A full disk is a RuntimeError of torch.save's, and an error of safetensors' own.
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"can't write the checkpoint {path}: {error}; free some space, then go on with resume=true"
             ) from error
@@ -111,18 +124,33 @@ class Checkpoints:
     def mark_best(self, model: Samwise, position: Position) -> Path:
         """Writes the weights as ``best.safetensors``."""
         path = self.run / "best.safetensors"
-        with atomic_path(path) as temporary:
-            save_checkpoint(model, temporary, {"step": str(position.step), "J&F": f"{position.best:.4f}"})
+        try:
+            save_checkpoint(model, path, {"step": str(position.step), "J&F": repr(position.best)})
+        except SafetensorError as error:
+            raise UserError(f"can't write {path}: {error}; free some space, then resume=true") from error
         return path
 
+    def _best_until(self, step: int) -> float | None:
+        """J&F of ``best.safetensors`` where a step up to this one gave it: its checkpoint is older."""
+        path = self.run / "best.safetensors"
+        if not path.is_file():
+            return None
+        _, metadata = read_checkpoint(path)
+        return float(metadata["J&F"]) if int(metadata["step"]) <= step else None
+
     def restore(
-        self, model: Samwise, optimizer: torch.optim.Optimizer, contract: dict[str, Any]
+        self,
+        model: Samwise,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        contract: dict[str, Any],
     ) -> Position | None:
         """Loads the newest checkpoint into model and optimizer.
 
         Args:
             model: Built from the same configuration.
             optimizer: Built from the same configuration.
+            scaler: Of the loss; it takes up the saved scale where both runs have one.
             contract: What this run has; it must equal the checkpoint's.
 
         Returns:
@@ -158,6 +186,9 @@ class Checkpoints:
                 f"{path / 'training.pt'} belongs to another optimizer or other trainable parameters "
                 f"({error}); resume with the same configuration"
             ) from error
+        if scaler.is_enabled() and state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
+        position.best = max((x for x in (position.best, self._best_until(position.step)) if x), default=None)
         return position
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,28 +13,34 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from samwise.data.collate import collate_clips
 from samwise.data.types import ClipBatch
 from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss
+from samwise.modeling.recompute import compile_parts, set_checkpointing
 from samwise.training.config import OptimizerConfig, TrainingConfig
-from samwise.training.distributed import is_main, rank, world_size
+from samwise.training.distributed import from_main, is_main, maximum, mean, rank, together, world_size
 from samwise.training.loading import StepOrder, clip_batches
 from samwise.training.monitor import Monitor
 from samwise.training.optim import Schedule, build_optimizer
 from samwise.training.pictures import training_picture
+from samwise.training.profiling import StepProfiler
 from samwise.training.signals import Interrupted, StopRequest
 from samwise.training.state import Checkpoints, Position, flat_config
+from samwise.training.step import ClipStep, PartOutput
+from samwise.training.sync_batch_norm import synchronise_batch_norm
 
 logger = logging.getLogger("samwise.training")
 
 # Scores the model: {"J&F": ..., ...} in [0, 1], or None when the request to stop came first.
 Validator = Callable[[nn.Module, Callable[[], bool]], dict[str, float] | None]
+_SMALLEST_SCALE = 2.0**-10  # of a float16 loss; it starts at 2^16 and is halved at every overflow
 
 
 class Trainer:
-    """Trains a network on clips, one optimizer step after another.
+    """Trains a network on clips, one optimizer step after another, in this process alone or with others.
 
     Args:
         model: A :class:`samwise.modeling.samwise.Samwise` on its device.
@@ -42,7 +49,7 @@ class Trainer:
         optimizer: The optimizer's choices.
         run: The run folder.
         resume: Whether to go on from the folder's newest checkpoint, if there is one.
-        validate: Scores the model now and then.
+        validate: Scores the model now and then; called in all processes.
         loss: The losses and their weights; the paper's by default.
 
     Raises:
@@ -62,28 +69,31 @@ class Trainer:
     ) -> None:
         self.model, self.dataset, self.config, self.run, self.validate = model, dataset, config, run, validate
         self.device = next(model.parameters()).device
-        self.loss = loss or SamwiseLoss()
-        length = len(dataset) if config.limit_items is None else min(config.limit_items, len(dataset))
-        self.order = StepOrder(
-            length, config.batch_size, config.seed, config.grad_accumulation, rank(), world_size()
-        )
+        self.order = _build_order(dataset, config)
         self.schedule = Schedule(config, self.order.steps_per_epoch)
         self.optimizer = build_optimizer(model, optimizer)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.checkpoints = Checkpoints(run, config.keep_last)
         contract = {
             "scratch.seed": config.seed,
             "scratch.batch_size": config.batch_size,
             "scratch.clip_length": config.clip_length,
-            "the number of items": length,
+            "scratch.expressions_per_clip": config.expressions_per_clip,
+            "the number of items": self.order.length,
             **flat_config(model.config.to_dict(), "model"),
         }
-        restored = self.checkpoints.restore(model, self.optimizer, contract) if resume else None
+        restored = self.checkpoints.restore(model, self.optimizer, self.scaler, contract) if resume else None
         self.position = restored or Position(contract=contract)
         self.saved_at = self.position.step if restored else -1
         self.validated_at = -1
         if restored:
             logger.info("resuming at step %d, after %.0f s of training", restored.step, restored.seconds)
+        set_checkpointing(model, config.checkpointing)
+        if config.compile:
+            compile_parts(model, config.compile)
+        synchronise_batch_norm(model, self.device)
+        self.step = ClipStep(model, loss or SamwiseLoss(), config.precision, config.grad_accumulation)
 
     def fit(self) -> Position:
         """Trains to the end, saving on the way.
@@ -105,29 +115,47 @@ class Trainer:
             fixed=self.config.limit_items is not None,
             pin_memory=self.device.type == "cuda",
         )
-        self.monitor = Monitor(self.run, at.step, self.schedule.progress(at.step, at.seconds))
-        with StopRequest() as stop, contextlib.closing(self.monitor), contextlib.closing(batches):
+        self.wrapped = self._wrap()
+        with together():
+            self.monitor = Monitor(self.run, at.step, self.schedule.progress(at.step, at.seconds))
+        profiler = StepProfiler(self.run, self.config.profile_steps)
+        with (
+            StopRequest() as stop,
+            contextlib.closing(self.monitor),
+            contextlib.closing(batches),
+            profiler,
+        ):
             while self.schedule.progress(at.step, at.seconds) < 1.0:
                 loss = self._step(batches)
+                profiler.step()
                 self._after_step(stop)
-                if stop:
-                    self._save()
-                    assert stop.received is not None
-                    raise Interrupted(
-                        stop.received,
-                        f"stopped by {stop.name} after step {at.step}; everything is "
-                        f"saved in {self.run}: the same command with resume=true goes on",
-                    )
                 if self.config.stop_loss is not None and loss < self.config.stop_loss:
                     logger.info("the loss fell below scratch.stop_loss=%g", self.config.stop_loss)
+                    break
+                if self.config.stop_jf is not None and (at.best or 0.0) >= self.config.stop_jf:
+                    logger.info("J&F reached scratch.stop_jf=%g", self.config.stop_jf)
                     break
             self._save()
             self._validate(stop, every=1)
         return at
 
+    def _wrap(self) -> nn.Module:
+        if world_size() == 1:
+            return self.step
+        # Parts of the network may have nothing to do in a step: the CME on short clips, SAM 2's own heads.
+        return DistributedDataParallel(
+            self.step,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,  # synchronised BatchNorm keeps them equal
+            find_unused_parameters=True,
+            gradient_as_bucket_view=True,
+        )
+
     def _step(self, batches: Iterator[ClipBatch]) -> float:
         """One optimizer step. Returns its loss."""
-        at, config, start, waited = self.position, self.config, time.perf_counter(), 0.0
+        at, config, start = self.position, self.config, time.perf_counter()
+        parts = self._fetch(batches)
+        waited = time.perf_counter() - start
         # Dropout depends on the seed and the step alone, so a resumed run has the same.
         torch.manual_seed(config.seed * 1_000_003 + at.step * world_size() + rank())
         self.model.train()
@@ -137,48 +165,76 @@ class Trainer:
                     module.eval()
         factor = self.schedule.apply(self.optimizer, at.step, at.seconds)
         self.lr = factor * max(group["peak_lr"] for group in self.optimizer.param_groups)
-        totals: dict[str, Tensor] = {}
-        for _ in range(config.grad_accumulation):
-            asked = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - asked
-            batch = batch.to(self.device)
-            losses, output = self._forward(batch)
-            (losses["loss"] / config.grad_accumulation).backward()
-            self.monitor.cme.add(output.cme_logits, output.cme_labels)
-            for key, value in losses.items():
-                totals[key] = totals.get(key, 0.0) + value.detach() / config.grad_accumulation
+        values, batch, output = self._accumulate(parts)
+        self.scaler.unscale_(self.optimizer)
         limit = float("inf") if config.clip_norm is None else config.clip_norm
         norm = nn.utils.clip_grad_norm_(self.parameters, limit)
-        values = {key: float(value) for key, value in totals.items()} | {"gradient_norm": float(norm)}
-        self._check_finite(values, batch)
-        self.optimizer.step()
+        values["gradient_norm"] = norm
+        numbers = dict(zip(values, mean(*torch.stack(list(values.values())).tolist()), strict=True))
+        self._check_finite(numbers, batch)
+        if self.scaler.is_enabled():
+            numbers["loss_scale"] = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         at.step, at.seconds = at.step + 1, at.seconds + time.perf_counter() - start
-        self.monitor.add(values, config.batch_size, waited)
+        if config.max_minutes is not None:
+            at.seconds = from_main(at.seconds)  # all must end at the same step
+        self.monitor.add(numbers, config.batch_size, waited)
         if self._due(config.pictures_every) and is_main():
-            self.monitor.picture(at.step, "clip", training_picture(batch, output), batch.texts[0])
-        return values["loss"]
+            self.monitor.picture(at.step, "clip", training_picture(batch, output.train), batch.texts[0])
+        return numbers["loss"]
 
-    def _forward(self, batch: ClipBatch) -> tuple[dict[str, Tensor], Any]:
-        reduced = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
-            output = self.model.forward_train(batch.frames, self.model.tokenize(batch.texts))
-        return self.loss(output, batch.masks, batch.valid), output
+    def _fetch(self, batches: Iterator[ClipBatch]) -> list[ClipBatch]:
+        """The parts of the next step."""
+        try:
+            with together():
+                return [next(batches) for _ in range(self.config.grad_accumulation)]
+        except (UserError, SystemExit) as error:
+            self._save()  # between two steps: nothing of this run is lost
+            if isinstance(error, UserError) and self.saved_at > 0:
+                saved = f"; step {self.saved_at} is saved: the same command with resume=true goes on there"
+                raise UserError(f"{error}{saved}") from error
+            raise
+
+    def _accumulate(self, parts: list[ClipBatch]) -> tuple[dict[str, Tensor], ClipBatch, PartOutput]:
+        """Adds up the parts' gradients. Returns the step's losses, and the last part."""
+        values: dict[str, Tensor] = {}
+        pairs = []
+        for i, part in enumerate(parts):
+            last = i + 1 == len(parts)
+            batch = part.to(self.device)
+            with contextlib.nullcontext() if last or world_size() == 1 else self.wrapped.no_sync():
+                loss, output = self._forward(batch, pairs, last)
+                self.scaler.scale(loss).backward()
+            pairs.append(output.pairs)
+            self.monitor.cme.add(*output.pairs)
+            for key, value in output.values.items():
+                values[key] = values.get(key, 0.0) + value
+        return values, batch, output
+
+    def _forward(self, batch: ClipBatch, pairs: list, last: bool) -> tuple[Tensor, PartOutput]:
+        return self.wrapped(batch, pairs, last)
 
     def _check_finite(self, values: dict[str, float], batch: ClipBatch) -> None:
         """Stops before a broken gradient reaches the weights."""
         broken = [key for key, value in values.items() if not abs(value) < float("inf")]
+        if self.scaler.is_enabled() and broken == ["gradient_norm"]:
+            # The scaled float16 gradient overflowed: the scaler leaves this step out and scales less.
+            if self.scaler.get_scale() > _SMALLEST_SCALE:
+                del values["gradient_norm"]
+                return
         if not broken:
             return
         self.optimizer.zero_grad(set_to_none=True)
         kept = self.checkpoints.all()
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
         clips = ", ".join("/".join(expression.key) for expression in batch.expressions[:4])
-        raise UserError(
-            f"step {self.position.step + 1}: {' and '.join(broken)} isn't a finite number (clips {clips}); "
-            f"{where}. Lower scratch.lr or scratch.clip_norm, or use scratch.precision=float32"
-        )
+        with together():  # all processes know the same numbers; the first one speaks
+            raise UserError(
+                f"step {self.position.step + 1}: {' and '.join(broken)} isn't a finite number (clips "
+                f"{clips}); {where}. Lower scratch.lr or scratch.clip_norm, or use scratch.precision=float32"
+            )
 
     def _after_step(self, stop: StopRequest) -> None:
         at = self.position
@@ -188,36 +244,63 @@ class Trainer:
         self.monitor.show(at.step, self.schedule.total_steps, done)
         if self._due(self.config.save_every):
             self._save()
-        if done < 1.0:
-            self._validate(stop, self.config.validate_every)
+        self._stop_if_asked(stop)
+        if done < 1.0 and self._validate(stop, self.config.validate_every):
+            self._stop_if_asked(stop)
+
+    def _stop_if_asked(self, stop: StopRequest) -> None:
+        """Saves and raises where a signal reached this process or another one."""
+        number = int(maximum(float(stop.received or 0))[0])
+        if not number:
+            return
+        self._save()
+        raise Interrupted(
+            number,
+            f"stopped by {signal.Signals(number).name} after step {self.position.step}; everything is "
+            f"saved in {self.run}: the same command with resume=true goes on",
+        )
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.position.step % every == 0
 
     def _save(self) -> None:
-        if self.position.step != self.saved_at and is_main():
-            start = time.perf_counter()
-            self.checkpoints.save(self.model, self.optimizer, self.position)
-            self.saved_at = self.position.step
-            self.monitor.pause(time.perf_counter() - start)
+        if self.position.step == self.saved_at or self.position.step == 0:
+            return
+        start = time.perf_counter()
+        with together():
+            if is_main():
+                self.checkpoints.save(self.model, self.optimizer, self.scaler, self.position)
+        self.saved_at = self.position.step
+        self.monitor.pause(time.perf_counter() - start)
 
-    def _validate(self, stop: StopRequest, every: int) -> None:
+    def _validate(self, stop: StopRequest, every: int) -> bool:
+        """Validates where it is due. Returns whether it was."""
         at = self.position
-        if self.validate is None or not self.config.validate_every or stop or not is_main():
-            return
+        if self.validate is None or not self.config.validate_every:
+            return False
         if not self._due(every) or self.validated_at == at.step:
-            return
+            return False
         start = time.perf_counter()
         self.model.train(False)
         scores = self.validate(self.model, lambda: bool(stop))
         self.monitor.pause(time.perf_counter() - start)
         if scores is None:
-            return
+            return True
         self.validated_at = at.step
         self.monitor.write(at.step, {f"validation/{key}": value for key, value in scores.items()})
         logger.info("step %d: validation %s", at.step, ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
         if at.best is None or scores["J&F"] > at.best:
             at.best = float(scores["J&F"])  # NumPy's own numbers can't be loaded with weights_only
-            self.checkpoints.mark_best(self.model, at)
-            self.saved_at = -1  # so that a resumed run knows what it has to beat
-            self._save()
+            with together():
+                if is_main():
+                    self.checkpoints.mark_best(self.model, at)
+        return True
+
+
+def _build_order(dataset: Any, config: TrainingConfig) -> StepOrder:
+    length = len(dataset) if config.limit_items is None else min(config.limit_items, len(dataset))
+    groups = dataset.groups()[:length] if config.expressions_per_clip > 1 else None
+    return StepOrder(
+        length, config.batch_size, config.seed, config.grad_accumulation, rank(), world_size(),
+        config.expressions_per_clip, groups,
+    )  # fmt: skip

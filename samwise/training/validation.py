@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from samwise.data.types import Expression, VideoStorage
+from samwise.evaluation.evaluate import ScoreAccumulator
+from samwise.evaluation.metrics import score_masks
+from samwise.evaluation.report import ExpressionScore, Report, mean_score
+from samwise.training.distributed import gather, rank, together, world_size
 
 MAX_EXPRESSIONS = 8  # of a video at once, to bound memory
 
@@ -39,7 +45,7 @@ class Validation:
         self.videos = {names[i]: videos[names[i]] for i in chosen}
 
     def __call__(self, model: nn.Module, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Scores the model, which is in evaluation mode.
+        """Scores the model, which is in evaluation mode; each process takes a share of the videos.
 
         Args:
             model: The network.
@@ -48,10 +54,22 @@ class Validation:
         Returns:
             ``J``, ``F`` and ``J&F`` in [0, 1], and ``J&F`` of each kind of expression as ``J&F/<kind>``.
         """
-        from samwise.evaluation.evaluate import ScoreAccumulator
+        with together():
+            rows = self._score(model, should_stop)
+        parts = gather(rows)
+        if any(part is None for part in parts):
+            return None
+        report = Report([row for part in parts for row in part])
+        overall = report.overall
+        return {"J": overall.j, "F": overall.f, "J&F": overall.jf} | {
+            f"J&F/{kind}": part.overall.jf for kind, part in report.by_kind().items()
+        }
 
+    def _score(self, model: nn.Module, should_stop: Callable[[], bool]) -> list[ExpressionScore] | None:
+        """Scores this process's share of the videos."""
         scores = ScoreAccumulator()
-        for video_id, expressions in self.videos.items():
+        mine = list(self.videos.items())[rank() :: world_size()]
+        for video_id, expressions in mine:
             for first in range(0, len(expressions), MAX_EXPRESSIONS):
                 chunk = expressions[first : first + MAX_EXPRESSIONS]
                 for index, masks in self._segment(model, video_id, [expression.text for expression in chunk]):
@@ -59,11 +77,7 @@ class Validation:
                         return None
                     for expression, mask in zip(chunk, masks, strict=True):
                         scores.add(expression, index, mask, self.storage.masks(expression, [index])[0])
-        report = scores.report()
-        overall = report.overall
-        return {"J": overall.j, "F": overall.f, "J&F": overall.jf} | {
-            f"J&F/{kind}": part.overall.jf for kind, part in report.by_kind().items()
-        }
+        return scores.report().rows
 
     def _segment(self, model: nn.Module, video_id: str, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         from samwise.data.video import ImageFiles
@@ -73,3 +87,32 @@ class Validation:
         source = ImageFiles([self.storage.frame_path(video_id, name) for name in names], name=video_id)
         predictor = SamwisePredictor(model, next(model.parameters()).device)
         return predictor.segment_video(source, texts, clip_length=self.clip_length)
+
+
+class ItemValidation:
+    """Scores a model on the very clips it trains on: has it learned them by heart?
+
+    Each clip goes through the network as a stream of its own, at the size it is trained at.
+
+    Args:
+        dataset: The training clips, see :class:`samwise.data.clips.ClipDataset`.
+        count: How many of them, from the first.
+    """
+
+    def __init__(self, dataset: Any, count: int) -> None:
+        self.dataset, self.count = dataset, min(count, len(dataset))
+
+    def __call__(self, model: nn.Module, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+        """As :meth:`Validation.__call__`, in every process alike."""
+        device, scores = next(model.parameters()).device, []
+        for index in range(self.count):
+            sample = self.dataset.clips([index], 0)[0]
+            tokens = model.tokenize([sample.expression.text])
+            with torch.inference_mode():
+                logits, _ = model(sample.frames[None].to(device), tokens)
+            predicted = (logits[0] > 0).cpu().numpy()
+            scores += [score_masks(p, t) for p, t in zip(predicted, sample.masks.numpy(), strict=True)]
+        if any(gather(should_stop())):
+            return None
+        overall = mean_score(scores)
+        return {"J": overall.j, "F": overall.f, "J&F": overall.jf}

@@ -1,0 +1,66 @@
+"""Trading time for memory: activation checkpointing of the network's parts, and their compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+R = TypeVar("R")
+
+CHECKPOINTING = ("none", "encoders", "all")
+
+
+def run(recompute: bool, function: Callable[..., R], *arguments: Any) -> R:
+    """Calls a function; with ``recompute`` the backward pass computes its inner activations again.
+
+    Args:
+        recompute: Whether to; without gradients it changes nothing.
+        function: Deterministic but for PyTorch's random numbers, and without side effects: it may run twice.
+        *arguments: Its arguments.
+    """
+    if not (recompute and torch.is_grad_enabled()):
+        return function(*arguments)
+    return checkpoint(function, *arguments, use_reentrant=False)
+
+
+def set_checkpointing(model: nn.Module, what: str) -> None:
+    """Chooses the parts of a :class:`samwise.modeling.samwise.Samwise` whose activations aren't kept.
+
+    Args:
+        model: The network.
+        what: ``none``; ``encoders``, for SAM 2's vision blocks and the text layers, frozen but on the
+            gradient's way to the adapters; ``all``, for the adapters' attention and every frame's memory
+            attention, decoder and memory encoder as well.
+    """
+    if what not in CHECKPOINTING:
+        raise ValueError(f"{what}: choose one of {', '.join(CHECKPOINTING)}")
+    model.backbone.recompute = model.text_encoder.recompute = what != "none"
+    model.recompute = what == "all"
+    for adapter in model.adapters:
+        adapter.recompute = what == "all"
+
+
+def compile_parts(model: nn.Module, backend: str = "inductor", mode: str | None = None) -> None:
+    """Compiles the network's parts in place, at their first call; names of parameters stay as they are.
+
+    Part by part, since layers alike share their code: much quicker than compiling the whole, and nothing is
+    lost where Python decides in between (the memory, the CME).
+
+    Args:
+        model: A :class:`samwise.modeling.samwise.Samwise`.
+        backend: One of ``torch.compiler.list_backends()``.
+        mode: torch.compile's, for inductor.
+    """
+    # The limit is per function, and all modules' calls are one function for it.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+    torch._dynamo.config.accumulated_recompile_limit = 4096
+    for part in [*model.backbone.layers, *model.text_encoder.layers, *model.adapters]:
+        part.compile(backend=backend, mode=mode)
+    for name in ("run_neck", "with_memory"):
+        setattr(
+            model.backbone, name, torch.compile(getattr(model.backbone, name), backend=backend, mode=mode)
+        )

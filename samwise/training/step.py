@@ -1,0 +1,80 @@
+"""The forward pass and the losses of one part of a step: what DistributedDataParallel wraps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from samwise.data.types import ClipBatch
+from samwise.modeling.losses import SamwiseLoss, cme_loss, cme_weights
+from samwise.modeling.outputs import TrainOutput
+from samwise.modeling.samwise import Samwise
+from samwise.training.distributed import world_size
+
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Pairs = tuple[Tensor, Tensor]  # (B, K, 2) decisions of the CME with their gradient, (B, K) labels
+
+
+class PartOutput:
+    """What a part gives besides its loss. Opaque to DistributedDataParallel, which looks for gradients in
+    tuples and dataclasses: only the loss has one.
+
+    Attributes:
+        train: The network's output.
+        values: Each loss, without gradient, scaled so that the parts' sum is the step's.
+        pairs: The CME's decisions and labels.
+    """
+
+    def __init__(self, train: TrainOutput, values: dict[str, Tensor], pairs: Pairs) -> None:
+        self.train, self.values, self.pairs = train, values, pairs
+
+
+class ClipStep(nn.Module):
+    """Forward pass and losses of a part of a step: all parts on all processes give the whole's gradient.
+
+    The mask losses are means over clips, and every part has as many clips: they add up. The CME loss is a
+    weighted mean over all pairs of the whole batch, whose weights are known when the last part is. Its tokens
+    are detached, so the decisions of the earlier parts can wait for it at the cost of a few vectors.
+
+    Args:
+        model: The network.
+        loss: The losses and their weights.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+        parts: Parts of a step.
+    """
+
+    def __init__(self, model: Samwise, loss: SamwiseLoss, precision: str = "float32", parts: int = 1) -> None:
+        super().__init__()
+        self.model, self.loss, self.parts = model, loss, parts
+        self.dtype = AUTOCAST.get(precision)
+
+    def forward(self, batch: ClipBatch, earlier: Sequence[Pairs], last: bool) -> tuple[Tensor, PartOutput]:
+        """Runs a part.
+
+        Args:
+            batch: Its clips, on the model's device.
+            earlier: The pairs of the parts before.
+            last: Whether the step ends with this part: the CME loss comes with it.
+
+        Returns:
+            The loss whose gradient is to be added up, and the rest.
+        """
+        with torch.autocast(batch.frames.device.type, self.dtype, enabled=self.dtype is not None):
+            output = self.model.forward_train(batch.frames, self.model.tokenize(batch.texts), batch.video_of)
+        pairs = (output.cme_logits, output.cme_labels)
+        cme = self._cme([*earlier, pairs]) if last else output.logits.new_zeros(())
+        losses = self.loss(output, batch.masks, batch.valid, cme * self.parts)
+        values = {name: value.detach() / self.parts for name, value in losses.items()}
+        return losses["loss"] / self.parts, PartOutput(output, values, pairs)
+
+    def _cme(self, pairs: Sequence[Pairs]) -> Tensor:
+        decisions, labels = (torch.cat(x) for x in zip(*pairs, strict=True))
+        total = cme_weights(labels).sum()
+        if world_size() > 1:
+            dist.all_reduce(total)
+        # The processes' gradients are averaged, where those of a sum's parts should be added.
+        return cme_loss(decisions, labels, total=total) * world_size()

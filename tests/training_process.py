@@ -1,0 +1,112 @@
+"""One process of several that train together; run by test_distributed.py. Not a test itself.
+
+python -m tests.training_process MODE DATA FOLDER; RANK, WORLD_SIZE and the rest come from the environment.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from samwise.config import compose_model
+from samwise.data.clips import ClipDataset
+from samwise.data.mevis import MeViSStorage
+from samwise.errors import UserError
+from samwise.modeling.samwise import Samwise
+from samwise.training.config import OptimizerConfig, TrainingConfig
+from samwise.training.distributed import process_group, rank
+from samwise.training.trainer import Trainer
+
+SMALL = ["model.canvas=64", "model.clip_length=6", "model.prompt.motion=false"]
+
+
+def make_trainer(data: Path, folder: Path, overrides: list[str] | None = None, **knobs) -> Trainer:
+    """A small trainer, the same for the same arguments."""
+    torch.manual_seed(0)
+    model = Samwise(compose_model("tiny", [*SMALL, *(overrides or [])]))
+    resume = knobs.pop("resume", False)
+    config = TrainingConfig(**{"lr": 1e-3, "batch_size": 4, "num_workers": 0, "log_every": 1, **knobs})
+    length = config.clip_length or 6
+    dataset = ClipDataset(MeViSStorage(data, "train"), "global", length, 64, seed=config.seed)
+    folder.mkdir(exist_ok=True, parents=True)
+    return Trainer(model, dataset, config, OptimizerConfig(lr=config.lr), folder, resume)
+
+
+def label_by_sentence(trainer: Trainer) -> None:
+    """Gives the CME labels of all kinds, unevenly spread over the clips, whatever the masks look like."""
+    before = trainer.model.forward_train
+
+    def forward_train(frames, tokens, video_of=None):
+        output = before(frames, tokens, video_of)
+        lengths = (~tokens.padding).sum(1)  # 3 different ones
+        labels = (lengths % 3 - 1)[:, None].expand_as(output.cme_labels)
+        output.cme_labels = labels.clone()
+        return output
+
+    trainer.model.forward_train = forward_train
+
+
+def record_gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """The gradients of the last step, unclipped, once training has run."""
+    found: dict[str, torch.Tensor] = {}
+
+    def step(*_, **__) -> None:
+        for name, parameter in trainer.model.named_parameters():
+            if parameter.grad is not None:
+                found[name] = parameter.grad.clone()
+
+    trainer.optimizer.step = step
+    return found
+
+
+def gradients(data: Path, folder: Path, overrides: list[str] | None = None, **knobs) -> dict:
+    """The gradients of one step, with the loss, and BatchNorm's statistics after it."""
+    trainer = make_trainer(data, folder, overrides, max_steps=1, clip_norm=None, **knobs)
+    if trainer.scaler.is_enabled():
+        trainer.scaler.load_state_dict(trainer.scaler.state_dict() | {"scale": 256.0})  # nothing overflows
+    label_by_sentence(trainer)
+    found = record_gradients(trainer)
+    losses: dict[str, float] = {}
+    before = trainer._check_finite
+    trainer._check_finite = lambda values, batch: (losses.update(values), before(values, batch))
+    trainer.fit()
+    statistics = {n: b for n, b in trainer.model.named_buffers() if "running" in n}
+    return {"gradients": found, "losses": losses, "statistics": statistics}
+
+
+def main(mode: str, data: Path, folder: Path) -> None:
+    with process_group("cpu"):
+        if mode == "gradients":
+            result = gradients(data, folder, grad_accumulation=2, batch_size=4)
+            if rank() == 0:
+                torch.save(result, folder / "result.pt")
+        elif mode == "short":  # clips without CME pairs
+            result = gradients(data, folder, clip_length=2)
+            torch.save(sorted(result["gradients"]), folder / f"result{rank()}.pt")
+        elif mode == "train":
+            for steps in (2, 4):  # the second half resumes
+                trainer = make_trainer(data, folder, max_steps=steps, resume=True)
+                trainer.fit()
+            torch.save(trainer.model.state_dict(), folder / f"state{rank()}.pt")
+        elif mode == "broken":
+            trainer = make_trainer(data, folder, max_steps=9)
+            if rank() == 1:
+                before = trainer.dataset.clips
+
+                def clips(indices, epoch):
+                    if trainer.position.step == 1:
+                        raise UserError("frame 00003.jpg is missing")
+                    return before(indices, epoch)
+
+                trainer.dataset.clips = clips
+            try:
+                trainer.fit()
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
