@@ -8,6 +8,27 @@ from torch import Tensor
 
 
 @dataclass
+class SeenClips:
+    """V clips of T frames, seen up to where the text comes in: what all their expressions share.
+
+    Attributes:
+        stage: (V*T, S/8, S/8, C1), vision stage 1, clip after clip.
+        stride4: (V*T, C/8, S/4, S/4), the decoder's finest features.
+        frames: T.
+        size: (h, w) of the frames on the canvas.
+    """
+
+    stage: Tensor
+    stride4: Tensor
+    frames: int
+    size: tuple[int, int]
+
+    @property
+    def clips(self) -> int:
+        return self.stage.shape[0] // self.frames
+
+
+@dataclass
 class ClipOutput:
     """What a stream says about T frames for B expressions.
 

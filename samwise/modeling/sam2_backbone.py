@@ -33,7 +33,8 @@ class FrameFeatures:
     """What the decoder and the memory need of N frames.
 
     Attributes:
-        stride4: (N, C/8, S/4, S/4), projected by the decoder's ``conv_s0``.
+        stride4: (N, C/8, S/4, S/4), projected by the decoder's ``conv_s0``; one clip of T for all
+            expressions, (T, C/8, S/4, S/4), where they share it.
         stride8: (N, C/4, S/8, S/8), projected by ``conv_s1``.
         top: (N, C, S/16, S/16), the paper's memory-less features F.
     """
@@ -42,8 +43,10 @@ class FrameFeatures:
     stride8: Tensor
     top: Tensor
 
-    def __getitem__(self, index: Tensor | slice) -> FrameFeatures:
-        return FrameFeatures(self.stride4[index], self.stride8[index], self.top[index])
+    def at(self, frame: int, frames: int) -> FrameFeatures:
+        """Frame ``frame`` of every clip, where the N frames are clips of ``frames`` one after the other."""
+        every = slice(frame, None, frames)
+        return FrameFeatures(self.stride4[every], self.stride8[every], self.top[every])
 
 
 @dataclass
@@ -145,18 +148,31 @@ class Sam2Backbone(nn.Module):
             x = run(self.recompute, block, x)
         return x
 
-    def run_neck(self, stages: list[Tensor]) -> FrameFeatures:
-        """The FPN neck on the four stages' (N, C_k, H_k, W_k) features; its lowest resolution is not kept."""
+    def run_neck_stride4(self, stage: Tensor) -> Tensor:
+        """The neck's finest level for the decoder, from stage 0 alone: (N, H, W, C0) -> (N, C/8, H, W)."""
+        lateral = self.sam2.image_encoder.neck.convs[-1](stage.permute(0, 3, 1, 2))
+        return self.sam2.sam_mask_decoder.conv_s0(lateral)
+
+    def run_neck(self, stages: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The FPN neck on the (N, H_k, W_k, C_k) features of stages 1, 2 and 3.
+
+        Returns:
+            Features at stride 8 for the decoder (N, C/4, S/8, S/8) and at stride 16 (N, C, S/16, S/16). The
+            neck's lowest resolution only flows into them.
+        """
         neck = self.sam2.image_encoder.neck
-        lateral = [conv(x) for conv, x in zip(neck.convs, reversed(stages), strict=True)][::-1]
-        for level in range(NUM_STAGES - 2, -1, -1):
-            if level in neck.fpn_top_down_levels:
-                above = F.interpolate(lateral[level + 1], scale_factor=2.0, mode=neck.fpn_interp_model)
-                lateral[level] = lateral[level] + above
+        level = {
+            k: conv(x.permute(0, 3, 1, 2))
+            for k, conv, x in zip((3, 2, 1), neck.convs, reversed(stages), strict=False)
+        }
+        for k in (2, 1):
+            if k in neck.fpn_top_down_levels:
+                level[k] = level[k] + F.interpolate(
+                    level[k + 1], scale_factor=2.0, mode=neck.fpn_interp_model
+                )
                 if neck.fuse_type == "avg":
-                    lateral[level] = lateral[level] / 2
-        decoder = self.sam2.sam_mask_decoder
-        return FrameFeatures(decoder.conv_s0(lateral[0]), decoder.conv_s1(lateral[1]), lateral[2])
+                    level[k] = level[k] / 2
+        return self.sam2.sam_mask_decoder.conv_s1(level[1]), level[2]
 
     # prompt and mask decoder
 

@@ -20,7 +20,7 @@ from samwise.modeling.conditional_memory_encoder import (
 from samwise.modeling.frozen import random_parts
 from samwise.modeling.hub import Pretrained
 from samwise.modeling.memory import StreamState
-from samwise.modeling.outputs import ClipOutput, TrainOutput
+from samwise.modeling.outputs import ClipOutput, SeenClips, TrainOutput
 from samwise.modeling.prompts import TextPrompts
 from samwise.modeling.recompute import run
 from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, FrameFeatures, Sam2Backbone
@@ -125,16 +125,24 @@ class Samwise(nn.Module, Pretrained):
 
     # features
 
+    def see(self, frames: Tensor) -> SeenClips:
+        """Runs the part of the image encoder that doesn't depend on the text.
+
+        Args:
+            frames: (V, T, 3, h, w) normalised, h and w at most the canvas.
+        """
+        clips, length, _, height, width = frames.shape
+        stage = self.backbone.run_stage(0, self.backbone.embed_patches(self.pad(frames).flatten(0, 1)))
+        stride4 = self.backbone.run_neck_stride4(stage)
+        return SeenClips(self.backbone.run_stage(1, stage), stride4, length, (height, width))
+
     def encode(
-        self, frames: Tensor, tokens: Tokens, video_of: Tensor | None = None
+        self, seen: SeenClips, tokens: Tokens, video_of: Tensor | None = None
     ) -> tuple[FrameFeatures, Tensor]:
         """Runs both staged encoders with the adapters between (Eq. 3) and makes the prompts (Eq. 1).
 
-        The stages before the first adapter see no text: they run on the V clips, whatever the number of
-        sentences.
-
         Args:
-            frames: (V, T, 3, S, S) normalised, padded.
+            seen: V clips of T frames.
             tokens: B sentences.
             video_of: (B,) long, which of the V clips each sentence is about. None where V is B (one clip for
                 each sentence) or 1 (the same for all).
@@ -142,32 +150,34 @@ class Samwise(nn.Module, Pretrained):
         Returns:
             Features of the B*T frames, clip after clip, and the prompts rho (B, p, C).
         """
-        videos, length, batch = frames.shape[0], frames.shape[1], len(tokens)
-        if video_of is None and videos not in (1, batch):
+        clips, length, batch = seen.clips, seen.frames, len(tokens)
+        if video_of is None and clips not in (1, batch):
             raise ValueError(
-                f"{videos} videos for {batch} sentences: give one video, one for each sentence, or video_of"
+                f"{clips} videos for {batch} sentences: give one video, one for each sentence, or video_of"
             )
-        stages = [self.backbone.run_stage(0, self.backbone.embed_patches(frames.flatten(0, 1)))]
-        stages.append(self.backbone.run_stage(FIRST_ADAPTED_STAGE, stages[0]))  # V*T, H, W, C
+        visual, stride4 = seen.stage, seen.stride4  # V*T, H, W, C
         if video_of is not None:
-            stages = [x.unflatten(0, (videos, length))[video_of].flatten(0, 1) for x in stages]
-        elif videos != batch:
-            stages = [x.repeat(batch, 1, 1, 1) for x in stages]  # B*T, H, W, C
+            visual, stride4 = (
+                x.unflatten(0, (clips, length))[video_of].flatten(0, 1) for x in (visual, stride4)
+            )
+        elif clips != batch:
+            visual = visual.repeat(batch, 1, 1, 1)  # B*T, H, W, C
         text = self.text_encoder.embed(tokens)
         text = self.text_encoder.run_stage(0, text, tokens)
         padding = tokens.padding_or_none
+        stages = []
         for stage in range(FIRST_ADAPTED_STAGE, NUM_STAGES):
             if stage > FIRST_ADAPTED_STAGE:
-                stages.append(self.backbone.run_stage(stage, stages[-1]))
+                visual = self.backbone.run_stage(stage, visual)
             text = self.text_encoder.run_stage(stage, text, tokens)
             if self.adapters:
-                visual = stages[stage].permute(0, 3, 1, 2)  # B*T, C, H, W
                 more_visual, more_text = self.adapters[stage - FIRST_ADAPTED_STAGE](
-                    visual, text, padding, length
+                    visual.permute(0, 3, 1, 2), text, padding, length
                 )
-                stages[stage] = (visual + more_visual).permute(0, 2, 3, 1)
+                visual = visual + more_visual.permute(0, 2, 3, 1)
                 text = text + more_text
-        features = self.backbone.run_neck([x.permute(0, 3, 1, 2) for x in stages])
+            stages.append(visual)
+        features = FrameFeatures(stride4, *self.backbone.run_neck(stages))
         sentence = self.text_encoder.sentence_state(text, tokens)
         return features, self.prompts(sentence, text, tokens.verbs, self.backbone.not_a_point)
 
@@ -198,22 +208,25 @@ class Samwise(nn.Module, Pretrained):
         return output.logits, state
 
     def stream(
-        self, frames: Tensor, tokens: Tokens, state: StreamState | None = None
+        self, frames: Tensor | SeenClips, tokens: Tokens, state: StreamState | None = None
     ) -> tuple[ClipOutput, StreamState]:
-        """As :meth:`forward`, with object scores and what the Conditional Memory Encoder did."""
-        height, width = frames.shape[-2:]
-        length, batch = frames.shape[1], len(tokens)
-        features, rho = self.encode(self.pad(frames), tokens)
+        """As :meth:`forward`, with object scores and what the Conditional Memory Encoder did.
+
+        What :meth:`see` made of the frames may stand for them, for expressions that don't run together.
+        """
+        seen = frames if isinstance(frames, SeenClips) else self.see(frames)
+        (height, width), length, batch = seen.size, seen.frames, len(tokens)
+        features, rho = self.encode(seen, tokens)
         prompt = self.backbone.sparse_prompt(rho)
         memory = self.config.memory
         state = (
-            StreamState.start(batch, memory.frames, memory.pointers, frames.device)
+            StreamState.start(batch, memory.frames, memory.pointers, seen.stage.device)
             if state is None
             else state.copy()
         )
         logits, scores, consulted, fired, probabilities = [], [], [], [], []
         for t in range(length):
-            frame = features[torch.arange(t, batch * length, length, device=frames.device)]
+            frame = features.at(t, length)
             tracked = self._decode_with_memory(frame, prompt, state)
             present = (tracked.score > 0)[:, None, None]
             mask = torch.where(present, self.backbone.to_canvas(tracked.low_res_logits), ABSENT_LOGIT)  # P_m
@@ -286,13 +299,13 @@ class Samwise(nn.Module, Pretrained):
             video_of: (B,) long, the clip of each sentence; see :meth:`encode`.
         """
         length, batch = frames.shape[1], len(tokens)
-        features, rho = self.encode(self.pad(frames), tokens, video_of)
+        features, rho = self.encode(self.see(frames), tokens, video_of)
         prompt = self.backbone.sparse_prompt(rho)
         memory = self.config.memory
         state = StreamState.start(batch, memory.frames, memory.pointers, frames.device)
         masks, scores, pairs = [], [], []
         for t in range(length):
-            frame = features[torch.arange(t, batch * length, length, device=frames.device)]
+            frame = features.at(t, length)
             tracked = self._decode_with_memory(frame, prompt, state)
             mask = self.backbone.to_canvas(tracked.low_res_logits)
             if self.cme is not None and t > self.config.cme.window:
