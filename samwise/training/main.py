@@ -80,6 +80,8 @@ def train(config: DictConfig) -> float | None:
     if config.overwrite:
         clear_run(run)
     start_log(run)
+    for note in dataset.storage.notes:
+        logger.info(note)
     if report:
         report.log(config.pretrained)
     model.to(device)
