@@ -57,8 +57,8 @@ def build_train_dataset(
     """
     if cfg.train_split is None:
         raise UserError(
-            f"{cfg.name} isn't trained on, only scored: train with experiment=ytvos, then run scripts/infer.py "
-            f"and scripts/evaluate.py with experiment={cfg.name}"
+            f"{cfg.name} isn't trained on, only scored: train with experiment=ytvos, then run "
+            f"scripts/infer.py and scripts/evaluate.py with experiment={cfg.name}"
         )
     storage = build_storage(cfg, cfg.train_split)
     storage.check_frames()

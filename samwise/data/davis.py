@@ -164,7 +164,7 @@ def _video_names(list_file: Path) -> list[str]:
 
 
 def _frames(folder: Path) -> list[str]:
-    names = sorted(path.stem for path in folder.glob("*.jpg")) if folder.is_dir() else []
+    names = sorted(path.stem for path in folder.glob("[!.]*.jpg")) if folder.is_dir() else []
     if not names:
         raise UserError(f"{folder} has no frames; unpack DAVIS-2017-Unsupervised-trainval-480p.zip again")
     return names

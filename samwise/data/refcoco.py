@@ -33,7 +33,7 @@ class RefCocoStorage:
     Args:
         root: Folder with ``train2014/`` and a folder for each dataset.
         datasets: ``<folder>/<who split it>``, e.g. ``refcoco/unc``, ``refcoco+/unc``, ``refcocog/umd``.
-        split: ``train``, ``val``, ``testA``, ``testB`` or ``test``.
+        split: ``train``, ``val``, ``testA``, ``testB`` or ``test``; None for everything there is.
 
     Attributes:
         notes: How many images and sentences were left out, where some were.
@@ -44,7 +44,7 @@ class RefCocoStorage:
 
     has_masks = True
 
-    def __init__(self, root: str | Path, datasets: Sequence[str], split: str) -> None:
+    def __init__(self, root: str | Path, datasets: Sequence[str], split: str | None) -> None:
         self.root, self.images = Path(root), Path(root) / "train2014"
         if not self.images.is_dir():
             raise UserError(
@@ -60,7 +60,9 @@ class RefCocoStorage:
         self.notes = _dropped(refs, held_out)
         rles: list[tuple[str, list[Any]]] = []
         for dataset in datasets:
-            chosen = [ref for ref in refs[dataset] if ref.split == split and ref.image_id not in held_out]
+            chosen = [
+                ref for ref in refs[dataset] if split in (ref.split, None) and ref.image_id not in held_out
+            ]
             rles += self._add(dataset, chosen)
         if not self._expressions:
             raise UserError(
