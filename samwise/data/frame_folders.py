@@ -20,7 +20,7 @@ class FrameFolders:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, frames_root: Path, frames: Mapping[str, Sequence[str]], listed_in: Path) -> None:
+    def __init__(self, frames_root: Path, frames: Mapping[str, list[str]], listed_in: Path) -> None:
         self.frames_root, self._frames, self._listed_in = frames_root, frames, listed_in
         self._sizes: dict[str, tuple[int, int]] = {}
         self._checked: set[str] = set()
@@ -31,7 +31,7 @@ class FrameFolders:
 
     def frame_names(self, video_id: str) -> list[str]:
         """Names of the video's frames without suffix, in order."""
-        return list(self._frames[video_id])
+        return self._frames[video_id]
 
     def frame_path(self, video_id: str, frame_name: str) -> Path:
         """The frame's JPEG.

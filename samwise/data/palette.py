@@ -55,7 +55,7 @@ class PaletteMasks:
         listed_in: The file that names them, for messages.
     """
 
-    def __init__(self, root: Path, frames: Mapping[str, Sequence[str]], listed_in: Path) -> None:
+    def __init__(self, root: Path, frames: Mapping[str, list[str]], listed_in: Path) -> None:
         self.root, self._frames, self._listed_in = root, frames, listed_in
         self._shown: dict[str, dict[str, list[int]]] | None = None
 
@@ -150,5 +150,5 @@ class PaletteMasks:
         for video_id, names in self._frames.items():
             folder = self.root / video_id
             time = folder.stat().st_mtime_ns if folder.is_dir() else 0
-            digest.update(f"{video_id} {time} {list(names)}".encode())
+            digest.update(f"{video_id} {time} {names}".encode())
         return digest.hexdigest()

@@ -49,15 +49,17 @@ class RefYouTubeVosStorage(FrameFolders):
             )
         self.folder = folder
         self.expressions_file = expressions_path(root, folder.name)
-        videos = read_expressions(self.expressions_file)
+        videos = everything = read_expressions(self.expressions_file)
         if split == "valid":
             videos = without_test(videos, root)
         if split in ("train", HOLDOUT) and holdout:
             videos = _share(videos, holdout, kept_back=split == HOLDOUT)
         self._videos: dict[str, VideoEntry] = videos
-        frames = {video_id: video.frames for video_id, video in videos.items()}
-        super().__init__(folder / "JPEGImages", frames, self.expressions_file)
+        frames = {video_id: video.frames for video_id, video in everything.items()}
+        # Of all videos, so that keeping some back doesn't mean reading every mask again.
         self._palettes = PaletteMasks(folder / "Annotations", frames, self.expressions_file)
+        frames = {video_id: frames[video_id] for video_id in videos}
+        super().__init__(folder / "JPEGImages", frames, self.expressions_file)
         self._expressions = [expression for video in videos.values() for expression in video.expressions]
         self.has_masks = self._palettes.root.is_dir() and any(any(video.obj_ids) for video in videos.values())
         if self.has_masks:
