@@ -28,8 +28,12 @@ def json_items(path: str | Path, chunk: int = _CHUNK) -> Iterator[tuple[str, Any
     path = Path(path)
     try:
         with path.open(encoding="utf-8") as file:
-            text, at = file.read(chunk), 0
-            at = _space(text, at)
+            text, at = "", 0
+            while len("".join(text.split())) < 2:  # the brace, then a name's quote or the other brace
+                if not (more := file.read(chunk)):
+                    break
+                text += more
+            at = _space(text, 0)
             if text[at : at + 1] != "{":
                 raise UserError(f"{path} should be a JSON object of named entries; fetch it again")
             at = _space(text, at + 1)

@@ -212,6 +212,16 @@ def _checked(rle: Any, name: str, source: Path) -> tuple[tuple[int, int], bytes]
 
 def _may_show(counts: bytes) -> bool:
     """Whether the mask has a pixel; a broken one counts as visible, so that decoding it complains."""
+    # Nearly always the second run, the first that covers anything, has a pixel, and nothing more is needed.
+    codes = iter(counts)
+    for code in codes:
+        if not (code - 48) & 0x20:
+            break
+    for code in codes:
+        if (code - 48) & 0x1F:
+            return True
+        if not (code - 48) & 0x20:
+            break
     run_lengths = parse_counts(counts)
     return run_lengths is None or bool(run_lengths[1::2].any())
 

@@ -53,14 +53,14 @@ def plan_unpacking(path: Path, root: Path, folders: Collection[str]) -> Plan:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
+            infos = [info for info in archive.infolist() if not _JUNK.search(info.filename)]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
             f"{path} isn't a complete zip ({error}); fetch it again, or move it away if it doesn't belong "
             "here"
         ) from error
-    places = [_place(info, path) for info in infos if not _JUNK.search(info.filename)]
-    files = [(info, place) for info, place in zip(_wanted(infos), places, strict=True) if not info.is_dir()]
+    places = [_place(info, path) for info in infos]
+    files = [(info, place) for info, place in zip(infos, places, strict=True) if not info.is_dir()]
     anchored = [(info, _below(place, folders)) for info, place in files]
     if path.stem in folders and not any(place for _, place in anchored):
         anchored = [(info, PurePosixPath(path.stem) / place) for info, place in files]
@@ -111,10 +111,6 @@ def unpack(plan: Plan, root: Path) -> None:
             bar.update(info.file_size)
 
 
-def _wanted(infos: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    return [info for info in infos if not _JUNK.search(info.filename)]
-
-
 def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:
     """The entry's path in the zip.
 
@@ -124,6 +120,7 @@ def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:
     name = info.orig_filename  # as it is written there: zipfile cuts it at a NUL
     place = PurePosixPath(name)
     faults = {
+        "has no name": not place.name,
         "leaves its folder": place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", name),
         "has a backslash or a control character in its name": re.search(r"[\\\x00-\x1f]", name),
         "is a link or a device": (kind := stat.S_IFMT(info.external_attr >> 16))
