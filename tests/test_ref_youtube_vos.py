@@ -19,6 +19,7 @@ from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.synthetic.video import VideoSettings
 from samwise.data.synthetic.ytvos import write_ytvos
 from samwise.errors import UserError
+from samwise.training.validation import Validation
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,11 @@ def test_validation_is_the_validation_file_minus_the_test_file(root: Path) -> No
     expressions_file(root, "test").unlink()
     with pytest.raises(UserError, match=r"test/meta_expressions\.json doesn't exist"):
         RefYouTubeVosStorage(root, "valid")
+
+
+def test_validation_needs_public_masks(made: Path) -> None:
+    with pytest.raises(UserError, match="no public masks"):
+        Validation(RefYouTubeVosStorage(made, "valid"), clip_length=8)
 
 
 def test_training_videos_kept_back(made: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -123,19 +126,25 @@ class PaletteMasks:
             known = read_json(path) if path.is_file() else None
             if not isinstance(known, dict) or known.get("stamp") != stamp:
                 self.check()
-                videos = progress(self._frames.items(), f"reading the masks in {self.root}", unit="video")
-                known = {
-                    "stamp": stamp,
-                    "videos": {video_id: self._shown_in(video_id, names) for video_id, names in videos},
-                }
+                with ThreadPoolExecutor(
+                    min(8, os.cpu_count() or 1)
+                ) as pool:  # decoding frees the interpreter
+                    shown = progress(
+                        pool.map(self._shown_in, self._frames),
+                        f"reading the masks in {self.root}",
+                        total=len(self._frames),
+                        unit="video",
+                    )
+                    known = {"stamp": stamp, "videos": dict(zip(self._frames, shown, strict=True))}
                 write_json(path, known)
             self._shown = known["videos"]
         return self._shown
 
-    def _shown_in(self, video_id: str, names: Sequence[str]) -> dict[str, list[int]]:
+    def _shown_in(self, video_id: str) -> dict[str, list[int]]:
         shown: dict[str, list[int]] = {}
-        for index, name in enumerate(names):
-            for object_id in np.flatnonzero(np.bincount(read_palette(self.path(video_id, name)).ravel())):
+        for index, name in enumerate(self._frames[video_id]):
+            ids = read_palette(self.path(video_id, name))
+            for object_id in np.flatnonzero(cv2.calcHist([ids], [0], None, [256], [0, 256])):
                 if object_id not in (0, VOID):
                     shown.setdefault(str(object_id), []).append(index)
         return shown
