@@ -134,6 +134,7 @@ def test_read_only_data_are_indexed_elsewhere(tmp_path: Path, monkeypatch: pytes
 
 def _in_child(index: MaskIndex, masks: dict) -> None:
     assert_same(index, masks)
+    assert index._process == os.getpid()  # its own connection
 
 
 def test_other_processes_read_it(tmp_path: Path) -> None:
@@ -181,6 +182,16 @@ def test_frames_listed_out_of_order(mevis_tree: Path) -> None:
     assert shuffled.frame_names("video_a") == frames
     assert np.array_equal(shuffled.masks(blue, range(5)), expected)
     assert np.array_equal(shuffled.visible(blue), visible)
+
+
+@pytest.mark.parametrize(
+    "runs", [[6], [0, 6], [2, 0, 4], [1, 0, 1, 1, 3], [6, 0], [0, 0, 6], [5, 1], [0, 1, 5]]
+)
+def test_visible_is_what_is_decoded(runs: list[int]) -> None:
+    """Runs of no pixels are allowed; nothing but pixels makes a target visible."""
+    table = RleTable([("a", [{"size": [3, 2], "counts": runs}])], Path("m.json"))
+    assert table.visible("a", 1)[0] == any(runs[1::2])
+    assert table.decode_union(["a"], 1, [0], (3, 2)).sum() == sum(runs[1::2])
 
 
 GARBAGE = st.one_of(
