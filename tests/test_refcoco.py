@@ -68,6 +68,54 @@ def test_sentences_and_masks(root):
     assert np.argwhere(mask).tolist() == [[row, 10] for row in range(10, 15)]
 
 
+def test_joint_training_drops_what_any_dataset_tests_on(root):
+    """Image 7 trains RefCOCO, but RefCOCOg validates on it; image 8 the other way round."""
+    path = root / "refcocog" / "refs(umd).p"
+    refs = pickle.loads(path.read_bytes())
+    refs[0]["split"], refs[2]["split"] = "val", "train"
+    path.write_bytes(pickle.dumps(refs, protocol=2))
+    both = [*UNC, "refcocog/umd"]
+    assert {e.video_id[-1] for e in RefCocoStorage(root, UNC, "train").expressions()} == {"7"}
+    with pytest.raises(UserError, match="no sentences in the split 'train'"):
+        RefCocoStorage(root, both, "train")
+    refs.append({**refs[2], "image_id": 9, "ann_id": 4, "sentences": [{"sent_id": 99, "sent": "a third"}]})
+    path.write_bytes(pickle.dumps(refs, protocol=2))
+    instances = json.loads((root / "refcocog" / "instances.json").read_text())
+    instances["images"].append({**instances["images"][0], "id": 9, "file_name": "COCO_train2014_9.jpg"})
+    instances["annotations"].append({**instances["annotations"][0], "id": 4})
+    (root / "refcocog" / "instances.json").write_text(json.dumps(instances))
+    storage = RefCocoStorage(root, both, "train")
+    assert [e.key for e in storage.expressions()] == [("COCO_train2014_9", "refcocog_99")]
+    (note,) = storage.notes
+    assert "dropped 2 training images" in note and "1 remain" in note
+    assert "refcoco/unc: 2 objects with 4 sentences" in note
+    assert "refcocog/umd: 2 objects with 4 sentences" in note
+    assert not RefCocoStorage(root, both, "val").notes
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [],
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [["a"] * 6],
+        [[float("nan")] * 6],
+        7,
+        None,
+        [7],
+        {"size": [40]},
+    ],
+)
+def test_segmentations_that_are_none(root, segmentation):
+    path = root / "refcoco" / "instances.json"
+    instances = json.loads(path.read_text())
+    instances["annotations"][0]["segmentation"] = segmentation
+    path.write_text(json.dumps(instances))
+    with pytest.raises(UserError, match="refcoco"):
+        RefCocoStorage(root, UNC, "train")
+
+
 def test_datasets_over_the_same_images_stay_apart(root):
     storage = RefCocoStorage(root, [*UNC, "refcocog/umd"], "train")
     keys = [expression.key for expression in storage.expressions()]

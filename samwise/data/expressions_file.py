@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,19 @@ class VideoEntry:
     """One video of the file.
 
     Attributes:
-        frames: Names of its frames without suffix, in order.
+        frames: Names of its frames without suffix, in the order of time, whatever the file's order.
         expressions: Its sentences, in the file's order.
-        anno_ids: For each sentence the annotations whose union is its target; empty where the file has none.
+        anno_ids: For each sentence the annotations whose union is its target (MeViS); empty where the file
+            has none.
+        obj_ids: For each sentence its objects in the video (Ref-YouTube-VOS); empty where the file has none.
+        listed_at: For each frame its place in the file's list, which MeViS's masks follow.
     """
 
     frames: list[str]
     expressions: list[Expression]
     anno_ids: list[list[str]]
+    obj_ids: list[list[str]]
+    listed_at: list[int]
 
 
 def read_expressions(path: str | Path) -> dict[str, VideoEntry]:
@@ -31,8 +37,8 @@ def read_expressions(path: str | Path) -> dict[str, VideoEntry]:
 
     Args:
         path: ``meta_expressions.json``: ``{"videos": {id: {"frames": [...], "expressions": {id: {"exp":
-            ...}}}}}``, in training files also ``"anno_id": [...]`` with each sentence; other keys don't
-            matter.
+            ...}}}}}``, in training files also ``"anno_id": [...]`` or ``"obj_id": ...`` with each sentence;
+            other keys don't matter.
 
     Returns:
         The videos, in the file's order.
@@ -52,24 +58,62 @@ def _video(video_id: str, node: Any, path: Path) -> VideoEntry:
     frames = _get(node, "frames", list, where, path)
     if not frames or not all(isinstance(name, str) for name in frames) or len(set(frames)) < len(frames):
         raise UserError(f"{path}: '{where}/frames' must be a list of different frame names; fetch it again")
-    expressions, anno_ids = [], []
-    for name in (video_id, *frames, *_get(node, "expressions", dict, where, path)):
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise UserError(f"{path}: '{where}' has the name '{name}', which can't be a file's")
-    for expression_id, value in _get(node, "expressions", dict, where, path).items():
+    nodes = _get(node, "expressions", dict, where, path)
+    for name in (video_id, *frames, *nodes):
+        if not is_file_name(name):
+            raise UserError(f"{path}: '{where}' has the name {name!r}, which can't be a file's")
+    order = sorted(range(len(frames)), key=lambda index: _natural(frames[index]))
+    expressions = []
+    for expression_id, value in nodes.items():
         key = f"{where}/expressions/{expression_id}"
         text = _get(value, "exp", str, key, path)
-        if not text.strip():
-            raise UserError(f"{path}: the sentence '{key}/exp' is empty; fill it in or take it out")
-        expressions.append(Expression(video_id, expression_id, text, value.get("kind")))
-        annotations = value.get("anno_id", [])
-        anno_ids.append(
-            [
-                str(annotation)
-                for annotation in (annotations if isinstance(annotations, list) else [annotations])
-            ]
-        )
-    return VideoEntry(frames, expressions, anno_ids)
+        check_sentence(text, f"'{key}/exp'", path)
+        kind = value.get("kind")
+        expressions.append(Expression(video_id, expression_id, text, kind if isinstance(kind, str) else None))
+    return VideoEntry(
+        [frames[index] for index in order],
+        expressions,
+        [_listed(value, "anno_id", f"{where}/expressions/{key}", path) for key, value in nodes.items()],
+        [_listed(value, "obj_id", f"{where}/expressions/{key}", path) for key, value in nodes.items()],
+        order,
+    )
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name can be a file's or folder's, in its own folder, on any system."""
+    return (
+        name not in ("", ".", "..")
+        and len(name.encode("utf-8", "replace")) < 200
+        and not any(character in "/\\" or ord(character) < 32 for character in name)
+        and not any(0xD800 <= ord(character) < 0xE000 for character in name)
+    )
+
+
+def check_sentence(text: str, what: str, path: Path) -> None:
+    """Refuses a sentence that says nothing or can't be written down. Any script is fine.
+
+    Raises:
+        UserError: With the file and ``what`` it is there.
+    """
+    if not text.strip():
+        raise UserError(f"{path}: the sentence {what} is empty; fill it in or take it out")
+    if any(0xD800 <= ord(character) < 0xE000 for character in text):
+        raise UserError(f"{path}: the sentence {what} has half a character (a lone surrogate); correct it")
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorts "frame_10" behind "frame_9"."""
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
+    return [(0, int(digits), "") if digits else (1, 0, other) for digits, other in parts]
+
+
+def _listed(node: dict[str, Any], key: str, where: str, path: Path) -> list[str]:
+    """Ids as strings, written as a list, a string or a number."""
+    value = node.get(key, [])
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, (str, int)) and not isinstance(item, bool) for item in values):
+        raise UserError(f"{path}: '{where}/{key}' should be ids, not {value!r}; fetch the file again")
+    return [str(item) for item in values]
 
 
 def _get(node: Any, key: str, kind: type, where: str, path: Path) -> Any:

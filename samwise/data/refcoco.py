@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,14 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from samwise.data.decoding import frame_size
+from samwise.data.expressions_file import is_file_name
+from samwise.data.refs_file import Ref, read_refs
 from samwise.data.rle import RleTable
 from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.io import read_json
+
+TRAIN = "train"
 
 
 class RefCocoStorage:
@@ -23,10 +26,17 @@ class RefCocoStorage:
     A video is named after its image file; an expression is named ``<dataset>_<sentence id>``, so that several
     datasets over the same images don't mix up.
 
+    The datasets split the same images differently. The split ``train`` of several leaves out every image that
+    any of them has in another split, so that pretraining on all sees nothing that is tested on later;
+    ``notes`` says how much that was.
+
     Args:
         root: Folder with ``train2014/`` and a folder for each dataset.
         datasets: ``<folder>/<who split it>``, e.g. ``refcoco/unc``, ``refcoco+/unc``, ``refcocog/umd``.
-        split: ``train``, ``val``, ``testA``, ``testB`` or ``test``.
+        split: ``train``, ``val``, ``testA``, ``testB`` or ``test``; None for everything there is.
+
+    Attributes:
+        notes: How many images and sentences were left out, where some were.
 
     Raises:
         UserError: A file is missing or broken, or has nothing in the split.
@@ -34,21 +44,26 @@ class RefCocoStorage:
 
     has_masks = True
 
-    def __init__(self, root: str | Path, datasets: Sequence[str], split: str) -> None:
+    def __init__(self, root: str | Path, datasets: Sequence[str], split: str | None) -> None:
         self.root, self.images = Path(root), Path(root) / "train2014"
         if not self.images.is_dir():
             raise UserError(
                 f"{self.images} doesn't exist: put COCO's train2014 images there and RefCOCO's annotations "
                 "(https://github.com/lichengunc/refer) beside it, point data.root elsewhere, or make images "
-                "in the same format with `python tools/make_synthetic.py images=1000` and use "
-                "data.root=data/synth/images 'data.datasets=[refcoco/unc]'"
+                "in the same format with `python tools/make_synthetic.py format=refcoco root=data/coco`"
             )
         self._expressions: list[Expression] = []
         self._annotations: dict[tuple[str, str], str] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
+        refs = {dataset: read_refs(refs_path(self.root, dataset)) for dataset in datasets}
+        held_out = _held_out(refs) if split == TRAIN else set()
+        self.notes = _dropped(refs, held_out)
         rles: list[tuple[str, list[Any]]] = []
         for dataset in datasets:
-            rles += self._add(dataset, split)
+            chosen = [
+                ref for ref in refs[dataset] if split in (ref.split, None) and ref.image_id not in held_out
+            ]
+            rles += self._add(dataset, chosen)
         if not self._expressions:
             raise UserError(
                 f"{root}: {', '.join(datasets)} have no sentences in the split '{split}'; choose "
@@ -104,63 +119,74 @@ class RefCocoStorage:
         """(1,) bool: whether the target has a pixel."""
         return self._table.visible(self._annotations[expression.key], 1)
 
-    def _add(self, dataset: str, split: str) -> Iterator[tuple[str, list[Any]]]:
-        """Adds a dataset's sentences; yields their masks."""
-        folder, _, by = dataset.partition("/")
-        refs_file, instances_file = (
-            self.root / folder / f"refs({by}).p",
-            self.root / folder / "instances.json",
-        )
-        refs = _unpickle(refs_file)
+    def _add(self, dataset: str, refs: Sequence[Ref]) -> Iterator[tuple[str, list[Any]]]:
+        """Adds objects' sentences; yields their masks."""
+        folder = dataset.partition("/")[0]
+        instances_file = self.root / folder / "instances.json"
         instances = read_json(instances_file)
         try:
             images = {image["id"]: image for image in instances["images"]}
             annotations = {annotation["id"]: annotation for annotation in instances["annotations"]}
             for ref in refs:
-                if ref["split"] != split:
-                    continue
-                image, name = images[ref["image_id"]], f"{folder}:{ref['ann_id']}"
-                for sentence in ref["sentences"]:
+                image, name = images[ref.image_id], f"{folder}:{ref.annotation_id}"
+                video_id = Path(image["file_name"]).stem
+                if not is_file_name(video_id):
+                    raise ValueError(f"an image called {image['file_name']!r}")
+                for sentence in ref.sentences:
                     expression = Expression(
-                        Path(image["file_name"]).stem,
-                        f"{folder}_{sentence['sent_id']}",
-                        sentence["sent"],
-                        sentence.get("kind"),
+                        video_id,
+                        f"{folder}_{sentence.sentence_id}",
+                        sentence.text,
+                        sentence.kind,
                     )
-                    if not expression.text.strip():
-                        raise UserError(
-                            f"{refs_file}: the sentence {sentence['sent_id']} is empty; fill it in "
-                            "or take it out"
-                        )
                     self._expressions.append(expression)
                     self._annotations[expression.key] = name
-                yield name, [_to_rle(annotations[ref["ann_id"]]["segmentation"], image)]
-        except (KeyError, TypeError) as error:
+                segmentation = annotations[ref.annotation_id]["segmentation"]
+                yield name, [_to_rle(segmentation, int(image["height"]), int(image["width"]))]
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{refs_file} and {instances_file} don't fit together or aren't RefCOCO's "
-                f"({error!r}); fetch both again"
+                f"{refs_path(self.root, dataset)} and {instances_file} don't fit together or aren't "
+                f"RefCOCO's ({error!r}); fetch both again"
             ) from error
 
 
-def _to_rle(segmentation: Any, image: dict[str, Any]) -> dict[str, Any]:
+def refs_path(root: Path, dataset: str) -> Path:
+    """``refs(<by>).p`` of a dataset named ``<folder>/<by>``."""
+    folder, _, by = dataset.partition("/")
+    return root / folder / f"refs({by}).p"
+
+
+def _held_out(refs: dict[str, list[Ref]]) -> set[int]:
+    """Images that any of the datasets has in a split other than training."""
+    return {ref.image_id for dataset in refs.values() for ref in dataset if ref.split != TRAIN}
+
+
+def _dropped(refs: dict[str, list[Ref]], held_out: set[int]) -> list[str]:
+    dropped = {
+        dataset: [ref for ref in of if ref.split == TRAIN and ref.image_id in held_out]
+        for dataset, of in refs.items()
+    }
+    if not any(dropped.values()):
+        return []
+    images = {ref.image_id for of in dropped.values() for ref in of}
+    kept = {ref.image_id for of in refs.values() for ref in of if ref.split == TRAIN} - held_out
+    parts = [
+        f"{dataset}: {len(of)} objects with {sum(len(ref.sentences) for ref in of)} sentences"
+        for dataset, of in dropped.items()
+    ]
+    return [
+        f"dropped {len(images)} training images that are in a validation or test split of another dataset, "
+        f"{len(kept)} remain ({'; '.join(parts)})"
+    ]
+
+
+def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     """COCO's polygons, or either form of its RLE, as one RLE."""
     if isinstance(segmentation, dict):
         return segmentation
-    return coco_mask.merge(coco_mask.frPyObjects(segmentation, image["height"], image["width"]))
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Loads lists, dictionaries, strings and numbers; a downloaded pickle can't run code through it."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, where plain values are expected")
-
-
-def _unpickle(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            return _PlainUnpickler(file, encoding="latin1").load()  # written by Python 2
-    except FileNotFoundError as error:
-        raise UserError(f"{path} doesn't exist; get it from https://github.com/lichengunc/refer") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, OSError) as error:
-        raise UserError(f"{path} can't be read ({error}); fetch it again") from error
+    for polygon in segmentation:
+        if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(np.array(polygon, dtype=float)).all():
+            raise ValueError(f"a polygon of {len(polygon)} coordinates")
+    if not segmentation:
+        raise ValueError("an object without polygons")
+    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))

@@ -1,8 +1,10 @@
-"""COCO run-length masks of a whole split, kept compactly: a few large buffers that forked workers share."""
+"""COCO run-length masks: checked before they are decoded, and kept compactly."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +14,99 @@ from pycocotools import mask as coco_mask
 from samwise.errors import UserError
 
 
-class RleTable:
-    """Annotations' masks, one RLE or null for each frame.
+@dataclass(frozen=True)
+class RleTrack:
+    """One annotation's masks, one RLE or nothing for each of N frames, without a Python object per mask.
 
-    A parsed ``mask_dict.json`` of MeViS is millions of small Python objects, which every worker would copy as
-    soon as it touches them. Here the run lengths are one bytes object with index arrays beside it.
-
-    Args:
-        annotations: Pairs of an annotation's name and its list of RLEs (``{"size": [H, W], "counts": ...}``)
-            and nulls, as in ``mask_dict.json``.
-        source: The file they come from, for messages.
-
-    Raises:
-        UserError: An entry isn't an RLE.
+    Attributes:
+        sizes: (N, 2) int32, height and width; 0 where there is no mask.
+        ends: (N + 1,) int64, where in ``counts`` each mask begins and the last one ends.
+        visible: (N,) bool, where the annotation has a pixel.
+        counts: Compressed run lengths of all masks, one after the other.
     """
 
-    def __init__(self, annotations: Iterable[tuple[str, Any]], source: Path) -> None:
-        self._source = source
-        self._ranges: dict[str, tuple[int, int]] = {}
-        blob, ends, sizes, areas = bytearray(), [0], [], []
-        for name, frames in annotations:
-            first = len(sizes)
-            rles = [self._checked(rle, name) for rle in self._listed(frames, name)]
-            for rle in rles:
-                blob += rle["counts"] if rle else b""
-                ends.append(len(blob))
-                sizes.append(rle["size"] if rle else (0, 0))
-            present = [rle for rle in rles if rle]
-            area = iter(coco_mask.area(present).tolist() if present else ())
-            areas.extend(next(area) if rle else 0 for rle in rles)
-            self._ranges[name] = first, len(sizes)
-        self._counts = bytes(blob)
-        self._ends = np.array(ends, dtype=np.int64)  # M + 1
-        self._sizes = np.array(sizes, dtype=np.int32).reshape(-1, 2)  # M, 2
-        self._visible = np.array(areas, dtype=np.int64) > 0  # M
+    sizes: np.ndarray
+    ends: np.ndarray
+    visible: np.ndarray
+    counts: bytes
+
+    @classmethod
+    def from_rles(cls, name: str, frames: Any, source: Path) -> RleTrack:
+        """Checks and packs an entry of ``mask_dict.json``.
+
+        Args:
+            name: The annotation's.
+            frames: A list of RLEs (``{"size": [H, W], "counts": ...}``) and nulls.
+            source: The file they come from, for messages.
+
+        Raises:
+            UserError: It is no such list. A mask whose runs are broken raises when it is decoded.
+        """
+        if not isinstance(frames, list):
+            raise UserError(
+                f"{source}: the annotation '{name}' isn't a list with one mask or null per frame; fetch the "
+                "file again"
+            )
+        rles = [None if rle is None else _checked(rle, name, source) for rle in frames]
+        counts = [rle[1] if rle else b"" for rle in rles]
+        return cls(
+            np.array([rle[0] if rle else (0, 0) for rle in rles], dtype=np.int32).reshape(-1, 2),
+            np.concatenate([[0], np.cumsum([len(part) for part in counts], dtype=np.int64)]).astype(np.int64),
+            np.array([bool(part) and _may_show(part) for part in counts], dtype=bool),
+            b"".join(counts),
+        )
+
+    def decode(self, frame: int, size: tuple[int, int], what: str) -> np.ndarray:
+        """One frame's mask.
+
+        Args:
+            frame: Its position.
+            size: (H, W) it must have.
+            what: How messages begin: the file and the annotation.
+
+        Returns:
+            (H, W) bool.
+
+        Raises:
+            UserError: The mask is of another size, or broken.
+        """
+        height, width = self.sizes[frame].tolist()
+        if (height, width) != size:
+            raise UserError(
+                f"{what}, frame {frame} is {width} x {height}, but its frame is "
+                f"{size[1]} x {size[0]}; frames and masks must come from the same release"
+            )
+        counts = self.counts[self.ends[frame] : self.ends[frame + 1]]
+        # pycocotools fills what a cut string leaves open with whatever lies in memory, so the lengths are
+        # added up.
+        if (run_lengths := parse_counts(counts)) is None or run_lengths.sum() != height * width:
+            raise UserError(
+                f"{what}, frame {frame} is broken (its runs don't cover the frame); fetch the file again"
+            )
+        return coco_mask.decode({"size": [height, width], "counts": counts}).view(bool)
+
+
+class RleMasks(ABC):
+    """Annotations' masks by name, wherever they are kept.
+
+    Args:
+        source: The file they come from, for messages.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+    @abstractmethod
+    def track(self, name: str) -> RleTrack | None:
+        """The annotation's masks; None where there is no such annotation."""
 
     def visible(self, name: str, num_frames: int) -> np.ndarray:
-        """(num_frames,) bool: where the annotation has a pixel."""
-        first, last = self._range(name, num_frames)
-        return self._visible[first:last]
+        """(num_frames,) bool: where the annotation has a pixel.
+
+        Raises:
+            UserError: It is missing, or is for another number of frames.
+        """
+        return self._checked_track(name, num_frames).visible
 
     def decode_union(
         self, names: Sequence[str], num_frames: int, frame_indices: Sequence[int], size: tuple[int, int]
@@ -72,66 +128,102 @@ class RleTable:
         """
         masks = np.zeros((len(frame_indices), *size), dtype=bool)
         for name in names:
-            first, _ = self._range(name, num_frames)
+            track = self._checked_track(name, num_frames)
             for out, index in zip(masks, frame_indices, strict=True):
-                if self._visible[first + index]:
-                    out |= self._decode(first + index, size, f"annotation {name}, frame {index}")
+                if track.visible[index]:
+                    out |= track.decode(index, size, f"{self.source}: the mask of annotation {name}")
         return masks
 
-    def _decode(self, row: int, size: tuple[int, int], what: str) -> np.ndarray:
-        height, width = self._sizes[row].tolist()
-        if (height, width) != size:
+    def _checked_track(self, name: str, num_frames: int) -> RleTrack:
+        track = self.track(name)
+        if track is None:
             raise UserError(
-                f"{self._source}: the mask of {what} is {width} x {height}, but its frame is "
-                f"{size[1]} x {size[0]}; frames and masks must come from the same release"
-            )
-        counts = self._counts[self._ends[row] : self._ends[row + 1]]
-        # pycocotools fills what a cut string leaves open with whatever lies in memory, so the lengths are
-        # added up.
-        if (run_lengths := parse_counts(counts)) is None or run_lengths.sum() != height * width:
-            raise UserError(
-                f"{self._source}: the mask of {what} is broken (its runs don't cover the frame); "
-                "fetch the file again"
-            )
-        return coco_mask.decode({"size": [height, width], "counts": counts}).view(bool)
-
-    def _range(self, name: str, num_frames: int) -> tuple[int, int]:
-        if name not in self._ranges:
-            raise UserError(
-                f"{self._source} lacks the annotation '{name}' that an expression names; the two "
+                f"{self.source} lacks the annotation '{name}' that an expression names; the two "
                 "files must come from the same release"
             )
-        first, last = self._ranges[name]
-        if last - first != num_frames:
+        if len(track.visible) != num_frames:
             raise UserError(
-                f"{self._source}: annotation '{name}' covers {last - first} frames, its video "
+                f"{self.source}: annotation '{name}' covers {len(track.visible)} frames, its video "
                 f"has {num_frames}; the two files must come from the same release"
             )
-        return first, last
+        return track
 
-    def _listed(self, frames: Any, name: str) -> list[Any]:
-        if not isinstance(frames, list):
-            raise UserError(
-                f"{self._source}: the annotation '{name}' isn't a list with one mask or null per "
-                "frame; fetch the file again"
-            )
-        return frames
 
-    def _checked(self, rle: Any, name: str) -> dict[str, Any] | None:
-        """The RLE with compressed counts as bytes; None where the object is absent."""
-        if rle is None:
+class RleTable(RleMasks):
+    """Annotations in memory: a few large buffers, which forked workers share.
+
+    Args:
+        annotations: Pairs of an annotation's name and its list of RLEs and nulls.
+        source: The file they come from, for messages.
+
+    Raises:
+        UserError: An entry isn't an RLE.
+    """
+
+    def __init__(self, annotations: Iterable[tuple[str, Any]], source: Path) -> None:
+        super().__init__(source)
+        self._rows: dict[str, tuple[int, int]] = {}
+        blob, ends, sizes, visible = bytearray(), [np.zeros(1, np.int64)], [], []
+        rows = 0
+        for name, frames in annotations:
+            track = RleTrack.from_rles(name, frames, source)
+            self._rows[name] = rows, rows + len(track.visible)
+            rows += len(track.visible)
+            sizes.append(track.sizes)
+            visible.append(track.visible)
+            ends.append(track.ends[1:] + len(blob))
+            blob += track.counts
+        self._counts = bytes(blob)
+        self._ends = np.concatenate(ends)  # M + 1
+        self._sizes = np.concatenate(sizes) if sizes else np.zeros((0, 2), np.int32)  # M, 2
+        self._visible = np.concatenate(visible) if visible else np.zeros(0, bool)  # M
+
+    def track(self, name: str) -> RleTrack | None:
+        if name not in self._rows:
             return None
-        try:
-            height, width = (int(side) for side in rle["size"])
-            counts = rle["counts"]
-            if isinstance(counts, list):
-                counts = coco_mask.frPyObjects(rle, height, width)["counts"]
-            return {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f"{self._source}: a mask of the annotation '{name}' isn't COCO RLE with 'size' "
-                f"and 'counts' ({error!r}); fetch the file again"
-            ) from error
+        first, last = self._rows[name]
+        start, stop = self._ends[first], self._ends[last]
+        return RleTrack(
+            self._sizes[first:last],
+            self._ends[first : last + 1] - start,
+            self._visible[first:last],
+            self._counts[start:stop],
+        )
+
+
+def _checked(rle: Any, name: str, source: Path) -> tuple[tuple[int, int], bytes]:
+    """((height, width), compressed counts) of an RLE in either form."""
+    try:
+        height, width = (int(side) for side in rle["size"])
+        if not 0 < height < 1 << 16 or not 0 < width < 1 << 16:
+            raise ValueError(f"a size of {width} x {height}")
+        counts = rle["counts"]
+        if isinstance(counts, list):
+            if not all(isinstance(run, int) and 0 <= run <= height * width for run in counts):
+                raise ValueError("run lengths that don't fit the size")
+            counts = coco_mask.frPyObjects(rle, height, width)["counts"]
+        return (height, width), counts.encode() if isinstance(counts, str) else bytes(memoryview(counts))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(
+            f"{source}: a mask of the annotation '{name}' isn't COCO RLE with 'size' "
+            f"and 'counts' ({error!r}); fetch the file again"
+        ) from error
+
+
+def _may_show(counts: bytes) -> bool:
+    """Whether the mask has a pixel; a broken one counts as visible, so that decoding it complains."""
+    # Nearly always the second run, the first that covers anything, has a pixel, and nothing more is needed.
+    codes = iter(counts)
+    for code in codes:
+        if not (code - 48) & 0x20:
+            break
+    for code in codes:
+        if (code - 48) & 0x1F:
+            return True
+        if not (code - 48) & 0x20:
+            break
+    run_lengths = parse_counts(counts)
+    return run_lengths is None or bool(run_lengths[1::2].any())
 
 
 def parse_counts(counts: bytes) -> np.ndarray | None:

@@ -89,9 +89,15 @@ class ClipBatch:
 
 
 class VideoStorage(Protocol):
-    """What every video dataset offers, whatever its files look like."""
+    """What every video dataset offers, whatever its files look like.
+
+    Attributes:
+        has_masks: Whether the split's masks are public.
+        notes: What a run's log should say about the data.
+    """
 
     has_masks: bool
+    notes: Sequence[str]
 
     def expressions(self) -> list[Expression]:
         """All sentences of the split."""
@@ -101,6 +107,13 @@ class VideoStorage(Protocol):
 
     def frame_path(self, video_id: str, frame_name: str) -> Path:
         """The frame's image file."""
+
+    def check_frames(self) -> None:
+        """Makes sure that no frame is missing.
+
+        Raises:
+            UserError: With the first missing files and their number.
+        """
 
     def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:
         """The target in these frames: (T, H, W) bool at the original resolution.

@@ -110,6 +110,8 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     if config.overwrite and not resume and is_main():
         clear_run(run)
     start_log(run)
+    for note in dataset.storage.notes:
+        logger.info(note)
     if report:
         report.log(config.pretrained)
     model.to(device)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from samwise.data.types import Expression, VideoStorage
+from samwise.errors import UserError
 from samwise.evaluation.evaluate import ScoreAccumulator
 from samwise.evaluation.metrics import score_masks
 from samwise.evaluation.report import ExpressionScore, Report, mean_score
@@ -26,6 +27,9 @@ class Validation:
         clip_length: Frames per clip.
         limit_videos: Number of videos, evenly spread over the split; None for all.
         limit_frames: Frames of each video, from its start; None for all.
+
+    Raises:
+        UserError: The split has no public masks.
     """
 
     def __init__(
@@ -35,6 +39,11 @@ class Validation:
         limit_videos: int | None = None,
         limit_frames: int | None = None,
     ) -> None:
+        if not storage.has_masks:
+            raise UserError(
+                "the evaluation split (data.eval_split) has no public masks to validate on; choose one that "
+                "has, or scratch.validate_every=0"
+            )
         self.storage, self.clip_length, self.limit_frames = storage, clip_length, limit_frames
         videos: dict[str, list[Expression]] = {}
         for expression in storage.expressions():

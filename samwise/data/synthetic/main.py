@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import hydra
 from omegaconf import DictConfig
 
 from samwise.config import CONFIG_DIR
-from samwise.data.synthetic.images import write_images
+from samwise.data.synthetic.davis import write_davis
+from samwise.data.synthetic.images import write_images, write_refcoco
 from samwise.data.synthetic.queries import KINDS
 from samwise.data.synthetic.video import VideoSettings
 from samwise.data.synthetic.writer import SPLITS, write_split
+from samwise.data.synthetic.ytvos import write_ytvos
 from samwise.errors import UserError, cli
 
 
@@ -26,13 +31,35 @@ def main(config: DictConfig) -> None:
         "workers": config.workers,
         "overwrite": config.overwrite,
     }
-    counts = {
-        split: write_split(config.root, split, config[split], **common) for split in SPLITS if config[split]
-    }
-    if config.images:
-        counts["images"] = write_images(config.root, config.images, **common)
+    if config.format == "mevis":
+        if config.zips:
+            raise UserError("zips=true: choose format=ytvos, davis or refcoco; MeViS's form has none")
+        counts = {
+            split: write_split(config.root, split, config[split], **common)
+            for split in SPLITS
+            if config[split]
+        }
+        if config.images:
+            counts["images"] = write_images(config.root, config.images, **common)
+    elif config.format in _WRITERS:
+        counts = {config.format: _WRITERS[config.format](config, {**common, "zips": config.zips})}
+    else:
+        raise UserError(f"format={config.format}: choose mevis, {', '.join(_WRITERS)}")
     print(table(counts))
     print(f"written to {config.root}")
+
+
+def _refcoco(config: DictConfig, common: dict[str, Any]) -> dict[str, int]:
+    if config.images < 1:
+        raise UserError("format=refcoco makes images: say how many, e.g. images=1000")
+    return write_refcoco(config.root, config.images, **common)
+
+
+_WRITERS: dict[str, Callable[[DictConfig, dict[str, Any]], dict[str, int]]] = {
+    "ytvos": lambda config, common: write_ytvos(config.root, config.train, config.valid, **common),
+    "davis": lambda config, common: write_davis(config.root, config.train, config.valid, **common),
+    "refcoco": _refcoco,
+}
 
 
 def _pair(config: DictConfig, key: str) -> tuple[int, int]:

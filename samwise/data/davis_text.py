@@ -1,0 +1,102 @@
+"""The sentences of Ref-DAVIS17: four text files, one line ``<video> <object id> "<sentence>"`` per object."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from samwise.data.expressions_file import check_sentence, is_file_name
+from samwise.errors import UserError
+
+FOLDER = "davis_text_annotations"
+# Two people, each asked twice: shown the first frame only, and shown the whole video. The order is the one in
+# which the field numbers them 0 to 3.
+FILES = (
+    "Davis17_annot1.txt",
+    "Davis17_annot1_full_video.txt",
+    "Davis17_annot2.txt",
+    "Davis17_annot2_full_video.txt",
+)
+KINDS = ("first_frame", "full_video", "first_frame", "full_video")
+
+_LINE = re.compile(r"(?P<video>\S+)\s+(?P<object>[0-9]{1,3})(?:\s+|(?=[\"'“«]))(?P<text>.*)")
+_QUOTES = "\"'“”„‟«»‘’`´"
+
+
+@dataclass(frozen=True)
+class DavisSentence:
+    """One line."""
+
+    video_id: str
+    object_id: int
+    text: str
+
+
+def parse_line(line: str) -> DavisSentence | None:
+    """Parses a line.
+
+    Args:
+        line: ``bike-packing 1 "a man riding a bicycle"``; quotes of any kind around the sentence, or none.
+
+    Returns:
+        What it says; None where it is no such line.
+    """
+    match = _LINE.fullmatch(line.strip().lstrip("\ufeff"))
+    if not match:
+        return None
+    text = match["text"].strip()
+    while len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:  # pairs around the sentence
+        text = text[1:-1].strip()
+    text = text.removeprefix('"').removesuffix('"').strip()  # half a pair
+    return DavisSentence(match["video"], int(match["object"]), text)
+
+
+def read_sentences(path: str | Path) -> list[DavisSentence]:
+    """Reads one of the files.
+
+    Args:
+        path: UTF-8 or, line by line where it isn't, Latin-1; any line ends.
+
+    Returns:
+        Its sentences, in its order; empty lines don't matter.
+
+    Raises:
+        UserError: The file is missing, or a line isn't one.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} doesn't exist; it is in davis_text_annotations.zip, see `python tools/prepare_data.py "
+            "dataset=davis check=true`"
+        ) from error
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror}") from error
+    sentences = []
+    for number, raw in enumerate(re.split(rb"\r\n|\n|\r", data), 1):
+        line = _decode(raw).strip().lstrip("\ufeff")
+        if not line:
+            continue
+        sentence = parse_line(line)
+        if sentence is None or not is_file_name(sentence.video_id) or not 1 <= sentence.object_id <= 254:
+            raise UserError(
+                f'{path}, line {number}: {line[:60]!r} isn\'t <video> <object id> "<sentence>"; correct it '
+                "or fetch the file again"
+            )
+        check_sentence(sentence.text, f"in line {number}", path)
+        sentences.append(sentence)
+    return sentences
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace") if _cp1252(raw) else raw.decode("latin-1")
+
+
+def _cp1252(raw: bytes) -> bool:
+    """Whether there are Windows' typographic quotes, which Latin-1 hasn't got."""
+    return any(0x91 <= byte <= 0x97 for byte in raw)

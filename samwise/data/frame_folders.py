@@ -1,0 +1,85 @@
+"""Videos as folders of JPEGs, ``<root>/<video>/<frame>.jpg``: what every video benchmark has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from samwise.data.decoding import frame_size
+from samwise.errors import UserError
+
+
+class FrameFolders:
+    """The frames of a split.
+
+    Args:
+        frames_root: The folder of the videos' folders.
+        frames: Names of each video's frames without suffix, in order.
+        listed_in: The file that names them, for messages.
+    """
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, frames_root: Path, frames: Mapping[str, list[str]], listed_in: Path) -> None:
+        self.frames_root, self._frames, self._listed_in = frames_root, frames, listed_in
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._checked: set[str] = set()
+
+    def video_ids(self) -> list[str]:
+        """All videos of the split, in order."""
+        return list(self._frames)
+
+    def frame_names(self, video_id: str) -> list[str]:
+        """Names of the video's frames without suffix, in order."""
+        return self._frames[video_id]
+
+    def frame_path(self, video_id: str, frame_name: str) -> Path:
+        """The frame's JPEG.
+
+        Raises:
+            UserError: The video's folder lacks a frame (looked at once per video).
+        """
+        if video_id not in self._checked:
+            self.check_frames([video_id])
+        return self.frames_root / video_id / f"{frame_name}.jpg"
+
+    def check_frames(self, video_ids: Sequence[str] | None = None) -> None:
+        """Makes sure that no frame is missing, by listing the folders: better at the start than hours later.
+
+        Args:
+            video_ids: The videos to look at; all of them by default.
+
+        Raises:
+            UserError: With the first missing files and their number.
+        """
+        for video_id in self._frames if video_ids is None else video_ids:
+            check_files(self.frames_root / video_id, self._frames[video_id], ".jpg", self._listed_in)
+            self._checked.add(video_id)
+
+    def frame_size(self, video_id: str) -> tuple[int, int]:
+        """(height, width) of the video, from its first frame."""
+        if video_id not in self._sizes:
+            self._sizes[video_id] = frame_size(self.frame_path(video_id, self._frames[video_id][0]))
+        return self._sizes[video_id]
+
+
+def check_files(folder: Path, names: Sequence[str], suffix: str, listed_in: Path) -> None:
+    """Makes sure that a folder has a file for every frame.
+
+    Args:
+        folder: The video's folder of frames or masks.
+        names: Frames' names.
+        suffix: Of the files.
+        listed_in: The file that names the frames, for messages.
+
+    Raises:
+        UserError: With the first missing files and their number.
+    """
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    missing = [f"{name}{suffix}" for name in names if f"{name}{suffix}" not in present]
+    if missing:
+        shown = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
+        raise UserError(
+            f"{folder} lacks {len(missing)} of the {len(names)} frames that {listed_in} names: {shown}; "
+            "unpack them again"
+        )

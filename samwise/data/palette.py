@@ -1,0 +1,163 @@
+"""Masks of all objects of a frame in one PNG whose colour indices are object ids (DAVIS, YouTube-VOS)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from samwise.data.cache_file import cache_file
+from samwise.data.frame_folders import check_files
+from samwise.errors import UserError
+from samwise.io import read_json, write_json
+from samwise.progress import progress
+
+VOID = 255  # pixels that count for nothing, in DAVIS
+
+
+def read_palette(path: str | Path) -> np.ndarray:
+    """Reads a palette PNG.
+
+    Args:
+        path: A PNG with a palette; 8-bit greyscale is read as indices too.
+
+    Returns:
+        (H, W) uint8: 0 is background, 255 void, anything else an object's id.
+
+    Raises:
+        UserError: It is missing, cut off, no PNG, or has colours instead of indices.
+    """
+    path = Path(path)
+    try:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as image:
+            if image.mode not in ("P", "L"):
+                raise UserError(
+                    f"{path} has the pixel format {image.mode}, where object ids (a palette, mode P) are "
+                    "expected: a program has converted the masks; unpack the original ones again"
+                )
+            return np.array(image)
+    except FileNotFoundError as error:
+        raise UserError(f"the mask {path} is missing; unpack the annotations again") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"the mask {path} is cut off or isn't a PNG ({error}); unpack it again") from error
+
+
+class PaletteMasks:
+    """The palette PNGs of a split, ``<root>/<video>/<frame>.png``.
+
+    Args:
+        root: The folder of the videos' folders.
+        frames: Names of each video's frames, in order.
+        listed_in: The file that names them, for messages.
+    """
+
+    def __init__(self, root: Path, frames: Mapping[str, list[str]], listed_in: Path) -> None:
+        self.root, self._frames, self._listed_in = root, frames, listed_in
+        self._shown: dict[str, dict[str, list[int]]] | None = None
+
+    def path(self, video_id: str, frame_name: str) -> Path:
+        """The frame's PNG."""
+        return self.root / video_id / f"{frame_name}.png"
+
+    def check(self) -> None:
+        """Makes sure that no PNG is missing.
+
+        Raises:
+            UserError: With the first missing files and their number.
+        """
+        for video_id, names in self._frames.items():
+            check_files(self.root / video_id, names, ".png", self._listed_in)
+
+    def masks(
+        self, video_id: str, object_id: int, frame_indices: Sequence[int], size: tuple[int, int]
+    ) -> np.ndarray:
+        """One object in some frames.
+
+        Args:
+            video_id: The video.
+            object_id: Its colour index.
+            frame_indices: T positions in the video.
+            size: (H, W) of its frames.
+
+        Returns:
+            (T, H, W) bool.
+
+        Raises:
+            UserError: A PNG is missing, broken, or of another size than its frame.
+        """
+        names = self._frames[video_id]
+        masks: dict[int, np.ndarray] = {}
+        for index in frame_indices:
+            if index not in masks:
+                ids = read_palette(path := self.path(video_id, names[index]))
+                if ids.shape != size:
+                    raise UserError(
+                        f"the mask {path} is {ids.shape[1]} x {ids.shape[0]}, but its frame is {size[1]} x "
+                        f"{size[0]}; frames and masks must come from the same release"
+                    )
+                masks[index] = ids == object_id
+        return np.stack([masks[index] for index in frame_indices])  # T, H, W
+
+    def visible(self, video_id: str, object_id: int) -> np.ndarray:
+        """(N,) bool: in which of the video's frames the object has a pixel."""
+        shown = self.index()[video_id].get(str(object_id), [])
+        visible = np.zeros(len(self._frames[video_id]), dtype=bool)
+        visible[shown] = True
+        return visible
+
+    def index(self) -> dict[str, dict[str, list[int]]]:
+        """For each video the frames in which each object has a pixel, as the masks themselves show it.
+
+        It is worked out once, by reading every PNG, and kept in a file; that one is made again when the
+        folders have changed.
+
+        Raises:
+            UserError: A PNG is missing or broken.
+        """
+        if self._shown is None:
+            stamp, path = self._stamp(), cache_file(self.root, f".{self._name()}.visible.json")
+            known = read_json(path) if path.is_file() else None
+            if not isinstance(known, dict) or known.get("stamp") != stamp:
+                self.check()
+                with ThreadPoolExecutor(
+                    min(8, os.cpu_count() or 1)
+                ) as pool:  # decoding frees the interpreter
+                    shown = progress(
+                        pool.map(self._shown_in, self._frames),
+                        f"reading the masks in {self.root}",
+                        total=len(self._frames),
+                        unit="video",
+                    )
+                    known = {"stamp": stamp, "videos": dict(zip(self._frames, shown, strict=True))}
+                write_json(path, known)
+            self._shown = known["videos"]
+        return self._shown
+
+    def _shown_in(self, video_id: str) -> dict[str, list[int]]:
+        shown: dict[str, list[int]] = {}
+        for index, name in enumerate(self._frames[video_id]):
+            ids = read_palette(self.path(video_id, name))
+            for object_id in np.flatnonzero(cv2.calcHist([ids], [0], None, [256], [0, 256])):
+                if object_id not in (0, VOID):
+                    shown.setdefault(str(object_id), []).append(index)
+        return shown
+
+    def _name(self) -> str:
+        """Tells the lists of frames apart that are used with the same masks."""
+        return hashlib.sha256(repr(sorted(self._frames)).encode()).hexdigest()[:8]
+
+    def _stamp(self) -> str:
+        """Changes whenever a list of frames does, or a PNG comes, goes or is replaced."""
+        digest = hashlib.sha256()
+        for video_id, names in self._frames.items():
+            folder = self.root / video_id
+            time = folder.stat().st_mtime_ns if folder.is_dir() else 0
+            digest.update(f"{video_id} {time} {names}".encode())
+        return digest.hexdigest()

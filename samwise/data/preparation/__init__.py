@@ -1,0 +1,1 @@
+"""Preparing the benchmarks' data: unpacking, inspection, indices."""

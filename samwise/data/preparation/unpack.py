@@ -1,0 +1,150 @@
+"""Unpacks publishers' zips: nothing outside the folder, nothing half-written, and again where it stopped."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from samwise.errors import UserError
+from samwise.io import atomic_path
+from samwise.progress import progress
+
+_JUNK = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Thumbs\.db)(/|$)")
+_LEFT = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")  # by a run that was killed: see samwise.io.atomic_path
+_SPARE = 64 << 20  # bytes that stay free
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a zip has for a folder.
+
+    Attributes:
+        path: The zip.
+        entries: Its files and where they go.
+        todo: Those that aren't there yet, or with another size.
+    """
+
+    path: Path
+    entries: list[tuple[zipfile.ZipInfo, Path]]
+    todo: list[tuple[zipfile.ZipInfo, Path]]
+
+
+def plan_unpacking(path: Path, root: Path, folders: Collection[str]) -> Plan:
+    """Looks into a zip; writes nothing.
+
+    Entries go below one of ``folders``: what a zip has above it (``release/train/...``) is left out. A zip
+    without any such folder that is itself named like one (``train.zip``) goes below that one. Entries that
+    fit neither way are left out.
+
+    Args:
+        path: The zip.
+        root: Where it is unpacked.
+        folders: The dataset's own top-level folders.
+
+    Raises:
+        UserError: It isn't a whole zip, or has an entry that is a link, is encrypted, comes twice, or would
+            leave the folder.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if not _JUNK.search(info.filename)]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(
+            f"{path} isn't a complete zip ({error}); fetch it again, or move it away if it doesn't belong "
+            "here"
+        ) from error
+    places = [_place(info, path) for info in infos]
+    files = [(info, place) for info, place in zip(infos, places, strict=True) if not info.is_dir()]
+    anchored = [(info, _below(place, folders)) for info, place in files]
+    if path.stem in folders and not any(place for _, place in anchored):
+        anchored = [(info, PurePosixPath(path.stem) / place) for info, place in files]
+    entries = [(info, root / place) for info, place in anchored if place]
+    targets = [target for _, target in entries]
+    if len(set(targets)) < len(targets):
+        twice = next(target for target in targets if targets.count(target) > 1)
+        raise UserError(f"{path} has {twice.relative_to(root)} twice; fetch it again")
+    todo = [(info, target) for info, target in entries if not _is_there(info, target)]
+    return Plan(path, entries, todo)
+
+
+def unpack(plan: Plan, root: Path) -> None:
+    """Writes the files that aren't there yet; each appears whole or not at all.
+
+    Raises:
+        UserError: There isn't enough space, the zip is damaged, or the folder can't be written to.
+    """
+    for folder in {target.parent for _, target in plan.todo}:
+        for left in folder.glob(".*.tmp*") if folder.is_dir() else ():
+            if _LEFT.fullmatch(left.name):
+                left.unlink()
+    size = sum(info.file_size for info, _ in plan.todo)
+    free = shutil.disk_usage(root).free
+    if size + _SPARE > free:
+        raise UserError(
+            f"{plan.path} unpacks to {size / 1e9:.1f} GB more, but {root} has {free / 1e9:.1f} GB left; free "
+            "some space or choose another root"
+        )
+    with (
+        zipfile.ZipFile(plan.path) as archive,
+        progress(
+            desc=f"unpacking {plan.path.name}", total=size, unit="B", unit_scale=True, unit_divisor=1000
+        ) as bar,
+    ):
+        for info, target in plan.todo:
+            try:
+                with (
+                    archive.open(info) as source,
+                    atomic_path(target) as temporary,
+                    temporary.open("wb") as out,
+                ):
+                    shutil.copyfileobj(source, out, 1 << 20)
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                raise UserError(
+                    f"{plan.path}: the entry {info.filename} is damaged ({error}); fetch the zip again"
+                ) from error
+            bar.update(info.file_size)
+
+
+def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:
+    """The entry's path in the zip.
+
+    Raises:
+        UserError: It isn't the path of a plain file or folder below the zip's top.
+    """
+    name = info.orig_filename  # as it is written there: zipfile cuts it at a NUL
+    place = PurePosixPath(name)
+    faults = {
+        "has no name": not place.name,
+        "leaves its folder": place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", name),
+        "has a backslash or a control character in its name": re.search(r"[\\\x00-\x1f]", name),
+        "is a link or a device": (kind := stat.S_IFMT(info.external_attr >> 16))
+        and kind not in (stat.S_IFREG, stat.S_IFDIR),
+        "is encrypted": info.flag_bits & 1,
+    }
+    for fault, found in faults.items():
+        if found:
+            raise UserError(
+                f"{path}: the entry {name!r} {fault}, which no zip of this dataset does; nothing of it was "
+                "unpacked, fetch it again from its publisher"
+            )
+    return place
+
+
+def _below(place: PurePosixPath, folders: Collection[str]) -> PurePosixPath | None:
+    for i, part in enumerate(place.parts[:-1]):
+        if part in folders:
+            return PurePosixPath(*place.parts[i:])
+    return None
+
+
+def _is_there(info: zipfile.ZipInfo, target: Path) -> bool:
+    try:
+        return target.stat().st_size == info.file_size
+    except OSError:
+        return False
