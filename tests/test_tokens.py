@@ -108,3 +108,20 @@ def test_a_tokenizer_without_files_says_so(tmp_path: Path) -> None:
     config.tokenizer = str(tmp_path)
     with pytest.raises(UserError, match="tokenizer"):
         build_tokenizer(config, verbs=False, lowercase=True)
+
+
+def test_where_the_tokenizer_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As configured, in the weights' folder (a file holds weights alone), in checkpoints/, else by name."""
+    from samwise.modeling.tokens import _tokenizer_place
+
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "out.frozen.safetensors"
+    weights.touch()
+    config = TextEncoderConfig(name="FacebookAI/roberta-base", checkpoint=str(weights))
+    assert _tokenizer_place(config) == "FacebookAI/roberta-base"
+    (tmp_path / "checkpoints/roberta-base").mkdir(parents=True)
+    assert _tokenizer_place(config) == "checkpoints/roberta-base"
+    config.checkpoint = str(tmp_path)
+    assert _tokenizer_place(config) == str(tmp_path)
+    config.tokenizer = "mine"
+    assert _tokenizer_place(config) == "mine"

@@ -162,10 +162,19 @@ def build_tokenizer(config: TextEncoderConfig, verbs: bool, lowercase: bool) -> 
     return Tokenizer(encode, pad_id, config.max_tokens, verbs, lowercase)
 
 
+def _tokenizer_place(config: TextEncoderConfig) -> str:
+    """Where a tokenizer's files are: as configured, beside the weights, in ``checkpoints/``, or by name."""
+    if config.tokenizer:
+        return config.tokenizer
+    # A checkpoint that is a file holds weights alone.
+    folders = (config.checkpoint, str(Path("checkpoints") / Path(config.name).name))
+    return next((folder for folder in folders if folder and Path(folder).is_dir()), config.name)
+
+
 def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    where = config.tokenizer or config.checkpoint or config.name
+    where = _tokenizer_place(config)
     try:
         if (
             config.tokenizer
