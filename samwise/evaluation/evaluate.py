@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +12,8 @@ from samwise.data.masks import read_mask_png
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
 from samwise.evaluation.metrics import Score, score_masks, score_trivial
+from samwise.evaluation.parallel import available_cores, map_in_processes
 from samwise.evaluation.report import ExpressionScore, Report, mean_score
-from samwise.progress import progress
 
 _CHUNK = 16  # frames whose masks are in memory at once
 _WORTH_PROCESSES = 2e9  # pixels to score; starting processes costs seconds, scoring this many about as long
@@ -95,13 +92,9 @@ def evaluate_predictions(
         )
     if workers is None:
         workers = _default_workers(storage, expressions)
-    if workers > 1:
-        rows = _score_in_processes(storage, predictions, expressions, workers)
-    else:
-        rows = [
-            score_expression(storage, predictions, expression)
-            for expression in progress(expressions, desc="scoring", unit="expression")
-        ]
+    rows = map_in_processes(
+        score_expression, expressions, workers, (storage, predictions), desc="scoring", unit="expression"
+    )
     return Report(rows, missing=len(missing))
 
 
@@ -149,34 +142,4 @@ def _default_workers(storage: VideoStorage, expressions: Sequence[Expression]) -
     pixels = sum(len(storage.frame_names(expression.video_id)) for expression in expressions)
     if expressions:
         pixels *= storage.masks(expressions[0], [0]).size
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 16) if pixels > _WORTH_PROCESSES else 1
-
-
-def _score_in_processes(
-    storage: VideoStorage, predictions: Path, expressions: Sequence[Expression], workers: int
-) -> list[ExpressionScore]:
-    # Spawned rather than forked: a fork of a process with OpenMP or OpenCV threads can hang.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, context, _start_worker, (storage, predictions)) as pool:
-            results = pool.map(_score_in_worker, expressions, chunksize=2)
-            return list(progress(results, desc="scoring", total=len(expressions), unit="expression"))
-    except BrokenProcessPool as error:
-        raise UserError("a scoring process ended unexpectedly (out of memory?); try workers=1") from error
-
-
-_worker: tuple[VideoStorage, Path] | None = None
-
-
-def _start_worker(storage: VideoStorage, predictions: Path) -> None:
-    global _worker
-    import cv2
-
-    cv2.setNumThreads(0)  # there is a process for each core
-    _worker = storage, predictions
-
-
-def _score_in_worker(expression: Expression) -> ExpressionScore:
-    assert _worker is not None
-    return score_expression(*_worker, expression)
+    return min(available_cores(), 16) if pixels > _WORTH_PROCESSES else 1

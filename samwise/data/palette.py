@@ -1,0 +1,71 @@
+"""Label maps as files: palette PNGs whose pixel values are object ids, as DAVIS and Ref-YouTube-VOS keep them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from samwise.errors import UserError
+from samwise.io import atomic_path
+
+VOID = 255  # pixels that no score counts
+
+
+def read_palette_png(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Reads a label map. The colours play no part.
+
+    Args:
+        path: A palette PNG, or a greyscale one whose values are the ids.
+        size: (height, width) that it must have; looked at before the pixels are decoded.
+
+    Returns:
+        (H, W) uint8: 0 background, 255 void, else object ids.
+
+    Raises:
+        UserError: It is missing, cut off, of another size, or its pixels are colours instead of ids.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.mode not in ("P", "L"):
+                raise UserError(
+                    f"{path} has {image.mode} pixels; a label map is a palette PNG whose values are object ids: "
+                    "write it with mode P"
+                )
+            if size is not None and (image.height, image.width) != size:
+                raise UserError(
+                    f"{path} is {image.width} x {image.height} instead of {size[1]} x {size[0]}; "
+                    "write it at the size of its frame"
+                )
+            return np.array(image)
+    except FileNotFoundError as error:
+        raise UserError(f"the label map {path} is missing") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} is cut off or isn't a PNG ({error}); write it again") from error
+
+
+def write_palette_png(path: str | Path, labels: np.ndarray) -> None:
+    """Writes a label map with DAVIS's colours, atomically; the same labels give the same bytes.
+
+    Args:
+        path: The PNG. Its folder is made if it isn't there.
+        labels: (H, W) uint8 object ids.
+
+    Raises:
+        UserError: It can't be written.
+    """
+    image = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
+    image.putpalette(davis_palette())
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def davis_palette() -> list[int]:
+    """The 256 colours of PASCAL VOC and DAVIS, as 768 values: the bits of an id, dealt out to R, G and B."""
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), np.int64)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((ids >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colours.ravel().tolist()
