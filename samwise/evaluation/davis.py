@@ -1,9 +1,9 @@
 """The DAVIS 2017 "unsupervised" evaluation: label maps against label maps, objects matched by the scorer.
 
-A sequence's proposals are matched one to one to its true objects so that the sum of J&F is largest; void pixels
-count for neither side; every frame counts, the first and the last too. As in the official evaluation, a sequence's
-objects are the ids up to the largest one in its first frame, and the name ``<video>_<n>`` goes by the order of the
-matched proposals, not by the true ids, which :class:`ObjectScore` has beside it.
+A sequence's proposals are matched one to one to its true objects so that the sum of J&F is largest; void
+pixels count for neither side; every frame counts, the first and the last too. As in the official evaluation, a
+sequence's objects are the ids up to the largest one in its first frame, and the name ``<video>_<n>`` goes by the
+order of the matched proposals, not by the true ids, which :class:`ObjectScore` has beside it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from samwise.data.palette import VOID, read_palette_png
+from samwise.data.label_maps import VOID, read_label_map
 from samwise.errors import UserError
-from samwise.evaluation.label_maps import MAX_PROPOSALS, score_label_maps
+from samwise.evaluation.all_pairs import MAX_PROPOSALS, score_label_maps
 
 
 class Statistics(NamedTuple):
@@ -78,20 +78,20 @@ def score_sequence(
         One score for each true object.
 
     Raises:
-        UserError: A file is missing, broken, or of the wrong size; there are more than 20 proposals; or the first
-            true frame has no object.
+        UserError: A file is missing, broken, or of the wrong size; there are more than 20 proposals; or the
+            first true frame has no object.
     """
-    first = _without_void(read_palette_png(truth[0]))
+    first = _without_void(read_label_map(truth[0]))
     objects, proposals = int(first.max(initial=0)), 0
     if objects == 0:
         raise UserError(f"{truth[0]} has no object; DAVIS counts the objects of a sequence's first frame")
     scores = np.empty((2, len(truth), MAX_PROPOSALS, objects))  # J and F, T, P, G
     for index, (true_path, path) in enumerate(zip(truth, predictions, strict=True)):
-        true = read_palette_png(true_path, first.shape)
+        true = read_label_map(true_path, first.shape)
         if missing_as_empty and not path.exists():
             predicted = np.zeros_like(true)
         else:
-            predicted = read_palette_png(path, first.shape)
+            predicted = read_label_map(path, first.shape)
         if (largest := int(predicted.max(initial=0))) > MAX_PROPOSALS:
             raise UserError(
                 f"{path} has the object id {largest}; DAVIS admits ids up to {MAX_PROPOSALS} (and no void in "
@@ -124,8 +124,8 @@ def statistics(values: np.ndarray) -> Statistics:
 
 def late_objects(truth: Sequence[Path]) -> list[int]:
     """Ids above the first frame's largest one, which DAVIS doesn't count as objects."""
-    largest = int(_without_void(read_palette_png(truth[0])).max(initial=0))
-    found = {int(label) for path in truth[1:] for label in np.unique(_without_void(read_palette_png(path)))}
+    largest = int(_without_void(read_label_map(truth[0])).max(initial=0))
+    found = {int(label) for path in truth[1:] for label in np.unique(_without_void(read_label_map(path)))}
     return sorted(label for label in found if label > largest)
 
 

@@ -1,4 +1,4 @@
-"""Label maps as files: palette PNGs whose pixel values are object ids, as DAVIS and Ref-YouTube-VOS keep them."""
+"""Label maps as files: palette PNGs whose pixel values are object ids, in DAVIS's form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from samwise.io import atomic_path
 VOID = 255  # pixels that no score counts
 
 
-def read_palette_png(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_label_map(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Reads a label map. The colours play no part.
 
     Args:
@@ -30,8 +30,8 @@ def read_palette_png(path: str | Path, size: tuple[int, int] | None = None) -> n
         with Image.open(path, formats=["PNG"]) as image:
             if image.mode not in ("P", "L"):
                 raise UserError(
-                    f"{path} has {image.mode} pixels; a label map is a palette PNG whose values are object ids: "
-                    "write it with mode P"
+                    f"{path} has {image.mode} pixels; a label map is a palette PNG (mode P) whose values "
+                    "are object ids: write it so"
                 )
             if size is not None and (image.height, image.width) != size:
                 raise UserError(
@@ -45,7 +45,7 @@ def read_palette_png(path: str | Path, size: tuple[int, int] | None = None) -> n
         raise UserError(f"{path} is cut off or isn't a PNG ({error}); write it again") from error
 
 
-def write_palette_png(path: str | Path, labels: np.ndarray) -> None:
+def write_label_map(path: str | Path, labels: np.ndarray) -> None:
     """Writes a label map with DAVIS's colours, atomically; the same labels give the same bytes.
 
     Args:

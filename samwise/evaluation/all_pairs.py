@@ -1,4 +1,4 @@
-"""J and F of every predicted label against every true label of a frame at once, as DAVIS's matching needs them."""
+"""J and F of every predicted label against every true one of a frame at once, for DAVIS's matching."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samwise.data.palette import VOID
+from samwise.data.label_maps import VOID
 from samwise.evaluation.metrics import boundary_tolerance, near
 
 MAX_PROPOSALS = 20  # DAVIS 2017 "unsupervised" admits no more
@@ -66,8 +66,8 @@ def _boundary_accuracies(true: np.ndarray, predicted: np.ndarray, objects: int) 
 class _Boundaries:
     """The boundaries of a label map's labels 1 to ``count``, at the few pixels where there is one.
 
-    A pixel is on a label's boundary where its right, lower or lower right neighbour differs from it in belonging to
-    the label (:func:`samwise.evaluation.metrics.mask_boundary`).
+    A pixel is on a label's boundary where its right, lower or lower right neighbour differs from it in
+    belonging to the label (:func:`samwise.evaluation.metrics.mask_boundary`).
 
     Attributes:
         pixels: (N,) positions in the flattened map.
