@@ -14,7 +14,9 @@ from conftest import FRAMES, HEIGHT, WIDTH
 
 from samwise.data.masks import encode_mask_png, write_mask_png
 from samwise.errors import UserError
-from samwise.evaluation.submission import check_submission, write_submission
+from samwise.evaluation.submission import write_submission
+from samwise.evaluation.submission_check import check_submission
+from samwise.evaluation.submission_plan import SubmissionPlan
 
 TOOL = Path(__file__).parent.parent / "tools" / "check_submission.py"
 MASK = np.zeros((HEIGHT, WIDTH), bool)
@@ -36,18 +38,22 @@ def predictions(tmp_path):
 
 
 def pack(predictions, split, path, **options):
-    return write_submission(predictions, split / "meta_expressions.json", path, **options)
+    return write_submission(predictions, plan(split, **options), path)
 
 
 def check(path, split, **options):
-    return check_submission(path, split / "meta_expressions.json", split / "JPEGImages", **options)
+    return check_submission(path, plan(split, frames_root=split / "JPEGImages", **options))
+
+
+def plan(split, **options):
+    return SubmissionPlan.from_files(split / "meta_expressions.json", **options)
 
 
 def test_zip_holds_the_masks_and_nothing_else(predictions, split, tmp_path):
     (predictions / "video_a" / "0" / ".done").touch()
     (predictions / "notes.txt").write_text("not for the server")
     summary = pack(predictions, split, tmp_path / "s.zip", frames_root=split / "JPEGImages")
-    assert (summary.videos, summary.expressions, summary.masks) == (2, 6, 30)
+    assert str(summary).startswith("2 videos, 6 expressions, 30 masks in the layout of MeViS")
     with zipfile.ZipFile(tmp_path / "s.zip") as archive:
         names = archive.namelist()
         assert names == sorted(names) and names[0] == "video_a/0/00000.png" and len(names) == 30
@@ -142,7 +148,7 @@ def test_checker_without_frames_compares_sizes_within_a_video(predictions, split
     pack(predictions, split, tmp_path / "s.zip")
     rewrite(tmp_path / "s.zip", lambda f: f.update({NAME: encode_mask_png(MASK[1:])}))
     with pytest.raises(UserError, match="is 60 x 39 instead of 60 x 40"):
-        check_submission(tmp_path / "s.zip", split / "meta_expressions.json")
+        check_submission(tmp_path / "s.zip", plan(split))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -1,9 +1,9 @@
 """The DAVIS 2017 "unsupervised" evaluation: label maps against label maps, objects matched by the scorer.
 
 A sequence's proposals are matched one to one to its true objects so that the sum of J&F is largest; void
-pixels count for neither side; every frame counts, the first and the last too. As in the official evaluation, a
-sequence's objects are the ids up to the largest one in its first frame, and the name ``<video>_<n>`` goes by the
-order of the matched proposals, not by the true ids, which :class:`ObjectScore` has beside it.
+pixels count for neither side; every frame counts, the first and the last too. As in the official evaluation,
+a sequence's objects are the ids up to the largest one in its first frame, and the name ``<video>_<n>`` goes
+by the order of the matched proposals, not by the true ids, which :class:`ObjectScore` has beside it.
 """
 
 from __future__ import annotations

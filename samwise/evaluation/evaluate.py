@@ -11,9 +11,10 @@ import numpy as np
 from samwise.data.masks import read_mask_png
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
-from samwise.evaluation.metrics import Score, score_masks, score_trivial
+from samwise.evaluation.figures import ExpressionScore
+from samwise.evaluation.metrics import Score, overlap, score_masks, score_trivial
 from samwise.evaluation.parallel import available_cores, map_in_processes
-from samwise.evaluation.report import ExpressionScore, Report, mean_score
+from samwise.evaluation.report import Report, mean_score
 
 _CHUNK = 16  # frames whose masks are in memory at once
 _WORTH_PROCESSES = 2e9  # pixels to score; starting processes costs seconds, scoring this many about as long
@@ -24,6 +25,7 @@ class ScoreAccumulator:
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, str], dict[int, tuple[Score, Score, Score]]] = {}
+        self._overlaps: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
         self._expressions: dict[tuple[str, str], Expression] = {}
 
     def add(
@@ -45,6 +47,7 @@ class ScoreAccumulator:
             score_masks(prediction, target),
             *score_trivial(target),
         )
+        self._overlaps.setdefault(expression.key, {})[frame_index] = overlap(prediction, target)
 
     def report(self) -> Report:
         """Means over the frames of each expression."""
@@ -54,6 +57,7 @@ class ScoreAccumulator:
                     self._expressions[key],
                     len(frames),
                     *(mean_score(kind) for kind in zip(*frames.values(), strict=True)),
+                    *(sum(pixels) for pixels in zip(*self._overlaps[key].values(), strict=True)),
                 )
                 for key, frames in self._frames.items()
             ]
@@ -61,7 +65,7 @@ class ScoreAccumulator:
 
 
 def evaluate_predictions(
-    storage: VideoStorage, predictions: str | Path, workers: int | None = None, allow_missing: bool = False
+    storage: VideoStorage, predictions: str | Path, workers: int | None = None, missing: str = "error"
 ) -> Report:
     """Scores a folder of predictions.
 
@@ -69,7 +73,8 @@ def evaluate_predictions(
         storage: A split with masks.
         predictions: Folder with ``<video>/<expression id>/<frame>.png``.
         workers: Processes; by default one for each core where there is enough to do. 1 stays in this process.
-        allow_missing: Count frames without a prediction as empty, instead of refusing.
+        missing: ``error`` refuses frames without a prediction, ``empty`` counts them as empty masks, which is
+            what the benchmarks' servers do.
 
     Raises:
         UserError: The split has no masks; a prediction is missing, broken, or of another size than its frame.
@@ -83,19 +88,35 @@ def evaluate_predictions(
     if not predictions.is_dir():
         raise UserError(f"the predictions folder {predictions} doesn't exist; make it with scripts/infer.py")
     expressions = storage.expressions()
-    missing = find_missing(storage, predictions, expressions)
-    if missing and not allow_missing:
-        listed = "".join(f"\n  {path}" for path in missing[:10])
-        raise UserError(
-            f"{predictions} lacks {len(missing)} predicted masks; run scripts/infer.py again, or "
-            f"count them as empty with allow_missing=true. The first ones:{listed}"
-        )
+    lacking = find_missing(storage, predictions, expressions)
+    refuse_missing(predictions, lacking, missing)
     if workers is None:
         workers = _default_workers(storage, expressions)
     rows = map_in_processes(
         score_expression, expressions, workers, (storage, predictions), desc="scoring", unit="expression"
     )
-    return Report(rows, missing=len(missing))
+    return Report(rows, missing=len(lacking))
+
+
+def refuse_missing(folder: Path, lacking: Sequence[Path], missing: str) -> None:
+    """Makes sure that nothing is missing, or that the user has said how to count it.
+
+    Args:
+        folder: The predictions.
+        lacking: Paths below it that aren't there.
+        missing: ``error`` or ``empty``.
+
+    Raises:
+        UserError: With the number of missing files and the first ones.
+    """
+    if missing not in ("error", "empty"):
+        raise UserError(f"missing={missing}: choose error, or empty to count missing masks as empty ones")
+    if lacking and missing == "error":
+        listed = "".join(f"\n  {path}" for path in lacking[:10])
+        raise UserError(
+            f"{folder} lacks {len(lacking)} predicted masks; run scripts/infer.py again, or count them as "
+            f"empty, as the benchmarks' servers do, with missing=empty. The first ones:{listed}"
+        )
 
 
 def find_missing(storage: VideoStorage, predictions: Path, expressions: Sequence[Expression]) -> list[Path]:

@@ -35,8 +35,14 @@ def region_similarity(prediction: np.ndarray, target: np.ndarray) -> float:
     Returns:
         J in [0, 1].
     """
-    union = np.count_nonzero(prediction | target)
-    return np.count_nonzero(prediction & target) / union if union else 1.0
+    both, union = overlap(prediction, target)
+    return both / union if union else 1.0
+
+
+def overlap(prediction: np.ndarray, target: np.ndarray) -> tuple[int, int]:
+    """Pixels of the intersection and of the union of two (H, W) bool masks."""
+    both = int(np.count_nonzero(prediction & target))
+    return both, int(np.count_nonzero(prediction)) + int(np.count_nonzero(target)) - both
 
 
 def mask_boundary(mask: np.ndarray) -> np.ndarray:

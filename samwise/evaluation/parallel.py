@@ -43,14 +43,16 @@ def map_in_processes(
     """
     workers = min(workers, len(items))
     if workers <= 1:
-        return [function(*shared, item) for item in progress(items, desc=desc, unit=unit)]
+        with progress(items, desc=desc, unit=unit) as bar:  # closed before an error is printed
+            return [function(*shared, item) for item in bar]
     # Spawned rather than forked: a fork of a process with OpenMP or OpenCV threads can hang.
     context = multiprocessing.get_context("spawn")
     chunk = max(1, min(8, len(items) // (8 * workers)))
     try:
         with ProcessPoolExecutor(workers, context, _start_worker, (function, shared)) as pool:
             results = pool.map(_call, items, chunksize=chunk)
-            return list(progress(results, desc=desc, total=len(items), unit=unit))
+            with progress(results, desc=desc, total=len(items), unit=unit) as bar:
+                return list(bar)
     except BrokenProcessPool as error:
         raise UserError("a scoring process ended unexpectedly (out of memory?); try workers=1") from error
 
