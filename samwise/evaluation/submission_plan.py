@@ -122,7 +122,13 @@ class SubmissionPlan:
 
 
 def guess_layout(videos: Mapping[str, VideoEntry]) -> str:
-    """Whose expression file it is: Ref-YouTube-VOS lists every fifth frame of a video, MeViS every one."""
-    several = [video.frames for video in videos.values() if len(video.frames) > 1]
-    fifth = all(name.isdecimal() and int(name) % 5 == 0 for frames in several for name in frames)
-    return "ytvos" if several and fifth else "mevis"
+    """Whose expression file it is: Ref-YouTube-VOS lists every fifth frame of a video, MeViS every frame."""
+    skipping = [_skips(video.frames) for video in videos.values() if len(video.frames) > 1]
+    return "ytvos" if 2 * sum(skipping) > len(skipping) else "mevis"
+
+
+def _skips(frames: Sequence[str]) -> bool:
+    """Whether most frames aren't followed by the next number."""
+    numbers = [int(name) for name in frames if name.isascii() and name.isdecimal()]
+    steps = sorted(abs(after - before) for before, after in zip(numbers, numbers[1:], strict=False))
+    return bool(steps) and steps[len(steps) // 2] > 1

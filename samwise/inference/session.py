@@ -31,13 +31,6 @@ class FrameResult:
     masks: np.ndarray
     scores: np.ndarray
     cme_fired: np.ndarray
-    logits: Tensor  # N, h, w: the network's own size, without its padding
-
-    def probabilities(self) -> np.ndarray:
-        """(N, H, W) float32 at the frame's own resolution; 0 where the object is declared absent."""
-        size = self.masks.shape[1:]
-        full = F.interpolate(self.logits[:, None].float(), size=size, mode="bilinear", align_corners=False)
-        return full[:, 0].sigmoid().cpu().numpy()
 
 
 class Session:
@@ -127,6 +120,6 @@ class Session:
             logits = output.logits[:, t, None]  # N, 1, h, w
             full = F.interpolate(logits, size=self._size, mode="bilinear", align_corners=False)[:, 0]
             masks = (full > 0).cpu().numpy()  # sigmoid > 0.5
-            results.append(FrameResult(self._next_index, masks, scores[:, t], fired[:, t], logits[:, 0]))
+            results.append(FrameResult(self._next_index, masks, scores[:, t], fired[:, t]))
             self._next_index += 1
         return results
