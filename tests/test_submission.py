@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from conftest import FRAMES, HEIGHT, WIDTH
 from samwise.data.masks import encode_mask_png, write_mask_png
 from samwise.errors import UserError
 from samwise.evaluation.submission import write_submission
-from samwise.evaluation.submission_check import check_submission
+from samwise.evaluation.submission_check import MAX_BYTES, check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 
 TOOL = Path(__file__).parent.parent / "tools" / "check_submission.py"
@@ -168,22 +169,144 @@ def test_checker_refuses_what_is_no_zip(split, tmp_path):
         check(tmp_path / "t.zip", split)
 
 
+def raw_zip(path, entries):
+    """Writes entries as they are: (ZipInfo or name, content)."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+
+
+def link(name):
+    entry = zipfile.ZipInfo(name)
+    entry.create_system, entry.external_attr = 3, 0o120777 << 16
+    return entry
+
+
+def declared(height, width):
+    """A small PNG whose header says that it is of this size; its checksums are right."""
+    data = encode_mask_png(MASK)
+    header = data[12:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big") + data[24:29]
+    return data[:8] + data[8:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("../../etc/cron.d/x.png", b"", "climbs out"),
+        ("/etc/passwd", b"", "climbs out"),
+        ("C:/x.png", b"", "climbs out"),
+        ("video_a\\..\\..\\x.png", b"", "climbs out"),
+        ("video_a\\1\\00002.png", b"", "forward slashes"),
+        ("video_a/1/", b"", "an entry for a folder"),
+        ("video_a/1/00002.PNG", b"", "not asked for: video_a/1/00002.PNG"),
+        ("video_a/1/\u202e.png", b"", "not asked for: 'video_a/1/\\u202e.png'"),
+        (link(NAME), b"/etc/passwd", f"{NAME} is a link"),
+        (NAME, declared(60_000, 60_000), "says that it is 60000 x 60000"),
+        (NAME, declared(HEIGHT, WIDTH + 8), "is 68 x 40 instead of 60 x 40"),
+        (NAME, encode_mask_png(MASK)[:-20] + bytes(8) + encode_mask_png(MASK)[-12:], "damaged"),
+        (NAME, encode_mask_png(MASK) + b"more", "cut off or isn't a PNG"),
+    ],
+)
+def test_hostile_entries(split, predictions, tmp_path, name, content, message):
+    pack(predictions, split, tmp_path / "good.zip")
+    with zipfile.ZipFile(tmp_path / "good.zip") as archive:
+        entries = [(entry, archive.read(entry)) for entry in archive.namelist() if entry != NAME]
+    raw_zip(tmp_path / "s.zip", [*entries, (name, content)])
+    with pytest.raises(UserError) as caught:
+        check(tmp_path / "s.zip", split)
+    assert message in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.zip", "mevis", "predictions", "s.zip"]
+
+
+def patched(path, change):
+    """Changes a zip's bytes; its central directory has the entry of NAME at ``at``."""
+    data = bytearray(path.read_bytes())
+    at = data.rindex(NAME.encode()) - 46
+    assert data[at : at + 4] == b"PK\x01\x02"
+    change(data, at)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "offset, value, size, message",
+    [
+        (24, 3_000_000_000, 4, "3000000000 bytes; no mask has"),  # the size it unpacks to
+        (8, 1, 2, "is encrypted"),
+        (10, 14, 2, "compressed in an unusual way"),  # LZMA
+        (16, 12345, 4, "Bad CRC-32"),
+    ],
+)
+def test_zips_that_lie(split, predictions, tmp_path, offset, value, size, message):
+    pack(predictions, split, tmp_path / "s.zip")
+
+    def change(data, at):
+        data[at + offset : at + offset + size] = value.to_bytes(size, "little")
+
+    patched(tmp_path / "s.zip", change)
+    with pytest.raises(UserError) as caught:
+        check(tmp_path / "s.zip", split)
+    assert message in str(caught.value) and NAME in str(caught.value)
+
+
+def test_a_bomb_is_not_unpacked(split, predictions, tmp_path, monkeypatch):
+    pack(predictions, split, tmp_path / "good.zip")
+    with zipfile.ZipFile(tmp_path / "good.zip") as archive:
+        entries = [(entry, archive.read(entry)) for entry in archive.namelist() if entry != NAME]
+    with zipfile.ZipFile(tmp_path / "s.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in [*entries, (NAME, bytes(MAX_BYTES + 1))]:
+            archive.writestr(name, content)
+    read = []
+    original = zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *a: read.append(a[1].filename) or original(*a))
+    with pytest.raises(UserError, match=f"{NAME} says that it has {MAX_BYTES + 1} bytes"):
+        check(tmp_path / "s.zip", split)
+    assert len(read) == 29 and NAME not in read
+
+
+@pytest.mark.parametrize("step, vids, layout", [(5, False, "ytvos"), (1, True, "mevis"), (1, False, "mevis")])
+def test_layout_is_told_by_the_expression_file(tmp_path, step, vids, layout):
+    frames = [f"{step * i:05d}" for i in range(4)]
+    video = {"frames": frames, "expressions": {"0": {"exp": "a dog"}}} | ({"vid_id": 0} if vids else {})
+    odd = {"frames": ["00000", "00003", "00004"], "expressions": {"0": {"exp": "a dog"}}}
+    path = tmp_path / "meta_expressions.json"
+    path.write_text(json.dumps({"videos": {"a": video, "b": video, "odd": odd}}))
+    assert SubmissionPlan.from_files(path).layout == layout
+    assert SubmissionPlan.from_files(path, layout="mevis").layout == "mevis"
+    with pytest.raises(UserError, match="layout=youtube"):
+        SubmissionPlan.from_files(path, layout="youtube")
+
+
+def test_videos_of_another_file_are_left_out(split, predictions, tmp_path):
+    """Ref-YouTube-VOS's validation file holds the test videos too."""
+    test = json.loads((split / "meta_expressions.json").read_text())
+    del test["videos"]["video_a"]
+    (tmp_path / "test.json").write_text(json.dumps(test))
+    summary = pack(predictions, split, tmp_path / "s.zip", minus=tmp_path / "test.json", layout="ytvos")
+    assert str(summary).startswith("1 videos, 3 expressions, 15 masks in the layout of Ref-YouTube-VOS")
+    with zipfile.ZipFile(tmp_path / "s.zip") as archive:
+        assert {name.split("/")[1] for name in archive.namelist()} == {"video_a"}
+    with pytest.raises(UserError, match="15 faults"):
+        check(tmp_path / "s.zip", split, layout="ytvos")
+    with pytest.raises(UserError, match="nothing remains"):
+        plan(split, minus=split / "meta_expressions.json")
+
+
 def test_tool(predictions, split, tmp_path):
-    def run(*overrides):
-        done = subprocess.run([sys.executable, str(TOOL), *overrides], capture_output=True, text=True)
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True
+        )
         return done.returncode, done.stdout, done.stderr
 
-    pack(predictions, split, tmp_path / "s.zip")
+    folder = tmp_path / "it's, a=b"  # needs quoting in a config line, not here
+    pack(predictions, split, folder / "s.zip")
     expressions = split / "meta_expressions.json"
-    arguments = [
-        f"zip={tmp_path / 's.zip'}",
-        f"expressions={expressions}",
-        f"frames_root={split / 'JPEGImages'}",
-    ]
-    code, out, _ = run(*arguments)
+    code, out, _ = run(folder / "s.zip", expressions, split / "JPEGImages")
     assert code == 0 and "ok: 2 videos, 6 expressions, 30 masks" in out
     value = json.loads(expressions.read_text())
     value["videos"]["video_a"]["expressions"]["3"] = {"exp": "another"}
     expressions.write_text(json.dumps(value))
-    code, _, err = run(*arguments)
+    code, _, err = run(folder / "s.zip", expressions, "layout=mevis")
     assert code == 2 and "missing: video_a/3/00000.png" in err and "Traceback" not in err
+    code, _, err = run(folder / "s.zip")
+    assert code == 2 and "expressions must be given: python tools/check_submission.py" in err

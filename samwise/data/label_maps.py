@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from samwise.data.masks import png_size
 from samwise.errors import UserError
 from samwise.io import atomic_path
 
@@ -27,22 +29,27 @@ def read_label_map(path: str | Path, size: tuple[int, int] | None = None) -> np.
         UserError: It is missing, cut off, of another size, or its pixels are colours instead of ids.
     """
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"the label map {path} is missing") from error
+    except OSError as error:
+        raise UserError(f"can't read the label map {path}: {error.strerror}") from error
+    found = png_size(data, path)
+    if size not in (None, found):
+        raise UserError(
+            f"{path} is {found[1]} x {found[0]} instead of {size[1]} x {size[0]}; write it at the size of "
+            "its frame"
+        )
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.mode not in ("P", "L"):
                 raise UserError(
                     f"{path} has {image.mode} pixels; a label map is a palette PNG (mode P) whose values "
                     "are object ids: write it so"
                 )
-            if size is not None and (image.height, image.width) != size:
-                raise UserError(
-                    f"{path} is {image.width} x {image.height} instead of {size[1]} x {size[0]}; "
-                    "write it at the size of its frame"
-                )
             return np.array(image)
-    except FileNotFoundError as error:
-        raise UserError(f"the label map {path} is missing") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is cut off or isn't a PNG ({error}); write it again") from error
+        raise UserError(f"{path} is damaged ({error}); write it again") from error
 
 
 def write_label_map(path: str | Path, labels: np.ndarray) -> None:
