@@ -162,6 +162,7 @@ def score_annotators(
         rows,
         lacking,
         title="Ref-DAVIS17, protocol A: mean J, F and J&F over objects and annotators, in percent",
+        unit="objects",
         group_of=lambda row: row.expression.expression_id.rsplit("/", 1)[0],
     )
 

@@ -34,6 +34,7 @@ class Report:
         title: What the figures are.
         figures: The protocol's figures.
         group_of: How rows are grouped beside kinds and videos ("refcoco+", an annotator); None: not at all.
+        unit: What a row is.
     """
 
     rows: list[ExpressionScore]
@@ -42,6 +43,7 @@ class Report:
     title: str = "J, F and J&F in percent"
     figures: tuple[Figure, ...] = RVOS
     group_of: Callable[[ExpressionScore], str | None] | None = None
+    unit: str = "expressions"
 
     @property
     def overall(self) -> Score:
@@ -171,7 +173,7 @@ class Report:
         if parts is None:
             parts = {"overall": self, **self.by_group(), **self.by_kind()}
         trivial = "J&F" if self.figures == RVOS else "mean IoU"
-        header = ["", "expressions", *self.values()]
+        header = ["", self.unit, *self.values()]
         header += [f"{trivial} of '{name}'" for name in self._trivials()]
         rows = []
         for name, part in parts.items():

@@ -48,7 +48,12 @@ def check_submission(zip_path: str | Path, plan: SubmissionPlan, name: str | Non
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise UserError(f"{name} isn't a complete zip file ({error}); write it again") from error
     if faults:
-        raise UserError(listing(f"{name} isn't what {plan.source} asks for ({len(faults)} faults)", faults))
+        message = f"{name} isn't what {plan.source} asks for ({len(faults)} faults)"
+        if plan.layout == "ytvos" and any(fault.startswith("missing: ") for fault in faults):
+            message += (
+                "; the validation file holds the test videos too, which minus=<the test file> leaves out"
+            )
+        raise UserError(listing(message, faults))
     return plan
 
 
