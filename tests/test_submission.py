@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -191,6 +192,9 @@ def test_videos_of_another_file_are_left_out(split, predictions, tmp_path):
     with zipfile.ZipFile(tmp_path / "s.zip") as archive:
         assert {name.split("/")[1] for name in archive.namelist()} == {"video_a"}
     with pytest.raises(UserError, match="15 faults"):
+        check(tmp_path / "s.zip", split, layout="ytvos")
+    with pytest.raises(UserError, match=r"video_b[\s\S]*minus="):  # frames of the validation videos only
+        shutil.rmtree(split / "JPEGImages" / "video_b")
         check(tmp_path / "s.zip", split, layout="ytvos")
     with pytest.raises(UserError, match="nothing remains"):
         plan(split, minus=split / "meta_expressions.json")

@@ -1,5 +1,6 @@
 """Zips from strangers: nothing climbs out, nothing is unpacked, nothing is believed."""
 
+# ruff: noqa: F811 (fixtures)
 import zipfile
 import zlib
 
@@ -9,7 +10,7 @@ from samwise.data.masks import encode_mask_png
 from samwise.errors import UserError
 from samwise.evaluation.submission_check import MAX_BYTES
 from tests.conftest import HEIGHT, WIDTH
-from tests.test_submission import MASK, NAME, check, pack, predictions, split  # noqa: F401  (two are fixtures)
+from tests.test_submission import MASK, NAME, check, pack, predictions, split  # noqa: F401
 
 
 def raw_zip(path, entries):

@@ -68,6 +68,11 @@ class SubmissionPlan:
         sizes = {}
         if frames_root is not None:
             for video_id, video in videos.items():
+                if not (Path(frames_root) / video_id).is_dir():
+                    raise UserError(
+                        f"{frames_root} lacks the video {video_id} of {source}; if it is a test video, leave those "
+                        "out with minus=<the test split's expression file>"
+                    )
                 sizes[video_id] = frame_size(Path(frames_root) / video_id / f"{video.frames[0]}.jpg")
         return cls(
             {video_id: list(video.frames) for video_id, video in videos.items()},
