@@ -70,8 +70,8 @@ class SubmissionPlan:
             for video_id, video in videos.items():
                 if not (Path(frames_root) / video_id).is_dir():
                     raise UserError(
-                        f"{frames_root} lacks the video {video_id} of {source}; if it is a test video, leave those "
-                        "out with minus=<the test split's expression file>"
+                        f"{frames_root} lacks the video {video_id} of {source}; if it is a test video, leave "
+                        "those out with minus=<the test split's expression file>"
                     )
                 sizes[video_id] = frame_size(Path(frames_root) / video_id / f"{video.frames[0]}.jpg")
         return cls(
