@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 R = TypeVar("R")
 
@@ -32,3 +32,19 @@ def cli(main: Callable[..., R]) -> Callable[..., R]:
             sys.exit(2)
 
     return run
+
+
+def require_keys(cfg: Any, usage: str) -> None:
+    """Makes sure that no key of a config is still ``???``.
+
+    Args:
+        cfg: The config.
+        usage: The command as it should be.
+
+    Raises:
+        UserError: With the missing keys and the usage.
+    """
+    from omegaconf import OmegaConf
+
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise UserError(f"{' and '.join(missing)} must be given: {usage}")

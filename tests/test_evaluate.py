@@ -99,10 +99,10 @@ def test_missing_predictions_are_listed(storage, predictions):
     for index in range(5):
         (predictions / "video_b" / "1" / f"{index:05d}.png").unlink()
     (predictions / "video_a" / "0" / "00003.png").unlink()
-    with pytest.raises(UserError, match=r"lacks 6 predicted masks.*allow_missing") as caught:
+    with pytest.raises(UserError, match=r"lacks 6 predicted masks.*missing=empty") as caught:
         evaluate_predictions(storage, predictions)
     assert "video_a/0/00003.png" in str(caught.value) and "video_b/1/00004.png" in str(caught.value)
-    report = evaluate_predictions(storage, predictions, allow_missing=True)
+    report = evaluate_predictions(storage, predictions, missing="empty")
     assert report.missing == 6
     assert report.rows[4].score.j == pytest.approx(2 / 5)  # empty in the two frames without the target
 

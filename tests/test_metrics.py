@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from samwise.evaluation.metrics import mask_boundary, score_masks, score_trivial
+from samwise.evaluation.metrics import mask_boundary, near, score_masks, score_trivial
 
 GOLDEN = np.load(Path(__file__).parent / "fixtures" / "metrics.npz")
 
@@ -63,6 +63,15 @@ def test_large_images_have_a_wide_tolerance():
     disk = cv2.circle(np.zeros((720, 1280), np.uint8), (640, 360), 150, 1, -1).astype(bool)
     wide = cv2.circle(np.zeros((720, 1280), np.uint8), (640, 360), 170, 1, -1).astype(bool)
     assert score_masks(wide, disk).f == 0
+
+
+@pytest.mark.parametrize("radius", [1, 2, 8, 18, 19, 36])  # either side of where the method changes
+def test_near_is_the_disk(radius):
+    boundary = np.random.default_rng(0).random((120, 150)) < 0.0005
+    boundary[0, 0] = boundary[119, 60] = True
+    rows, columns = np.mgrid[:120, :150]
+    squares = [(rows - y) ** 2 + (columns - x) ** 2 for y, x in np.argwhere(boundary)]
+    assert np.array_equal(near(boundary, radius), np.min(squares, 0) <= radius**2)
 
 
 def test_without_pixels():

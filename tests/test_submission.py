@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,7 +15,9 @@ from conftest import FRAMES, HEIGHT, WIDTH
 
 from samwise.data.masks import encode_mask_png, write_mask_png
 from samwise.errors import UserError
-from samwise.evaluation.submission import check_submission, write_submission
+from samwise.evaluation.submission import write_submission
+from samwise.evaluation.submission_check import check_submission
+from samwise.evaluation.submission_plan import SubmissionPlan
 
 TOOL = Path(__file__).parent.parent / "tools" / "check_submission.py"
 MASK = np.zeros((HEIGHT, WIDTH), bool)
@@ -36,18 +39,22 @@ def predictions(tmp_path):
 
 
 def pack(predictions, split, path, **options):
-    return write_submission(predictions, split / "meta_expressions.json", path, **options)
+    return write_submission(predictions, plan(split, **options), path)
 
 
 def check(path, split, **options):
-    return check_submission(path, split / "meta_expressions.json", split / "JPEGImages", **options)
+    return check_submission(path, plan(split, frames_root=split / "JPEGImages", **options))
+
+
+def plan(split, **options):
+    return SubmissionPlan.from_files(split / "meta_expressions.json", **options)
 
 
 def test_zip_holds_the_masks_and_nothing_else(predictions, split, tmp_path):
     (predictions / "video_a" / "0" / ".done").touch()
     (predictions / "notes.txt").write_text("not for the server")
     summary = pack(predictions, split, tmp_path / "s.zip", frames_root=split / "JPEGImages")
-    assert (summary.videos, summary.expressions, summary.masks) == (2, 6, 30)
+    assert str(summary).startswith("2 videos, 6 expressions, 30 masks in the layout of MeViS")
     with zipfile.ZipFile(tmp_path / "s.zip") as archive:
         names = archive.namelist()
         assert names == sorted(names) and names[0] == "video_a/0/00000.png" and len(names) == 30
@@ -142,7 +149,7 @@ def test_checker_without_frames_compares_sizes_within_a_video(predictions, split
     pack(predictions, split, tmp_path / "s.zip")
     rewrite(tmp_path / "s.zip", lambda f: f.update({NAME: encode_mask_png(MASK[1:])}))
     with pytest.raises(UserError, match="is 60 x 39 instead of 60 x 40"):
-        check_submission(tmp_path / "s.zip", split / "meta_expressions.json")
+        check_submission(tmp_path / "s.zip", plan(split))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -162,22 +169,53 @@ def test_checker_refuses_what_is_no_zip(split, tmp_path):
         check(tmp_path / "t.zip", split)
 
 
+@pytest.mark.parametrize("step, vids, layout", [(5, False, "ytvos"), (1, True, "mevis"), (1, False, "mevis")])
+def test_layout_is_told_by_the_expression_file(tmp_path, step, vids, layout):
+    frames = [f"{step * i:05d}" for i in range(4)]
+    video = {"frames": frames, "expressions": {"0": {"exp": "a dog"}}} | ({"vid_id": 0} if vids else {})
+    odd = {"frames": ["00000", "00003", "00004"], "expressions": {"0": {"exp": "a dog"}}}
+    path = tmp_path / "meta_expressions.json"
+    path.write_text(json.dumps({"videos": {"a": video, "b": video, "odd": odd}}))
+    assert SubmissionPlan.from_files(path).layout == layout
+    assert SubmissionPlan.from_files(path, layout="mevis").layout == "mevis"
+    with pytest.raises(UserError, match="layout=youtube"):
+        SubmissionPlan.from_files(path, layout="youtube")
+
+
+def test_videos_of_another_file_are_left_out(split, predictions, tmp_path):
+    """Ref-YouTube-VOS's validation file holds the test videos too."""
+    test = json.loads((split / "meta_expressions.json").read_text())
+    del test["videos"]["video_a"]
+    (tmp_path / "test.json").write_text(json.dumps(test))
+    summary = pack(predictions, split, tmp_path / "s.zip", minus=tmp_path / "test.json", layout="ytvos")
+    assert str(summary).startswith("1 videos, 3 expressions, 15 masks in the layout of Ref-YouTube-VOS")
+    with zipfile.ZipFile(tmp_path / "s.zip") as archive:
+        assert {name.split("/")[1] for name in archive.namelist()} == {"video_a"}
+    with pytest.raises(UserError, match="15 faults"):
+        check(tmp_path / "s.zip", split, layout="ytvos")
+    with pytest.raises(UserError, match=r"video_b[\s\S]*minus="):  # frames of the validation videos only
+        shutil.rmtree(split / "JPEGImages" / "video_b")
+        check(tmp_path / "s.zip", split, layout="ytvos")
+    with pytest.raises(UserError, match="nothing remains"):
+        plan(split, minus=split / "meta_expressions.json")
+
+
 def test_tool(predictions, split, tmp_path):
-    def run(*overrides):
-        done = subprocess.run([sys.executable, str(TOOL), *overrides], capture_output=True, text=True)
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True
+        )
         return done.returncode, done.stdout, done.stderr
 
-    pack(predictions, split, tmp_path / "s.zip")
+    folder = tmp_path / "it's, a=b"  # needs quoting in a config line, not here
+    pack(predictions, split, folder / "s.zip")
     expressions = split / "meta_expressions.json"
-    arguments = [
-        f"zip={tmp_path / 's.zip'}",
-        f"expressions={expressions}",
-        f"frames_root={split / 'JPEGImages'}",
-    ]
-    code, out, _ = run(*arguments)
+    code, out, _ = run(folder / "s.zip", expressions, split / "JPEGImages")
     assert code == 0 and "ok: 2 videos, 6 expressions, 30 masks" in out
     value = json.loads(expressions.read_text())
     value["videos"]["video_a"]["expressions"]["3"] = {"exp": "another"}
     expressions.write_text(json.dumps(value))
-    code, _, err = run(*arguments)
+    code, _, err = run(folder / "s.zip", expressions, "layout=mevis")
     assert code == 2 and "missing: video_a/3/00000.png" in err and "Traceback" not in err
+    code, _, err = run(folder / "s.zip")
+    assert code == 2 and "expressions must be given: python tools/check_submission.py" in err

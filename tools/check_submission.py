@@ -1,23 +1,51 @@
-"""Checks a submission zip: python tools/check_submission.py zip=... expressions=... [frames_root=...]"""
+"""Checks a submission zip: python tools/check_submission.py submission.zip meta_expressions.json [JPEGImages]
+
+Config lines may follow: ``minus=meta_expressions/test/meta_expressions.json`` for Ref-YouTube-VOS.
+"""
+
+import re
+import sys
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from samwise.config import CONFIG_DIR
-from samwise.errors import UserError, cli
-from samwise.evaluation.submission import check_submission
+from samwise.errors import UserError, cli, require_keys
+
+USAGE = "python tools/check_submission.py submission.zip meta_expressions.json [JPEGImages] [minus=test.json]"
+POSITIONS = ("zip", "expressions", "frames_root")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="check_submission")
 @cli
 def main(cfg: DictConfig) -> None:
-    if missing := OmegaConf.missing_keys(cfg):
-        raise UserError(
-            f"{' and '.join(sorted(missing))} must be given: python tools/check_submission.py "
-            "zip=submission.zip expressions=meta_expressions.json [frames_root=JPEGImages]"
+    """Checks the zip and says what it holds."""
+    from samwise.evaluation.submission_check import check_submission
+    from samwise.evaluation.submission_plan import SubmissionPlan
+
+    require_keys(cfg, USAGE)
+    plan = SubmissionPlan.from_files(cfg.expressions, cfg.frames_root, cfg.layout, cfg.minus)
+    print(f"ok: {check_submission(cfg.zip, plan)}")
+
+
+@cli
+def with_keys(arguments: list[str]) -> list[str]:
+    """Hydra's overrides for the files given by position.
+
+    Raises:
+        UserError: There are more files than positions.
+    """
+    overrides, files = [], []
+    for argument in arguments:
+        (overrides if argument.startswith("-") or re.match(r"[+~]*[a-z_.]+=", argument) else files).append(
+            argument
         )
-    print(f"ok: {check_submission(cfg.zip, cfg.expressions, cfg.frames_root, cfg.layout)}")
+    if len(files) > len(POSITIONS):
+        raise UserError(f"{files[3]} is one file too many: {USAGE}")
+    quoted = [file.replace("\\", "\\\\").replace("'", "\\'") for file in files]
+    return [f"{key}='{file}'" for key, file in zip(POSITIONS, quoted, strict=False)] + overrides
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = with_keys(sys.argv[1:])
     main()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +11,10 @@ import numpy as np
 from samwise.data.masks import read_mask_png
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
-from samwise.evaluation.metrics import Score, score_masks, score_trivial
-from samwise.evaluation.report import ExpressionScore, Report, mean_score
-from samwise.progress import progress
+from samwise.evaluation.figures import ExpressionScore
+from samwise.evaluation.metrics import Score, overlap, score_masks, score_trivial
+from samwise.evaluation.parallel import available_cores, map_in_processes
+from samwise.evaluation.report import Report, mean_score
 
 _CHUNK = 16  # frames whose masks are in memory at once
 _WORTH_PROCESSES = 2e9  # pixels to score; starting processes costs seconds, scoring this many about as long
@@ -27,6 +25,7 @@ class ScoreAccumulator:
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, str], dict[int, tuple[Score, Score, Score]]] = {}
+        self._overlaps: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
         self._expressions: dict[tuple[str, str], Expression] = {}
 
     def add(
@@ -48,6 +47,7 @@ class ScoreAccumulator:
             score_masks(prediction, target),
             *score_trivial(target),
         )
+        self._overlaps.setdefault(expression.key, {})[frame_index] = overlap(prediction, target)
 
     def report(self) -> Report:
         """Means over the frames of each expression."""
@@ -57,6 +57,7 @@ class ScoreAccumulator:
                     self._expressions[key],
                     len(frames),
                     *(mean_score(kind) for kind in zip(*frames.values(), strict=True)),
+                    *(sum(pixels) for pixels in zip(*self._overlaps[key].values(), strict=True)),
                 )
                 for key, frames in self._frames.items()
             ]
@@ -64,7 +65,7 @@ class ScoreAccumulator:
 
 
 def evaluate_predictions(
-    storage: VideoStorage, predictions: str | Path, workers: int | None = None, allow_missing: bool = False
+    storage: VideoStorage, predictions: str | Path, workers: int | None = None, missing: str = "error"
 ) -> Report:
     """Scores a folder of predictions.
 
@@ -72,7 +73,8 @@ def evaluate_predictions(
         storage: A split with masks.
         predictions: Folder with ``<video>/<expression id>/<frame>.png``.
         workers: Processes; by default one for each core where there is enough to do. 1 stays in this process.
-        allow_missing: Count frames without a prediction as empty, instead of refusing.
+        missing: ``error`` refuses frames without a prediction, ``empty`` counts them as empty masks, which is
+            what the benchmarks' servers do.
 
     Raises:
         UserError: The split has no masks; a prediction is missing, broken, or of another size than its frame.
@@ -86,23 +88,35 @@ def evaluate_predictions(
     if not predictions.is_dir():
         raise UserError(f"the predictions folder {predictions} doesn't exist; make it with scripts/infer.py")
     expressions = storage.expressions()
-    missing = find_missing(storage, predictions, expressions)
-    if missing and not allow_missing:
-        listed = "".join(f"\n  {path}" for path in missing[:10])
-        raise UserError(
-            f"{predictions} lacks {len(missing)} predicted masks; run scripts/infer.py again, or "
-            f"count them as empty with allow_missing=true. The first ones:{listed}"
-        )
+    lacking = find_missing(storage, predictions, expressions)
+    refuse_missing(predictions, lacking, missing)
     if workers is None:
         workers = _default_workers(storage, expressions)
-    if workers > 1:
-        rows = _score_in_processes(storage, predictions, expressions, workers)
-    else:
-        rows = [
-            score_expression(storage, predictions, expression)
-            for expression in progress(expressions, desc="scoring", unit="expression")
-        ]
-    return Report(rows, missing=len(missing))
+    rows = map_in_processes(
+        score_expression, expressions, workers, (storage, predictions), desc="scoring", unit="expression"
+    )
+    return Report(rows, missing=len(lacking))
+
+
+def refuse_missing(folder: Path, lacking: Sequence[Path], missing: str) -> None:
+    """Makes sure that nothing is missing, or that the user has said how to count it.
+
+    Args:
+        folder: The predictions.
+        lacking: Paths below it that aren't there.
+        missing: ``error`` or ``empty``.
+
+    Raises:
+        UserError: With the number of missing files and the first ones.
+    """
+    if missing not in ("error", "empty"):
+        raise UserError(f"missing={missing}: choose error, or empty to count missing masks as empty ones")
+    if lacking and missing == "error":
+        listed = "".join(f"\n  {path}" for path in lacking[:10])
+        raise UserError(
+            f"{folder} lacks {len(lacking)} predicted masks; run scripts/infer.py again, or count them as "
+            f"empty, as the benchmarks' servers do, with missing=empty. The first ones:{listed}"
+        )
 
 
 def find_missing(storage: VideoStorage, predictions: Path, expressions: Sequence[Expression]) -> list[Path]:
@@ -149,34 +163,4 @@ def _default_workers(storage: VideoStorage, expressions: Sequence[Expression]) -
     pixels = sum(len(storage.frame_names(expression.video_id)) for expression in expressions)
     if expressions:
         pixels *= storage.masks(expressions[0], [0]).size
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 16) if pixels > _WORTH_PROCESSES else 1
-
-
-def _score_in_processes(
-    storage: VideoStorage, predictions: Path, expressions: Sequence[Expression], workers: int
-) -> list[ExpressionScore]:
-    # Spawned rather than forked: a fork of a process with OpenMP or OpenCV threads can hang.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, context, _start_worker, (storage, predictions)) as pool:
-            results = pool.map(_score_in_worker, expressions, chunksize=2)
-            return list(progress(results, desc="scoring", total=len(expressions), unit="expression"))
-    except BrokenProcessPool as error:
-        raise UserError("a scoring process ended unexpectedly (out of memory?); try workers=1") from error
-
-
-_worker: tuple[VideoStorage, Path] | None = None
-
-
-def _start_worker(storage: VideoStorage, predictions: Path) -> None:
-    global _worker
-    import cv2
-
-    cv2.setNumThreads(0)  # there is a process for each core
-    _worker = storage, predictions
-
-
-def _score_in_worker(expression: Expression) -> ExpressionScore:
-    assert _worker is not None
-    return score_expression(*_worker, expression)
+    return min(available_cores(), 16) if pixels > _WORTH_PROCESSES else 1

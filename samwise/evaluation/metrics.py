@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 BOUNDARY_TOLERANCE = 0.008  # of the image diagonal
+_SMALL_RADIUS = 18  # of full HD; a larger disk takes longer than distances, whose time doesn't grow with it
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,14 @@ def region_similarity(prediction: np.ndarray, target: np.ndarray) -> float:
     Returns:
         J in [0, 1].
     """
-    union = np.count_nonzero(prediction | target)
-    return np.count_nonzero(prediction & target) / union if union else 1.0
+    both, union = overlap(prediction, target)
+    return both / union if union else 1.0
+
+
+def overlap(prediction: np.ndarray, target: np.ndarray) -> tuple[int, int]:
+    """Pixels of the intersection and of the union of two (H, W) bool masks."""
+    both = int(np.count_nonzero(prediction & target))
+    return both, int(np.count_nonzero(prediction)) + int(np.count_nonzero(target)) - both
 
 
 def mask_boundary(mask: np.ndarray) -> np.ndarray:
@@ -65,14 +73,14 @@ def boundary_accuracy(prediction: np.ndarray, target: np.ndarray) -> float:
     Returns:
         F in [0, 1]: 1 when both boundaries are empty, 0 when one is.
     """
-    radius = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*target.shape))
+    radius = boundary_tolerance(target.shape)
     predicted, true = mask_boundary(prediction), mask_boundary(target)
     if not predicted.any() or not true.any():
         return float(predicted.any() == true.any())
-    box = _bounding_box(predicted | true)  # distances between boundaries don't change inside it
+    box = bounding_box(predicted | true)  # distances between boundaries don't change inside it
     predicted, true = predicted[box], true[box]
-    precision = np.count_nonzero(predicted & _within(true, radius)) / np.count_nonzero(predicted)
-    recall = np.count_nonzero(true & _within(predicted, radius)) / np.count_nonzero(true)
+    precision = np.count_nonzero(predicted & near(true, radius)) / np.count_nonzero(predicted)
+    recall = np.count_nonzero(true & near(predicted, radius)) / np.count_nonzero(true)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -108,12 +116,38 @@ def score_trivial(target: np.ndarray) -> tuple[Score, Score]:
     return Score(share, no_boundary), Score(float(share == 0), no_boundary)
 
 
-def _within(boundary: np.ndarray, radius: int) -> np.ndarray:
-    """Pixels no further than ``radius`` from the boundary: its dilation by a disk, in linear time."""
+def near(boundary: np.ndarray, radius: int) -> np.ndarray:
+    """Pixels no further than ``radius`` from the boundary: its dilation by a disk.
+
+    Args:
+        boundary: (H, W) bool.
+        radius: In pixels.
+
+    Returns:
+        (H, W) bool.
+    """
+    if radius <= _SMALL_RADIUS:
+        return cv2.dilate(boundary.view(np.uint8), disk(radius)).view(bool)
     distance = cv2.distanceTransform((~boundary).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return distance**2 < radius**2 + 0.5  # squared distances are whole numbers
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+@lru_cache(maxsize=8)
+def disk(radius: int) -> np.ndarray:
+    """(2r + 1, 2r + 1) uint8: 1 where x^2 + y^2 <= r^2."""
+    squares = np.arange(-radius, radius + 1) ** 2
+    return (squares[:, None] + squares <= radius**2).astype(np.uint8)
+
+
+def boundary_tolerance(shape: tuple[int, ...]) -> int:
+    """Radius within which boundary pixels count as found: ceil(0.008 x diagonal), for an image (H, W)."""
+    return math.ceil(BOUNDARY_TOLERANCE * math.hypot(*shape))
+
+
+def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box around a mask that isn't empty, and a margin, within the image."""
+    box = []
+    for axis in (1, 0):
+        inside = np.flatnonzero(mask.any(axis))
+        box.append(slice(max(0, inside[0] - margin), inside[-1] + 1 + margin))
+    return box[0], box[1]

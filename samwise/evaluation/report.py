@@ -1,38 +1,17 @@
-"""Scores of a split: overall, by kind of expression, by video, beside the two trivial predictions."""
+"""Scores of a split: overall, by dataset, kind of expression and video, beside trivial predictions."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from samwise.data.types import Expression
+from samwise.evaluation.figures import RVOS, ExpressionScore, Figure
 from samwise.evaluation.metrics import Score
-from samwise.io import atomic_path, write_json
+from samwise.evaluation.tables import percent, save_files, to_csv, to_markdown, to_text
 
 TRIVIAL = ("everything", "nothing")
-
-
-@dataclass(frozen=True)
-class ExpressionScore:
-    """Means over an expression's frames.
-
-    Attributes:
-        expression: The (video, expression) pair.
-        frames: Number of its frames.
-        score: J and F of the predictions.
-        everything: Of predicting every pixel.
-        nothing: Of predicting none.
-    """
-
-    expression: Expression
-    frames: int
-    score: Score
-    everything: Score
-    nothing: Score
 
 
 def mean_score(scores: Iterable[Score]) -> Score:
@@ -51,20 +30,38 @@ class Report:
     Attributes:
         rows: One entry for each (video, expression id).
         missing: Number of frames without a prediction, which count as empty.
+        settings: What was scored, for the files.
+        title: What the figures are.
+        figures: The protocol's figures.
+        group_of: How rows are grouped beside kinds and videos ("refcoco+", an annotator); None: not at all.
+        unit: What a row is.
     """
 
     rows: list[ExpressionScore]
     missing: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+    title: str = "J, F and J&F in percent"
+    figures: tuple[Figure, ...] = RVOS
+    group_of: Callable[[ExpressionScore], str | None] | None = None
+    unit: str = "expressions"
 
     @property
     def overall(self) -> Score:
         """Mean over (video, expression) pairs of their means over frames."""
         return mean_score(row.score for row in self.rows)
 
+    def values(self) -> dict[str, float]:
+        """Every figure of the protocol, in [0, 1]."""
+        return {figure.name: figure.value(self.rows) for figure in self.figures}
+
     def trivial(self, name: str) -> Score:
-        """The same mean for the prediction ``everything`` or ``nothing``."""
+        """The mean for the prediction ``everything`` or ``nothing``."""
         return mean_score(getattr(row, name) for row in self.rows)
+
+    def by_group(self) -> dict[str, Report]:
+        """A report for each dataset or annotator; empty where there is only one."""
+        groups = self._grouped(self.group_of) if self.group_of else {}
+        return groups if len(groups) > 1 else {}
 
     def by_kind(self) -> dict[str, Report]:
         """A report for each kind of expression, in alphabetical order; empty where the data name no kinds."""
@@ -74,21 +71,17 @@ class Report:
         """A report for each video, in alphabetical order."""
         return self._grouped(lambda row: row.expression.video_id)
 
-    def _grouped(self, key: Callable[[ExpressionScore], str | None]) -> dict[str, Report]:
-        groups: dict[str, list[ExpressionScore]] = {}
-        for row in self.rows:
-            if (name := key(row)) is not None:
-                groups.setdefault(name, []).append(row)
-        return {name: Report(groups[name]) for name in sorted(groups)}
-
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values; scores in [0, 1]."""
         return {
             "settings": self.settings,
-            **_summary(self),
+            "title": self.title,
+            **self._summary(),
             "missing_frames": self.missing,
-            "by_kind": {name: _summary(part) for name, part in self.by_kind().items()},
-            "by_video": {name: _summary(part) for name, part in self.by_video().items()},
+            **{
+                f"by_{name}": {key: part._summary() for key, part in parts.items()}
+                for name, parts in self._parts()
+            },
             "by_expression": [
                 {
                     "video": row.expression.video_id,
@@ -96,7 +89,8 @@ class Report:
                     "text": row.expression.text,
                     "kind": row.expression.kind,
                     "frames": row.frames,
-                    **_scores(row.score),
+                    **{figure.name: figure.value([row]) for figure in self._own()},
+                    **({"intersection": row.intersection, "union": row.union} if row.union else {}),
                 }
                 for row in self.rows
             ],
@@ -104,84 +98,86 @@ class Report:
 
     def to_csv(self) -> str:
         """One line for each (video, expression); scores in [0, 1]."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["video", "expression", "kind", "frames", "J", "F", "J&F", "text"])
-        for row in self.rows:
-            expression, score = row.expression, row.score
-            writer.writerow(
+        header = ["video", "expression", "kind", "frames", *(figure.name for figure in self._own()), "text"]
+        return to_csv(
+            header,
+            [
                 [
-                    expression.video_id,
-                    expression.expression_id,
-                    expression.kind or "",
+                    row.expression.video_id,
+                    row.expression.expression_id,
+                    row.expression.kind or "",
                     row.frames,
-                    *(f"{value:.6f}" for value in (score.j, score.f, score.jf)),
-                    expression.text,
+                    *(float(figure.value([row])) for figure in self._own()),
+                    row.expression.text,
                 ]
-            )
-        return out.getvalue()
+                for row in self.rows
+            ],
+        )
+
+    def groups_to_csv(self) -> str:
+        """One line for the whole, each group, kind and video; scores in [0, 1]."""
+        parts = [("overall", "", self)]
+        parts += [(name, key, part) for name, group in self._parts() for key, part in group.items()]
+        return to_csv(
+            ["by", "name", "expressions", *(figure.name for figure in self.figures)],
+            [[name, key, len(part.rows), *map(float, part.values().values())] for name, key, part in parts],
+        )
 
     def to_markdown(self) -> str:
-        """The table as Markdown; scores in percent."""
-        header, *lines = self._table()
-        rows = [header, ["---"] + ["---:"] * (len(header) - 1), *lines]
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+        """The table, and one by video, as Markdown; scores in percent."""
+        text = f"{self.title}\n\n{to_markdown(*self._table())}"
+        videos = self.by_video()
+        if len(videos) < len(self.rows):  # else a line for each expression, which the CSV has
+            text += f"\nBy video:\n\n{to_markdown(*self._table(videos))}"
+        return text
 
     def to_text(self) -> str:
         """The table for a terminal; scores in percent."""
-        header, *lines = self._table()
-        widths = [max(len(cells[i]) for cells in [header, *lines]) for i in range(len(header))]
-        rule = ["-" * width for width in widths]
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-            )
-            for cells in [header, rule, *lines]
-        )
+        return to_text(*self._table())
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes ``scores.json``, ``scores.csv`` and ``scores.md``.
-
-        Returns:
-            The three files.
+    def save(self, folder: str | Path, name: str = "scores") -> list[Path]:
+        """Writes ``scores.json``, ``scores.csv`` (expressions), ``scores_groups.csv`` and ``scores.md``.
 
         Raises:
             UserError: The folder can't be written to.
         """
-        folder = Path(folder)
-        write_json(folder / "scores.json", self.to_dict())
-        for name, text in (("scores.csv", self.to_csv()), ("scores.md", self.to_markdown())):
-            with atomic_path(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        return [folder / f"scores.{suffix}" for suffix in ("json", "csv", "md")]
+        csvs = {"": self.to_csv(), "_groups": self.groups_to_csv()}
+        return save_files(Path(folder), name, self.to_dict(), csvs, self.to_markdown())
 
-    def _table(self) -> list[list[str]]:
-        """Header and rows: overall and by kind, with the trivial predictions' J&F beside."""
-        header = ["", "expressions", "J", "F", "J&F", *(f"J&F of '{name}'" for name in TRIVIAL)]
-        parts = {"overall": self, **self.by_kind()}
-        return [header] + [
-            [
-                name,
-                str(len(part.rows)),
-                *_percent(part.overall.j, part.overall.f, part.overall.jf),
-                *_percent(*(part.trivial(trivial).jf for trivial in TRIVIAL)),
-            ]
-            for name, part in parts.items()
-        ]
+    def _parts(self) -> list[tuple[str, dict[str, Report]]]:
+        return [("group", self.by_group()), ("kind", self.by_kind()), ("video", self.by_video())]
 
+    def _own(self) -> list[Figure]:
+        return [figure for figure in self.figures if figure.per_expression]
 
-def _percent(*values: float) -> Sequence[str]:
-    return [f"{100 * value:.1f}" for value in values]
+    def _grouped(self, key: Callable[[ExpressionScore], str | None]) -> dict[str, Report]:
+        groups: dict[str, list[ExpressionScore]] = {}
+        for row in self.rows:
+            if (name := key(row)) is not None:
+                groups.setdefault(name, []).append(row)
+        return {name: replace(self, rows=groups[name]) for name in sorted(groups)}
 
+    def _trivials(self) -> list[str]:
+        return [name for name in TRIVIAL if self.rows and all(getattr(row, name) for row in self.rows)]
 
-def _scores(score: Score) -> dict[str, float]:
-    return {"J": score.j, "F": score.f, "J&F": score.jf}
+    def _summary(self) -> dict[str, Any]:
+        trivials = {name: self.trivial(name) for name in self._trivials()}
+        return {
+            "expressions": len(self.rows),
+            **self.values(),
+            **{name: {"J": score.j, "F": score.f, "J&F": score.jf} for name, score in trivials.items()},
+        }
 
-
-def _summary(report: Report) -> dict[str, Any]:
-    return {
-        "expressions": len(report.rows),
-        **_scores(report.overall),
-        **{name: _scores(report.trivial(name)) for name in TRIVIAL},
-    }
+    def _table(self, parts: dict[str, Report] | None = None) -> tuple[list[str], list[list[str]]]:
+        """Header and rows, by default overall, by group and by kind, with the trivial predictions beside."""
+        if parts is None:
+            parts = {"overall": self, **self.by_group(), **self.by_kind()}
+        trivial = "J&F" if self.figures == RVOS else "mean IoU"
+        header = ["", self.unit, *self.values()]
+        header += [f"{trivial} of '{name}'" for name in self._trivials()]
+        rows = []
+        for name, part in parts.items():
+            scores = [part.trivial(name) for name in self._trivials()]
+            others = [score.jf if self.figures == RVOS else score.j for score in scores]
+            rows.append([name, str(len(part.rows)), *percent(*part.values().values(), *others)])
+        return header, rows

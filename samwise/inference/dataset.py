@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,13 @@ from samwise.data.masks import read_mask_png, write_mask_png
 from samwise.data.types import Expression, VideoStorage
 from samwise.data.video import ImageFiles
 from samwise.errors import UserError
+from samwise.inference.jobs import Job, Shard, make_jobs, shard_jobs
+from samwise.inference.label_maps import LabelMapWriter, annotator_name
 from samwise.inference.predictor import SamwisePredictor
 from samwise.progress import progress
 
 WRITERS = 2  # threads; encoding a PNG releases the interpreter
-MAX_WAITING = 256  # masks on their way to the disk
+MAX_WAITING = 256  # files on their way to the disk
 
 
 @dataclass
@@ -37,14 +39,20 @@ class Summary:
 
 
 class DatasetInference:
-    """Segments every expression of a split.
+    """Segments the expressions of a split, or one shard's share of them.
 
     Args:
         predictor: The network.
         storage: The split.
         output: Folder for ``<video>/<expression id>/<frame>.png``.
         clip_length: Frames per clip.
-        max_expressions: Expressions of a video that run together, sharing its frames.
+        max_expressions: Expressions of a video that run together, sharing its frames. With ``label_maps``, an
+            annotator's objects always do.
+        shard: Which share of the work to do.
+        label_maps: Writes the annotators' label maps (Ref-DAVIS17).
+
+    Raises:
+        UserError: ``max_expressions`` is below 1.
     """
 
     def __init__(
@@ -54,11 +62,17 @@ class DatasetInference:
         output: Path,
         clip_length: int,
         max_expressions: int = 8,
+        shard: Shard | None = None,
+        label_maps: LabelMapWriter | None = None,
     ) -> None:
-        if max_expressions < 1:
-            raise UserError(f"max_expressions={max_expressions} must be at least 1")
         self.predictor, self.storage, self.output = predictor, storage, output
-        self.clip_length, self.max_expressions = clip_length, max_expressions
+        self.clip_length = clip_length
+        self.label_maps = label_maps
+        if self.label_maps:
+            jobs = make_jobs(storage, max_expressions, lambda expression: annotator_name(storage, expression))
+        else:
+            jobs = make_jobs(storage, max_expressions)
+        self.jobs = shard_jobs(jobs, shard or Shard())
 
     def run(self) -> Summary:
         """Segments what isn't finished yet.
@@ -67,19 +81,30 @@ class DatasetInference:
             UserError: A frame is missing or broken, or the output can't be written.
         """
         summary = Summary()
-        videos: dict[str, list[Expression]] = {}
-        for expression in self.storage.expressions():
-            videos.setdefault(expression.video_id, []).append(expression)
-        total = sum(len(expressions) for expressions in videos.values())
+        total = sum(len(job.expressions) for job in self.jobs)
         with progress(desc="expressions", total=total, unit="expression") as bar:
-            for video_id, expressions in videos.items():
-                todo = [expression for expression in expressions if not self._finished(expression)]
-                summary.kept += len(expressions) - len(todo)
-                bar.update(len(expressions) - len(todo))
-                for chunk in _chunks(todo, self.max_expressions):
-                    self._segment(video_id, chunk, summary)
-                    bar.update(len(chunk))
+            for job in self.jobs:
+                todo = self._unfinished(job)
+                summary.kept += len(job.expressions) - len(todo)
+                bar.update(len(job.expressions) - len(todo))
+                if todo:
+                    self._segment(job.video_id, todo, summary)
+                    bar.update(len(todo))
         return summary
+
+    def _unfinished(self, job: Job) -> list[Expression]:
+        """The job's expressions that lack a mask, and those whose annotator lacks a label map."""
+        todo = {expression for expression in job.expressions if not self._finished(expression)}
+        if self.label_maps:
+            names = {expression: annotator_name(self.storage, expression) for expression in job.expressions}
+            again = {names[expression] for expression in todo}
+            again |= {
+                name
+                for name in set(names.values()) - again
+                if not self.label_maps.finished(name, job.video_id)
+            }
+            todo = {expression for expression, name in names.items() if name in again}
+        return [expression for expression in job.expressions if expression in todo]
 
     def _finished(self, expression: Expression) -> bool:
         """Whether every frame's mask is there and whole."""
@@ -102,9 +127,14 @@ class DatasetInference:
         waiting: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS, "png") as pool:
             for _, result in self.predictor.results(source, texts, self.clip_length):
+                name = names[result.index]
                 for expression, mask in zip(expressions, result.masks, strict=True):
-                    path = self._path(expression, names[result.index])
-                    waiting.append(pool.submit(write_mask_png, path, mask))
+                    waiting.append(pool.submit(write_mask_png, self._path(expression, name), mask))
+                if self.label_maps:
+                    probabilities = result.probabilities()
+                    waiting.append(
+                        pool.submit(self.label_maps.write, video_id, name, expressions, probabilities)
+                    )
                 while len(waiting) > MAX_WAITING:
                     waiting.popleft().result()
                 summary.frames += len(expressions)
@@ -112,8 +142,3 @@ class DatasetInference:
             for future in waiting:
                 future.result()
         summary.segmented += len(expressions)
-
-
-def _chunks(expressions: Sequence[Expression], size: int) -> Iterator[Sequence[Expression]]:
-    for start in range(0, len(expressions), size):
-        yield expressions[start : start + size]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
@@ -14,23 +17,27 @@ from samwise.errors import UserError, cli
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="infer")
 @cli
 def main(cfg: DictConfig) -> None:
-    """Segments every expression of the split and packs the masks."""
+    """Segments the split's expressions, or this process's share, and packs the masks when all are there."""
     from samwise.data.build import build_storage
-    from samwise.evaluation.submission import write_submission
     from samwise.inference.dataset import DatasetInference
+    from samwise.inference.jobs import choose_shard
+    from samwise.inference.label_maps import LABEL_MAPS, LabelMapWriter
     from samwise.inference.predictor import SamwisePredictor
-    from samwise.io import read_json, writable_folder, write_json
+    from samwise.io import writable_folder
     from samwise.modeling.checkpoint import find_checkpoint
 
     split = cfg.split or cfg.data.eval_split
+    shard = choose_shard(cfg.shard, os.environ)
     storage = build_storage(cfg.data, split)
+    predictions = Path(cfg.output) / "predictions"
+    if cfg.merge:
+        _finish(cfg, split, storage, predictions)
+        return
     storage.check_frames()
     checkpoint = find_checkpoint(cfg.checkpoint)
-    predictor = SamwisePredictor.from_pretrained(checkpoint, cfg.device)
+    predictor = SamwisePredictor.from_pretrained(checkpoint, cfg.device or _own_gpu(os.environ))
     clip_length = cfg.clip_length or predictor.model.clip_length
     output = writable_folder(cfg.output)
-
-    # Masks of one folder come from one network: what an earlier run left is kept only if it was the same.
     settings = {
         "checkpoint": str(checkpoint.resolve()),
         "written": checkpoint.stat().st_mtime_ns,
@@ -38,35 +45,72 @@ def main(cfg: DictConfig) -> None:
         "split": split,
         "clip_length": clip_length,
     }
-    record = output / "inference.json"
-    if record.exists() and read_json(record) != settings:
-        if not cfg.overwrite:
-            raise UserError(
-                f"{output} holds predictions made with other settings (see {record}); choose another "
-                "output, or overwrite=true to make them again"
-            )
-        _remove(output / "predictions")
-    write_json(record, settings)
-
-    inference = DatasetInference(predictor, storage, output / "predictions", clip_length, cfg.max_expressions)
+    _keep_apart(output, settings, cfg.overwrite, alone=shard.count == 1)
+    label_maps = LabelMapWriter.of(storage, output / LABEL_MAPS)
+    inference = DatasetInference(
+        predictor, storage, predictions, clip_length, cfg.max_expressions, shard, label_maps
+    )
     summary = inference.run()
     rate = 100 * summary.fired / max(summary.frames, 1)
     print(
         f"{summary.segmented} expressions segmented, {summary.kept} kept from before; the memory was "
         f"corrected on {rate:.1f} % of the frames"
     )
-    if cfg.submission and cfg.data.submit_split is not None:
-        packed = write_submission(
-            inference.output,
-            storage.expressions_file,
-            output / f"{cfg.data.name}_{split}.zip",
-            frames_root=storage.frames_root,
+    if shard.count > 1 and (lacking := _lacking(storage, predictions)):
+        print(
+            f"shard {shard} ({shard.source}) is done; {lacking} masks are still to come from the others. The "
+            "last shard packs the zip; the same command with merge=true does so too"
         )
-        print(packed)
-    print(f"predictions: {inference.output}")
+        return
+    _finish(cfg, split, storage, predictions)
 
 
-def _remove(folder: Path) -> None:
-    import shutil
+def _finish(cfg: DictConfig, split: str, storage: Any, predictions: Path) -> None:
+    """Packs the zip, if there is one. Two shards that do so at once write the same bytes, atomically."""
+    from samwise.evaluation.submission import write_submission
+    from samwise.evaluation.submission_plan import SubmissionPlan
 
-    shutil.rmtree(folder, ignore_errors=True)
+    if cfg.submission and cfg.data.submit_split is not None:
+        zip_path = Path(cfg.output) / f"{cfg.data.name}_{split}.zip"
+        plan = SubmissionPlan.from_storage(storage, "ytvos" if cfg.data.format == "ytvos" else "mevis")
+        print(f"{zip_path}: {write_submission(predictions, plan, zip_path)}")
+    elif lacking := _lacking(storage, predictions):
+        raise UserError(f"{predictions} lacks {lacking} masks; run scripts/infer.py again, every shard of it")
+    print(f"predictions: {predictions}")
+
+
+def _lacking(storage: Any, predictions: Path) -> int:
+    """Number of masks and label maps that aren't there yet."""
+    from samwise.evaluation.evaluate import find_missing
+    from samwise.inference.label_maps import LABEL_MAPS, LabelMapWriter
+
+    lacking = len(find_missing(storage, predictions, storage.expressions()))
+    if label_maps := LabelMapWriter.of(storage, predictions.parent / LABEL_MAPS):
+        lacking += label_maps.lacking()
+    return lacking
+
+
+def _keep_apart(output: Path, settings: dict[str, Any], overwrite: bool, alone: bool) -> None:
+    """Masks of one folder come from one network: what an earlier run left is kept only if it was the same."""
+    from samwise.inference.label_maps import LABEL_MAPS
+    from samwise.io import read_json, write_json
+
+    record = output / "inference.json"
+    if record.exists() and read_json(record) != settings:
+        way_out = "or overwrite=true to make them again" if alone else "or empty this one"
+        if not (overwrite and alone):  # other shards may be writing there
+            raise UserError(
+                f"{output} holds predictions made with other settings (see {record}); choose another output, "
+                f"{way_out}"
+            )
+        for name in ("predictions", LABEL_MAPS):
+            shutil.rmtree(output / name, ignore_errors=True)
+    write_json(record, settings)
+
+
+def _own_gpu(environment: Any) -> str | None:
+    """Each of torchrun's processes has a GPU of its own where there are enough."""
+    import torch
+
+    rank = environment.get("LOCAL_RANK", "")
+    return f"cuda:{rank}" if rank.isdigit() and int(rank) < torch.cuda.device_count() else None

@@ -1,0 +1,75 @@
+"""The figures of the benchmarks, each a ratio of sums over expressions: one way to average them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from samwise.data.types import Expression
+from samwise.evaluation.metrics import Score
+
+
+@dataclass(frozen=True)
+class ExpressionScore:
+    """Means over an expression's frames.
+
+    Attributes:
+        expression: The (video, expression) pair.
+        frames: Number of its frames.
+        score: J and F of the predictions.
+        everything: Of predicting every pixel; None where the protocol has no such prediction.
+        nothing: Of predicting none.
+        intersection: Pixels that are both predicted and true, in all frames.
+        union: Pixels that are one or the other.
+    """
+
+    expression: Expression
+    frames: int
+    score: Score
+    everything: Score | None = None
+    nothing: Score | None = None
+    intersection: int = 0
+    union: int = 0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a set of expressions: the sum of numerators over the sum of denominators.
+
+    Attributes:
+        name: As the papers call it.
+        terms: Numerator and denominator of one expression; a mean has the denominator 1.
+        per_expression: Whether one expression's own value is worth listing.
+    """
+
+    name: str
+    terms: Callable[[ExpressionScore], tuple[float, float]]
+    per_expression: bool = True
+
+    def value(self, rows: Iterable[ExpressionScore]) -> float:
+        """In [0, 1]; NaN of no expressions."""
+        terms = [self.terms(row) for row in rows]
+        denominator = sum(term[1] for term in terms)
+        return sum(term[0] for term in terms) / denominator if denominator else float("nan")
+
+
+def _hit(threshold: float) -> Callable[[ExpressionScore], tuple[float, float]]:
+    return lambda row: (float(row.score.j >= threshold), 1)
+
+
+# Referring video segmentation: means over (video, expression) pairs of means over frames.
+RVOS = (
+    Figure("J", lambda row: (row.score.j, 1)),
+    Figure("F", lambda row: (row.score.f, 1)),
+    Figure("J&F", lambda row: (row.score.jf, 1)),
+)
+# Referring image segmentation: overall IoU sums pixels over all expressions, large targets weigh more; mean
+# IoU counts each expression once; P@X is the share of expressions with an IoU of at least X.
+RIS = (
+    Figure("overall IoU", lambda row: (row.intersection, row.union), per_expression=False),
+    Figure("mean IoU", lambda row: (row.score.j, 1)),
+    *(
+        Figure(f"P@{threshold}", _hit(threshold), per_expression=False)
+        for threshold in (0.5, 0.6, 0.7, 0.8, 0.9)
+    ),
+)

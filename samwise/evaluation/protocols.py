@@ -1,0 +1,107 @@
+"""Which scores belong to which benchmark: one function from a folder of predictions to its reports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from samwise.data.build import build_storage
+from samwise.errors import UserError
+from samwise.evaluation.davis_folders import score_annotators
+from samwise.evaluation.evaluate import evaluate_predictions
+from samwise.evaluation.figures import RIS
+from samwise.evaluation.report import Report
+from samwise.inference.label_maps import LABEL_MAPS, annotator_names
+from samwise.io import read_json
+
+Reports = dict[str, Report]  # by the suffix of their files; the first one is the benchmark's published figure
+
+
+def evaluate_dataset(
+    data: Any, split: str, predictions: str | Path, workers: int | None = None, missing: str = "error"
+) -> Reports:
+    """Scores predictions as the dataset's benchmark does.
+
+    MeViS and Ref-YouTube-VOS: J, F, J&F, mean over frames, then over (video, expression). RefCOCO/+/g:
+    overall IoU, mean IoU, P@0.5 to P@0.9. Ref-DAVIS17: protocol A from the label maps of each annotator,
+    and protocol B, every expression alone, beside it.
+
+    Args:
+        data: The ``data`` node of a config.
+        split: The split's name.
+        predictions: Folder with ``<video>/<expression id>/<frame>.png``, as ``scripts/infer.py`` writes it,
+        for
+            Ref-DAVIS17 with the folder ``label_maps`` beside it.
+        workers: Processes; None for one for each core where there is enough to do.
+        missing: ``error``, or ``empty`` to count missing masks as empty ones.
+
+    Raises:
+        UserError: The data or the predictions are missing, incomplete or broken.
+    """
+    storage = build_storage(data, split)
+    report = evaluate_predictions(storage, predictions, workers, missing)
+    if data.format == "refcoco":
+        title = "Overall IoU, mean IoU and P@X (IoU of at least X) in percent"
+        reports = {"": replace(report, title=title, figures=RIS, group_of=_dataset)}
+    elif data.format == "davis":
+        report.title = "Ref-DAVIS17, protocol B: every expression alone, J, F and J&F in percent"
+        protocol_a = _protocol_a(storage, Path(predictions).parent / LABEL_MAPS, workers, missing)
+        reports = {"": protocol_a, "_protocol_b": report}
+    else:
+        reports = {"": report}
+    for report in reports.values():
+        report.settings = {
+            "data": data.name,
+            "root": str(data.root),
+            "split": split,
+            "predictions": str(Path(predictions).resolve()),
+        }
+    return reports
+
+
+def find_predictions(folder: str | Path) -> Path:
+    """The predictions that a folder stands for.
+
+    Args:
+        folder: Predictions, a folder of ``scripts/infer.py`` with ``predictions`` in it, or the output of an
+            evaluation. The last only points to its predictions: scores are never read back, but computed.
+
+    Raises:
+        UserError: There is no such folder, or its predictions are gone.
+    """
+    folder = Path(folder)
+    if (folder / "predictions").is_dir():
+        return folder / "predictions"
+    if (folder / "scores.json").is_file():
+        settings = read_json(folder / "scores.json")
+        named = settings.get("settings", {}).get("predictions") if isinstance(settings, dict) else None
+        if not isinstance(named, str) or not Path(named).is_dir():
+            raise UserError(
+                f"the predictions {named} that {folder / 'scores.json'} was made from are gone; give a "
+                "folder of predictions"
+            )
+        return Path(named)
+    if not folder.is_dir():
+        raise UserError(f"the predictions folder {folder} doesn't exist; make it with scripts/infer.py")
+    return folder
+
+
+def _protocol_a(storage: Any, folder: Path, workers: int | None, missing: str) -> Report:
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} doesn't exist: protocol A needs each annotator's label maps, which scripts/infer.py "
+            "writes beside the predictions; run it again"
+        )
+    videos = dict.fromkeys(expression.video_id for expression in storage.expressions())
+    truth = {
+        video_id: [storage.palette_path(video_id, name) for name in storage.frame_names(video_id)]
+        for video_id in videos
+    }
+    return score_annotators(
+        truth, {name: folder / name for name in annotator_names(storage)}, workers, missing
+    )
+
+
+def _dataset(row: Any) -> str:
+    return row.expression.expression_id.rpartition("_")[0]

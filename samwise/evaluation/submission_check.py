@@ -1,0 +1,123 @@
+"""Checking submission zips, whoever made them: nothing in them is trusted, and nothing is unpacked."""
+
+from __future__ import annotations
+
+import stat
+import threading
+import zipfile
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from samwise.data.masks import decode_mask_png, png_size
+from samwise.errors import UserError
+from samwise.evaluation.parallel import available_cores
+from samwise.evaluation.submission_plan import SubmissionPlan
+from samwise.progress import progress
+
+MAX_BYTES = 1 << 26  # of a mask; 8K video has 33 million pixels
+_LISTED = 10
+
+
+def check_submission(zip_path: str | Path, plan: SubmissionPlan, name: str | None = None) -> SubmissionPlan:
+    """Checks a zip: every mask is there, complete, 8-bit, single-channel, 0/255 and of its frame's size, and
+    there is nothing else.
+
+    Args:
+        zip_path: The zip.
+        plan: What it should hold. Where a video's size isn't known, its masks need only be of one size.
+        name: What messages call the zip.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: With the number of faults and the first ten.
+    """
+    name = name or str(zip_path)
+    try:
+        with zipfile.ZipFile(zip_path) as archive:
+            entries = archive.infolist()
+            faults = _name_faults(entries, plan)
+            expected = {plan.top + path for path in plan.names()}
+            masks = [entry for entry in entries if entry.filename in expected]
+            faults += _mask_faults(archive, sorted(masks, key=lambda entry: entry.header_offset), plan)
+    except FileNotFoundError as error:
+        raise UserError(f"{name} doesn't exist") from error
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise UserError(f"{name} isn't a complete zip file ({error}); write it again") from error
+    if faults:
+        message = f"{name} isn't what {plan.source} asks for ({len(faults)} faults)"
+        if plan.layout == "ytvos" and any(fault.startswith("missing: ") for fault in faults):
+            message += (
+                "; the validation file holds the test videos too, which minus=<the test file> leaves out"
+            )
+        raise UserError(listing(message, faults))
+    return plan
+
+
+def listing(message: str, items: list[str]) -> str:
+    """A message with the first items and the number of the others."""
+    more = f"\n  ... and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return f"{message}:" + "".join(f"\n  {item}" for item in items[:_LISTED]) + more
+
+
+def _name_faults(entries: list[zipfile.ZipInfo], plan: SubmissionPlan) -> list[str]:
+    """What is missing, too many, given twice, or in a place where no mask belongs."""
+    expected = {plan.top + path for path in plan.names()}
+    present = Counter(entry.filename for entry in entries)
+    faults = [f"missing: {path}" for path in sorted(expected - present.keys())]
+    faults += [
+        f"not asked for: {path if path.isprintable() else repr(path)}{_why(path)}"
+        for path in sorted(present.keys() - expected)
+    ]
+    faults += [f"twice: {path}" for path in sorted(path for path, count in present.items() if count > 1)]
+    for entry in entries:
+        if entry.orig_filename != entry.filename:  # Python cuts a name at a zero byte
+            faults.append(f"an entry calls itself {entry.orig_filename!r}")
+    return faults
+
+
+def _why(path: str) -> str:
+    if path.startswith(("/", "\\")) or ".." in path.replace("\\", "/").split("/") or path[1:2] == ":":
+        return " (its name climbs out of the folder it is unpacked in)"
+    if "\\" in path:
+        return " (names have forward slashes)"
+    return " (an entry for a folder: pack with zip -D)" if path.endswith("/") else ""
+
+
+def _mask_faults(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], plan: SubmissionPlan) -> list[str]:
+    sizes, lock = dict(plan.sizes), threading.Lock()
+
+    def fault(entry: zipfile.ZipInfo) -> str | None:
+        video_id = entry.filename.removeprefix(plan.top).split("/", 1)[0]
+        if problem := _entry_fault(entry):
+            return problem
+        try:
+            with lock:  # a video's size, where it isn't known, is that of its first mask
+                data = archive.read(entry)
+                size = sizes.setdefault(video_id, png_size(data, entry.filename))
+            decode_mask_png(data, entry.filename, size)
+        except UserError as error:
+            return str(error)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            return f"{entry.filename}: {error}"
+        return None
+
+    with ThreadPoolExecutor(available_cores(), "check") as pool:  # decoding releases the interpreter
+        with progress(pool.map(fault, entries), "checking", len(entries), "mask") as bar:
+            return [text for text in bar if text]
+
+
+def _entry_fault(entry: zipfile.ZipInfo) -> str | None:
+    """What is wrong with an entry before it is read: a link, encrypted, or far too large."""
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return f"{entry.filename} is a link"
+    if entry.flag_bits & 0x1:
+        return f"{entry.filename} is encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"{entry.filename} is compressed in an unusual way; store or deflate it"
+    if entry.file_size > MAX_BYTES:
+        return f"{entry.filename} says that it has {entry.file_size} bytes; no mask has"
+    return None
