@@ -50,7 +50,7 @@ def _newest(run: Path) -> int:
 def processes():
     """Processes whose imports are done, so that most of their time is training."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training_process", "torch.utils.tensorboard", "sam2.build_sam"])
+    context.set_forkserver_preload(["tests.warm_process"])
     return context
 
 
