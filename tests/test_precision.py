@@ -1,7 +1,7 @@
 """Every way to a faster or smaller step leaves the loss where it was; the tolerances are in the tests.
 
-Relative to float32, plain, on the same clips and weights. Gradients are compared by their angle: 1 - cosine of
-all of them together.
+Relative to float32, plain, on the same clips and weights. Gradients are compared by their angle, 1 - cosine
+of all of them together.
 """
 
 from __future__ import annotations

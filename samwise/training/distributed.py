@@ -77,7 +77,7 @@ def _export_submitit() -> None:
         return
     import submitit
 
-    if submitit.JobEnvironment.activated() and submitit.JobEnvironment().num_tasks > 1:
+    if submitit.JobEnvironment().num_tasks > 1:
         submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
 
 

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from samwise.data.types import ClipBatch
 from samwise.errors import UserError
+from samwise.training.config import TrainingConfig
+from samwise.training.distributed import rank, world_size
 from samwise.training.signals import SIGNALS
 
 
@@ -100,6 +102,15 @@ class StepOrder:
                 size = self.per_clip
                 yield 0 if fixed else epoch, [items[i : i + size] for i in range(0, len(items), size)]
             epoch, position = epoch + 1, 0
+
+
+def build_order(dataset: Any, config: TrainingConfig) -> StepOrder:
+    """The order of a dataset's items as the configuration and this process's place among the others ask."""
+    length = len(dataset) if config.limit_items is None else min(config.limit_items, len(dataset))
+    groups = dataset.groups()[:length] if config.expressions_per_clip > 1 else None
+    place = (rank(), world_size())
+    parts, per_clip = config.grad_accumulation, config.expressions_per_clip
+    return StepOrder(length, config.batch_size, config.seed, parts, *place, per_clip, groups)
 
 
 class _Clips(Dataset):

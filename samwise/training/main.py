@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("samwise.training")
 
 
+def main() -> None:
+    """Trains as the command line says; ``-m`` and other flags may stand anywhere in it."""
+    # Hydra's parser takes overrides in one piece only, so `train.py experiment=mevis -m hydra/launcher=slurm`
+    # would fail.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    _main()
+
+
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
 @cli
-def main(config: DictConfig) -> None:
+def _main(config: DictConfig) -> None:
     """Trains as the configuration says; exits with 128 + signal when a signal stopped it."""
     from samwise.training.distributed import is_main
     from samwise.training.signals import Interrupted

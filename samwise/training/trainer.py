@@ -22,7 +22,7 @@ from samwise.modeling.losses import SamwiseLoss
 from samwise.modeling.recompute import compile_parts, set_checkpointing
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.distributed import from_main, is_main, maximum, mean, rank, together, world_size
-from samwise.training.loading import StepOrder, clip_batches
+from samwise.training.loading import build_order, clip_batches
 from samwise.training.monitor import Monitor
 from samwise.training.optim import Schedule, build_optimizer
 from samwise.training.pictures import training_picture
@@ -69,7 +69,7 @@ class Trainer:
     ) -> None:
         self.model, self.dataset, self.config, self.run, self.validate = model, dataset, config, run, validate
         self.device = next(model.parameters()).device
-        self.order = _build_order(dataset, config)
+        self.order = build_order(dataset, config)
         self.schedule = Schedule(config, self.order.steps_per_epoch)
         self.optimizer = build_optimizer(model, optimizer)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
@@ -295,12 +295,3 @@ class Trainer:
                 if is_main():
                     self.checkpoints.mark_best(self.model, at)
         return True
-
-
-def _build_order(dataset: Any, config: TrainingConfig) -> StepOrder:
-    length = len(dataset) if config.limit_items is None else min(config.limit_items, len(dataset))
-    groups = dataset.groups()[:length] if config.expressions_per_clip > 1 else None
-    return StepOrder(
-        length, config.batch_size, config.seed, config.grad_accumulation, rank(), world_size(),
-        config.expressions_per_clip, groups,
-    )  # fmt: skip
