@@ -13,7 +13,7 @@ from PIL import Image
 
 from samwise.data.davis import DavisStorage
 from samwise.data.davis_text import FILES, DavisSentence, parse_line, read_sentences
-from samwise.data.palette import read_palette
+from samwise.data.label_maps import read_label_map
 from samwise.data.synthetic.davis import write_davis
 from samwise.data.synthetic.video import VideoSettings
 from samwise.errors import UserError
@@ -136,7 +136,7 @@ def test_masks_are_the_palettes_object(made: Path) -> None:
     for expression in storage.expressions():
         names, object_id = storage.frame_names(expression.video_id), storage.object_id(expression)
         truth = np.stack(
-            [read_palette(storage.palette_path(expression.video_id, name)) == object_id for name in names]
+            [read_label_map(storage.palette_path(expression.video_id, name)) == object_id for name in names]
         )
         assert np.array_equal(storage.masks(expression, range(len(names))), truth)
         assert np.array_equal(storage.visible(expression), truth.any((1, 2)))
@@ -172,7 +172,7 @@ def test_a_changed_mask_is_noticed(root: Path) -> None:
     expression = next(e for e in storage.expressions() if storage.visible(e)[0])
     path = storage.palette_path(expression.video_id, "00000")
     empty = path.with_suffix(".new")
-    Image.fromarray(np.zeros_like(read_palette(path))).save(empty, "PNG")
+    Image.fromarray(np.zeros_like(read_label_map(path))).save(empty, "PNG")
     empty.replace(path)
     assert not DavisStorage(root, "val").visible(expression)[0]
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from samwise.config import CONFIG_DIR
 from samwise.data.build import build_storage, build_train_dataset
-from samwise.data.palette import read_palette
+from samwise.data.label_maps import read_label_map
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.synthetic.video import VideoSettings
 from samwise.data.synthetic.ytvos import write_ytvos
@@ -56,7 +56,7 @@ def test_targets_are_colour_indices(made: Path) -> None:
         object_id = int(meta[expression.video_id]["expressions"][expression.expression_id]["obj_id"])
         truth = np.stack(
             [
-                read_palette(made / "train/Annotations" / expression.video_id / f"{name}.png") == object_id
+                read_label_map(made / "train/Annotations" / expression.video_id / f"{name}.png") == object_id
                 for name in names
             ]
         )
@@ -106,7 +106,7 @@ def test_masks_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Which objects are visible is worked out once, also for training without the videos kept back."""
     RefYouTubeVosStorage(root, "train").prepare()
     monkeypatch.setattr(
-        "samwise.data.palette.read_palette", lambda path: pytest.fail(f"{path} is read again")
+        "samwise.data.palette.read_label_map", lambda path: pytest.fail(f"{path} is read again")
     )
     for holdout in (0, 1):
         storage = RefYouTubeVosStorage(root, "train", holdout)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from samwise.data.davis import DavisStorage
-from samwise.data.palette import read_palette
+from samwise.data.label_maps import read_label_map
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
 from samwise.data.synthetic.davis import write_davis
@@ -110,4 +110,4 @@ def test_palette_is_the_usual_one(tmp_path: Path) -> None:
     ids = np.arange(256, dtype=np.uint8).reshape(16, 16)
     (tmp_path / "p.png").write_bytes(palette_png(ids))
     assert Image.open(tmp_path / "p.png").mode == "P"
-    assert np.array_equal(read_palette(tmp_path / "p.png"), ids)
+    assert np.array_equal(read_label_map(tmp_path / "p.png"), ids)

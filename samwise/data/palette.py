@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,42 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from samwise.data.cache_file import cache_file
 from samwise.data.frame_folders import check_files
+from samwise.data.label_maps import VOID, read_label_map
 from samwise.errors import UserError
 from samwise.io import read_json, write_json
 from samwise.progress import progress
-
-VOID = 255  # pixels that count for nothing, in DAVIS
-
-
-def read_palette(path: str | Path) -> np.ndarray:
-    """Reads a palette PNG.
-
-    Args:
-        path: A PNG with a palette; 8-bit greyscale is read as indices too.
-
-    Returns:
-        (H, W) uint8: 0 is background, 255 void, anything else an object's id.
-
-    Raises:
-        UserError: It is missing, cut off, no PNG, or has colours instead of indices.
-    """
-    path = Path(path)
-    try:
-        with Image.open(io.BytesIO(path.read_bytes()), formats=["PNG"]) as image:
-            if image.mode not in ("P", "L"):
-                raise UserError(
-                    f"{path} has the pixel format {image.mode}, where object ids (a palette, mode P) are "
-                    "expected: a program has converted the masks; unpack the original ones again"
-                )
-            return np.array(image)
-    except FileNotFoundError as error:
-        raise UserError(f"the mask {path} is missing; unpack the annotations again") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"the mask {path} is cut off or isn't a PNG ({error}); unpack it again") from error
 
 
 class PaletteMasks:
@@ -96,7 +66,7 @@ class PaletteMasks:
         masks: dict[int, np.ndarray] = {}
         for index in frame_indices:
             if index not in masks:
-                ids = read_palette(path := self.path(video_id, names[index]))
+                ids = read_label_map(path := self.path(video_id, names[index]))
                 if ids.shape != size:
                     raise UserError(
                         f"the mask {path} is {ids.shape[1]} x {ids.shape[0]}, but its frame is {size[1]} x "
@@ -143,7 +113,7 @@ class PaletteMasks:
     def _shown_in(self, video_id: str) -> dict[str, list[int]]:
         shown: dict[str, list[int]] = {}
         for index, name in enumerate(self._frames[video_id]):
-            ids = read_palette(self.path(video_id, name))
+            ids = read_label_map(self.path(video_id, name))
             for object_id in np.flatnonzero(cv2.calcHist([ids], [0], None, [256], [0, 256])):
                 if object_id not in (0, VOID):
                     shown.setdefault(str(object_id), []).append(index)

@@ -18,6 +18,7 @@ from samwise.inference.predictor import SamwisePredictor
 from samwise.progress import progress
 
 WRITERS = 2  # threads; encoding a PNG releases the interpreter
+MAX_JOB = 64  # expressions of a video at once, to bound what their memories take
 MAX_WAITING = 256  # files on their way to the disk
 
 
@@ -46,8 +47,8 @@ class DatasetInference:
         storage: The split.
         output: Folder for ``<video>/<expression id>/<frame>.png``.
         clip_length: Frames per clip.
-        max_expressions: Expressions of a video that run together, sharing its frames. With ``label_maps``, an
-            annotator's objects always do.
+        max_expressions: Expressions of a video that run as one batch. All of a video share its frames and
+            the text-free part of the encoder.
         shard: Which share of the work to do.
         label_maps: Writes the annotators' label maps (Ref-DAVIS17).
 
@@ -66,12 +67,15 @@ class DatasetInference:
         label_maps: LabelMapWriter | None = None,
     ) -> None:
         self.predictor, self.storage, self.output = predictor, storage, output
+        if max_expressions < 1:
+            raise UserError(f"max_expressions={max_expressions} must be at least 1")
         self.clip_length = clip_length
         self.label_maps = label_maps
+        self.max_expressions = max_expressions
         if self.label_maps:
-            jobs = make_jobs(storage, max_expressions, lambda expression: annotator_name(storage, expression))
+            jobs = make_jobs(storage, MAX_JOB, lambda expression: annotator_name(storage, expression))
         else:
-            jobs = make_jobs(storage, max_expressions)
+            jobs = make_jobs(storage, MAX_JOB)
         self.jobs = shard_jobs(jobs, shard or Shard())
 
     def run(self) -> Summary:
@@ -126,7 +130,7 @@ class DatasetInference:
         texts = [expression.text for expression in expressions]
         waiting: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS, "png") as pool:
-            for _, result in self.predictor.results(source, texts, self.clip_length):
+            for _, result in self.predictor.results(source, texts, self.clip_length, self.max_expressions):
                 name = names[result.index]
                 for expression, mask in zip(expressions, result.masks, strict=True):
                     waiting.append(pool.submit(write_mask_png, self._path(expression, name), mask))

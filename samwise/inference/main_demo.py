@@ -47,11 +47,14 @@ def main(cfg: DictConfig) -> None:
 
     from samwise.data.video import open_source
     from samwise.inference.predictor import SamwisePredictor
+    from samwise.inference.runtime import RuntimeConfig
     from samwise.io import writable_folder
 
     source = open_source(str(cfg.input), cfg.fps)
     output = writable_folder(cfg.output)
-    predictor = SamwisePredictor.from_pretrained(cfg.checkpoint, cfg.device)
+    predictor = SamwisePredictor.from_pretrained(
+        cfg.checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime)
+    )
     summary = segment(predictor, source, Path(cfg.input), texts, output, cfg)
     print(f"{summary['overlay']}: {summary['frames']} frames")
     for sentence in summary["sentences"]:

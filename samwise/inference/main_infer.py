@@ -23,6 +23,7 @@ def main(cfg: DictConfig) -> None:
     from samwise.inference.jobs import choose_shard
     from samwise.inference.label_maps import LABEL_MAPS, LabelMapWriter
     from samwise.inference.predictor import SamwisePredictor
+    from samwise.inference.runtime import RuntimeConfig
     from samwise.io import writable_folder
     from samwise.modeling.checkpoint import find_checkpoint
 
@@ -35,7 +36,9 @@ def main(cfg: DictConfig) -> None:
         return
     storage.check_frames()
     checkpoint = find_checkpoint(cfg.checkpoint)
-    predictor = SamwisePredictor.from_pretrained(checkpoint, cfg.device or _own_gpu(os.environ))
+    predictor = SamwisePredictor.from_pretrained(
+        checkpoint, cfg.device or _own_gpu(os.environ), RuntimeConfig.from_node(cfg.runtime)
+    )
     clip_length = cfg.clip_length or predictor.model.clip_length
     output = writable_folder(cfg.output)
     settings = {
@@ -44,6 +47,7 @@ def main(cfg: DictConfig) -> None:
         "data": str(Path(cfg.data.root).resolve()),
         "split": split,
         "clip_length": clip_length,
+        "precision": predictor.runtime.precision,
     }
     _keep_apart(output, settings, cfg.overwrite, alone=shard.count == 1)
     label_maps = LabelMapWriter.of(storage, output / LABEL_MAPS)

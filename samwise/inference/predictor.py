@@ -13,7 +13,8 @@ from samwise.data.frame_source import Frame
 from samwise.data.video import open_source
 from samwise.device import choose_device
 from samwise.inference.results import FrameResult
-from samwise.inference.session import Session
+from samwise.inference.runtime import Runtime, RuntimeConfig
+from samwise.inference.session import MAX_TOGETHER, Session
 from samwise.modeling.samwise import Samwise
 
 if TYPE_CHECKING:
@@ -27,14 +28,25 @@ class SamwisePredictor:
     Args:
         model: The network; it is put on the device, in eval mode.
         device: By default the GPU where there is one.
+        runtime: Number format, compilation, memory layout.
     """
 
-    def __init__(self, model: Samwise, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        model: Samwise,
+        device: str | torch.device | None = None,
+        runtime: RuntimeConfig | None = None,
+    ) -> None:
         self.model = model.to(choose_device(device)).eval()
+        self.runtime = Runtime(self.model, runtime)
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path | None = None, device: str | torch.device | None = None, **options: Any
+        cls,
+        path: str | Path | None = None,
+        device: str | torch.device | None = None,
+        runtime: RuntimeConfig | None = None,
+        **options: Any,
     ) -> SamwisePredictor:
         """Loads a checkpoint.
 
@@ -42,21 +54,25 @@ class SamwisePredictor:
             path: A ``.safetensors`` file, a training run's folder, a folder of ``save_pretrained`` or the
                 name of a repository on the hub; None for what ``scripts/quickstart.sh`` trained last.
             device: By default the GPU where there is one.
+            runtime: Number format, compilation, memory layout, e.g. ``RuntimeConfig("bfloat16")``.
             **options: As of :meth:`samwise.Samwise.from_pretrained`: ``overrides``, ``revision``, ...
 
         Raises:
             UserError: There is no checkpoint, or it doesn't fit the frozen weights at hand.
         """
-        return cls(Samwise.from_pretrained(path, **options), device)
+        return cls(Samwise.from_pretrained(path, **options), device, runtime)
 
-    def start_session(self, texts: Sequence[str], clip_length: int = 1) -> Session:
+    def start_session(
+        self, texts: Sequence[str], clip_length: int = 1, max_together: int = MAX_TOGETHER
+    ) -> Session:
         """Starts a stream.
 
         Args:
             texts: N sentences.
             clip_length: 1 for every frame's masks before the next frame arrives; 8 for the paper's clips.
+            max_together: Most sentences that run as one batch.
         """
-        return Session(self.model, texts, clip_length)
+        return Session(self.model, texts, clip_length, max_together, self.runtime)
 
     def sam2_image_predictor(self) -> SAM2ImagePredictor:
         """sam2's own ``SAM2ImagePredictor`` for clicks and boxes, on this model's weights.
@@ -90,10 +106,14 @@ class SamwisePredictor:
             yield result.index, result.masks
 
     def results(
-        self, source: Any, texts: Sequence[str], clip_length: int | None = None
+        self,
+        source: Any,
+        texts: Sequence[str],
+        clip_length: int | None = None,
+        max_together: int = MAX_TOGETHER,
     ) -> Iterator[tuple[Frame, FrameResult]]:
         """As :meth:`segment_video`, with each frame's picture, time and everything known about it."""
-        session = self.start_session(texts, clip_length or self.model.clip_length)
+        session = self.start_session(texts, clip_length or self.model.clip_length, max_together)
         waiting: list[Frame] = []
         for frame in open_source(source).frames():
             waiting.append(frame)

@@ -16,6 +16,23 @@ def to_frame_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def to_host(masks: Tensor) -> np.ndarray:
+    """(N, H, W) bool on any device -> the same in main memory; from a GPU it travels as bits."""
+    return masks.numpy() if masks.device.type == "cpu" else from_bits(to_bits(masks).cpu(), masks.shape[-1])
+
+
+def to_bits(masks: Tensor) -> Tensor:
+    """(..., W) bool -> (..., ceil(W/8)) uint8, the first pixel in the highest bit."""
+    padded = F.pad(masks.to(torch.uint8), (0, -masks.shape[-1] % 8))
+    weights = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=masks.device)
+    return (padded.unflatten(-1, (-1, 8)) * weights).sum(-1, dtype=torch.uint8)
+
+
+def from_bits(bits: Tensor, width: int) -> np.ndarray:
+    """The inverse of :func:`to_bits`, in main memory."""
+    return np.unpackbits(bits.numpy(), axis=-1, count=width).view(bool)
+
+
 @dataclass
 class FrameResult:
     """What is known about one frame for N sentences, in their order.

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from samwise.errors import UserError
 from samwise.modeling.recompute import compile_parts
@@ -32,6 +35,16 @@ class RuntimeConfig:
     precision: str = "auto"
     compile: str | None = None
     channels_last: bool = False
+
+    @classmethod
+    def from_node(cls, node: Any) -> RuntimeConfig:
+        """From the ``runtime`` block of a config; unknown keys are refused."""
+        try:
+            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node))
+        except OmegaConfBaseException as error:
+            raise UserError(
+                f"runtime: {str(error).splitlines()[0]}; the keys are in configs/infer.yaml"
+            ) from error
 
     def check(self, device: torch.device) -> None:
         """Refuses what the device can't do.

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samwise.config import CmeConfig
 from samwise.data.transforms import to_canvas
 from samwise.errors import UserError
-from samwise.inference.results import FrameResult, to_frame_size
-from samwise.modeling.memory import StreamState
+from samwise.inference.groups import ExpressionGroups
+from samwise.inference.results import FrameResult, to_frame_size, to_host
+from samwise.inference.runtime import Runtime
+from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.tokens import Tokens
 
 __all__ = ["FrameResult", "Session"]
 
-
-@dataclass
-class _Group:
-    """Sentences whose memories are equally long, so that they run as one batch.
-
-    Attributes:
-        texts: B sentences.
-        tokens: Theirs.
-        state: None before their first frame.
-    """
-
-    texts: list[str]
-    tokens: Tokens
-    state: StreamState | None = None
+MAX_TOGETHER = 8
 
 
 class Session:
@@ -45,23 +31,34 @@ class Session:
         model: The network in eval mode.
         texts: N sentences; equal ones are fine, results go by position.
         clip_length: T.
+        max_together: Most sentences that run as one batch.
+        runtime: Number format and compilation; by default float32, uncompiled.
 
     Raises:
         UserError: There is no sentence, or one is empty or too long.
     """
 
-    def __init__(self, model: Samwise, texts: Sequence[str], clip_length: int) -> None:
+    def __init__(
+        self,
+        model: Samwise,
+        texts: Sequence[str],
+        clip_length: int,
+        max_together: int = MAX_TOGETHER,
+        runtime: Runtime | None = None,
+    ) -> None:
         if isinstance(texts, str) or not texts:
             raise UserError("give a list of at least one sentence that says what to segment")
         if clip_length < 1:
             raise UserError(f"clip_length={clip_length} must be at least 1")
+        if max_together < 1:
+            raise UserError(f"max_expressions={max_together} must be at least 1")
+        self.max_together, self._runtime = max_together, runtime or Runtime(model)
         self.model, self.texts, self.clip_length = model, list(texts), clip_length
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything seen, for another video with the same sentences."""
-        # Groups in the order in which they began, so that their sentences one after the other are self.texts.
-        self._groups = [_Group(list(self.texts), self.model.tokenize(self.texts))]
+        self._groups = ExpressionGroups(self.model, list(self.texts), self.max_together)
         self._joining: list[str] = []
         self._pending: list[Tensor] = []
         self._size: tuple[int, int] | None = None
@@ -93,15 +90,12 @@ class Session:
         """Lets the sentences that wait for a new clip begin."""
         if not self._joining:
             return
-        if self._groups[-1].state is None:  # others begin on the same frame
-            self._joining = self._groups.pop().texts + self._joining
-        self._groups.append(_Group(self._joining, self.model.tokenize(self._joining)))
+        self._groups.add(self._joining)
         self._joining = []
 
     def held_bytes(self) -> int:
         """Bytes of all tensors the session keeps between frames, whole storages behind views counted."""
-        states = [group.state for group in self._groups if group.state is not None]
-        tensors = [*self._pending, *(tensor for state in states for tensor in state.tensors())]
+        tensors = [*self._pending, *self._groups.tensors()]
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
         return sum(storage.nbytes() for storage in storages.values())
 
@@ -145,46 +139,23 @@ class Session:
         self._pending.append(to_canvas(image, self.model.canvas))
         return self.flush() if len(self._pending) == self.clip_length else []
 
-    @torch.inference_mode()
     def flush(self) -> list[FrameResult]:
         """Segments the frames that wait for their clip to fill."""
         if not self._pending or self._size is None:
             return []
-        clip = torch.stack(self._pending)[None]  # 1, T, 3, h, w: one video for all sentences
-        self._pending = []
-        outputs = []
-        for group in self._groups:  # one, except in the frames after a sentence was added
-            output, group.state = self.model.stream(clip, group.tokens, group.state)
-            outputs.append(output)
-        logits = torch.cat([output.logits for output in outputs])  # N, T, h, w
-        scores = torch.cat([output.object_scores for output in outputs]).float().cpu().numpy()
-        fired = torch.cat([output.cme_fired for output in outputs]).cpu().numpy()
+        with self._runtime(len(self._pending) == self.clip_length):
+            clip = torch.stack(self._pending)[None]  # 1, T, 3, h, w: one video for all sentences
+            self._pending = []
+            output = self._groups.run(clip)
+            self._join()
+            return self._results(output, self._size)
+
+    def _results(self, output: ClipOutput, size: tuple[int, int]) -> list[FrameResult]:
+        scores, fired = output.object_scores.float().cpu().numpy(), output.cme_fired.cpu().numpy()
         results = []
-        # One frame at a time: at full resolution a clip of many masks is large.
-        for t in range(clip.shape[1]):
-            frame_logits = logits[:, t].clone()  # a result that is kept doesn't keep the clip
-            masks = (to_frame_size(frame_logits, self._size) > 0).cpu().numpy()  # sigmoid > 0.5
-            results.append(FrameResult(self._next_index, masks, scores[:, t], fired[:, t], frame_logits))
+        for t in range(output.logits.shape[1]):  # one frame at a time: many masks at full size are large
+            logits = output.logits[:, t].clone()  # a result that is kept doesn't keep the clip
+            masks = to_host(to_frame_size(logits, size) > 0)  # sigmoid > 0.5
+            results.append(FrameResult(self._next_index, masks, scores[:, t], fired[:, t], logits))
             self._next_index += 1
-        self._merge()
-        self._join()
         return results
-
-    def _merge(self) -> None:
-        """Makes one batch of groups whose memories have become equally long."""
-        while len(self._groups) > 1:
-            first, second = self._groups[:2]
-            if not _mergeable(first.state, second.state, self.model.config.cme):
-                return
-            texts = first.texts + second.texts
-            state = first.state.join(second.state)
-            self._groups[:2] = [_Group(texts, self.model.tokenize(texts), state)]
-
-
-def _mergeable(first: StreamState | None, second: StreamState | None, cme: CmeConfig) -> bool:
-    """Whether two streams differ in nothing but their expressions and what they remember."""
-    if first is None or second is None or not (first.bank.full and second.bank.full):
-        return False
-    if cme.policy == "every":
-        return first.frame_index % cme.every == second.frame_index % cme.every
-    return min(first.frame_index, second.frame_index) > cme.window

@@ -78,6 +78,13 @@ class MemoryBank:
         joined._pointers.extend(torch.cat(pair) for pair in zip(self._pointers, other._pointers, strict=True))
         return joined
 
+    def part(self, expressions: slice) -> MemoryBank:
+        """The memory of some of the expressions."""
+        other = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)
+        other._maps.extend(x[expressions] for x in self._maps)
+        other._pointers.extend(x[expressions] for x in self._pointers)
+        return other
+
     def copy(self) -> MemoryBank:
         """A bank that can grow on its own; the tensors, never written to, are shared."""
         other = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)
@@ -115,6 +122,10 @@ class StreamState:
         moved = later.last_fired + (self.frame_index - later.frame_index)
         fired = torch.cat([self.last_fired, moved])
         return StreamState(self.bank.join(later.bank), fired, self.frame_index)
+
+    def part(self, expressions: slice) -> StreamState:
+        """The stream of some of the expressions."""
+        return StreamState(self.bank.part(expressions), self.last_fired[expressions], self.frame_index)
 
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
 
@@ -45,6 +46,13 @@ class ClipOutput:
     cme_consulted: Tensor
     cme_fired: Tensor
     cme_probability: Tensor
+
+    @classmethod
+    def cat(cls, outputs: list[ClipOutput]) -> ClipOutput:
+        """The outputs of several batches of expressions about the same frames as one."""
+        if len(outputs) == 1:
+            return outputs[0]
+        return cls(*(torch.cat([getattr(o, f.name) for o in outputs]) for f in fields(cls)))
 
 
 @dataclass

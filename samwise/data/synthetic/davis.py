@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from samwise.data.davis_text import FILES, FOLDER, KINDS
-from samwise.data.palette import read_palette
+from samwise.data.label_maps import read_label_map
 from samwise.data.synthetic.archives import write_zip
 from samwise.data.synthetic.palettes import category_id, palette_png, write_videos
 from samwise.data.synthetic.video import VERSION, VideoSettings
@@ -99,5 +99,5 @@ def _write_semantics(davis: Path, masks: Path, videos: list[dict[str, Any]]) -> 
         for object_id, shape in video["categories"].items():
             categories[object_id] = category_id(shape)
         for frame in video["frames"]:
-            ids = read_palette(masks / video["name"] / f"{frame}.png")
+            ids = read_label_map(masks / video["name"] / f"{frame}.png")
             (folder / f"{frame}.png").write_bytes(palette_png(categories[ids]))

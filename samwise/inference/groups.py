@@ -1,0 +1,121 @@
+"""The sentences of a stream in batches: who runs with whom, who joins later, what doesn't fit in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from samwise.config import CmeConfig
+from samwise.modeling.memory import StreamState
+from samwise.modeling.outputs import ClipOutput
+from samwise.modeling.samwise import Samwise
+from samwise.modeling.tokens import Tokens
+
+
+@dataclass
+class _Group:
+    """Sentences that run as one batch: their memories are equally long.
+
+    Attributes:
+        texts: B sentences.
+        tokens: Theirs.
+        state: None before their first frame.
+    """
+
+    texts: list[str]
+    tokens: Tokens
+    state: StreamState | None = None
+
+
+class ExpressionGroups:
+    """All sentences of a stream. The text-free part of the encoder runs once for all of them.
+
+    Args:
+        model: The network.
+        texts: The sentences from the start on.
+        max_together: Most sentences of a batch; where a GPU's memory isn't enough, batches are halved.
+
+    Raises:
+        UserError: A sentence is empty or too long.
+    """
+
+    def __init__(self, model: Samwise, texts: list[str], max_together: int) -> None:
+        self.model, self.max_together = model, max_together
+        self._groups: list[_Group] = []
+        self._begin(texts)
+
+    def add(self, texts: list[str]) -> None:
+        """Adds sentences, after the others; they start with an empty memory on the next clip."""
+        if self._groups and self._groups[-1].state is None:  # others begin on the same frame
+            texts = self._groups.pop().texts + texts
+        self._begin(texts)
+
+    def _begin(self, texts: list[str]) -> None:
+        for start in range(0, len(texts), self.max_together):
+            chunk = texts[start : start + self.max_together]
+            self._groups.append(_Group(chunk, self.model.tokenize(chunk)))
+
+    def run(self, clip: Tensor) -> ClipOutput:
+        """Segments the next clip.
+
+        Args:
+            clip: (1, T, 3, h, w) normalised.
+
+        Returns:
+            For all N sentences in their order.
+        """
+        seen = self.model.see(clip)
+        outputs: list[ClipOutput] = []
+        while len(outputs) < len(self._groups):
+            group = self._groups[len(outputs)]
+            try:
+                output, group.state = self.model.stream(seen, group.tokens, group.state)
+            except torch.OutOfMemoryError:
+                if len(group.texts) == 1:
+                    raise
+                self.max_together = (len(group.texts) + 1) // 2
+                self._halve(len(outputs))
+                continue
+            outputs.append(output)
+        self._merge()
+        return ClipOutput.cat(outputs)
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that is held, for measuring it."""
+        return [tensor for group in self._groups if group.state for tensor in group.state.tensors()]
+
+    def _halve(self, index: int) -> None:
+        group, half = self._groups[index], self.max_together
+        self._groups[index : index + 1] = [
+            _Group(
+                group.texts[part],
+                self.model.tokenize(group.texts[part]),
+                None if group.state is None else group.state.part(part),
+            )
+            for part in (slice(0, half), slice(half, None))
+        ]
+
+    def _merge(self) -> None:
+        """Makes one batch of neighbours whose memories have become equally long."""
+        index = 0
+        while index + 1 < len(self._groups):
+            first, second = self._groups[index : index + 2]
+            texts = first.texts + second.texts
+            if len(texts) > self.max_together or not _mergeable(
+                first.state, second.state, self.model.config.cme
+            ):
+                index += 1
+                continue
+            state = first.state.join(second.state)
+            self._groups[index : index + 2] = [_Group(texts, self.model.tokenize(texts), state)]
+
+
+def _mergeable(first: StreamState | None, second: StreamState | None, cme: CmeConfig) -> bool:
+    """Whether two streams differ in nothing but their expressions and what they remember."""
+    if first is None or second is None or not (first.bank.full and second.bank.full):
+        return False
+    if cme.policy == "every":
+        return first.frame_index % cme.every == second.frame_index % cme.every
+    return min(first.frame_index, second.frame_index) > cme.window
