@@ -48,7 +48,9 @@ def compile_parts(model: nn.Module, backend: str = "inductor") -> None:
     """Compiles the network's parts in place, at their first call; names of parameters stay as they are.
 
     Part by part, since layers alike share their code: much quicker than compiling the whole, and nothing is
-    lost where Python decides in between (the memory, the CME).
+    lost where Python decides in between (the memory, the CME). Only parts whose shapes don't follow the
+    sentences' length: each length would be compiled anew, and inductor fails on some of them with symbolic
+    ones.
 
     Args:
         model: A :class:`samwise.modeling.samwise.Samwise`.
@@ -57,5 +59,6 @@ def compile_parts(model: nn.Module, backend: str = "inductor") -> None:
     # The limit is per function, and all modules' calls are one function for it.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
     torch._dynamo.config.accumulated_recompile_limit = 4096
-    for part in [*model.backbone.layers, *model.text_encoder.layers, *model.adapters]:
-        part.compile(backend=backend)
+    hsa = [adapter.hsa for adapter in model.adapters if adapter.hsa is not None]
+    for part in [*model.backbone.layers, *hsa]:
+        part.compile(backend=backend, dynamic=False)
