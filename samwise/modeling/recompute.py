@@ -48,7 +48,9 @@ def compile_parts(model: nn.Module, backend: str = "inductor", mode: str | None 
     """Compiles the network's parts in place, at their first call; names of parameters stay as they are.
 
     Part by part, since layers alike share their code: much quicker than compiling the whole, and nothing is
-    lost where Python decides in between (the memory, the CME).
+    lost where Python decides in between (the memory, the CME). Only parts whose shapes don't follow the
+    sentences' length: each length would be compiled anew, and inductor fails on some of them with symbolic
+    ones.
 
     Args:
         model: A :class:`samwise.modeling.samwise.Samwise`.
@@ -58,9 +60,9 @@ def compile_parts(model: nn.Module, backend: str = "inductor", mode: str | None 
     # The limit is per function, and all modules' calls are one function for it.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
     torch._dynamo.config.accumulated_recompile_limit = 4096
-    for part in [*model.backbone.layers, *model.text_encoder.layers, *model.adapters]:
-        part.compile(backend=backend, mode=mode)
+    options = {"backend": backend, "mode": mode, "dynamic": False}
+    hsa = [adapter.hsa for adapter in model.adapters if adapter.hsa is not None]
+    for part in [*model.backbone.layers, *hsa]:
+        part.compile(**options)
     for name in ("run_neck", "with_memory"):
-        setattr(
-            model.backbone, name, torch.compile(getattr(model.backbone, name), backend=backend, mode=mode)
-        )
+        setattr(model.backbone, name, torch.compile(getattr(model.backbone, name), **options))
