@@ -140,6 +140,7 @@ def test_the_slurm_launcher_composes():
     assert "SlurmLauncher" in result.stdout and "tasks_per_node: 4" in result.stdout
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_submitit_starts_processes_that_meet(mevis_tree: Path, tmp_path: Path):
     """Through the launcher, with its flag at the end of the command line, as on a cluster."""

@@ -114,7 +114,7 @@ def test_the_factor_stays_between_the_ends(total: int, kind: str, warmup: int, s
         ({"max_steps": 0}, "scratch.max_steps=0 must be positive"),
         ({"max_steps": 1, "batch_size": 3, "grad_accumulation": 2}, "multiple of"),
         ({"max_steps": 1, "schedule": "linear"}, "constant or cosine"),
-        ({"max_steps": 1, "precision": "float16"}, "float32 or bfloat16"),
+        ({"max_steps": 1, "precision": "half"}, "scratch.precision=half"),
         ({"max_steps": 1, "learning_rate": 1.0}, "scratch.learning_rate"),
         ({"max_steps": "many"}, "scratch.max_steps"),
         ({"max_steps": 1, "limit_videos": 0}, "limit_videos"),

@@ -110,6 +110,7 @@ def test_compilation(plain):
     torch._dynamo.reset()
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_compilation_by_inductor(plain):
     """1e-3 of the loss, in float32."""
