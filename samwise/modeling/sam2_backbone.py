@@ -91,7 +91,9 @@ class Sam2Backbone(nn.Module):
         self.sam2 = build_sam2(config, canvas)
         if config.trainable and not config.checkpoint:
             self._start_positions()
-        self._rotary: Tensor | None = None
+        # SAM 2's rotary angles (HW, D/2, 2), which it doesn't keep as a buffer
+        angles = torch.view_as_real(self.sam2.memory_attention.layers[0].self_attn.freqs_cis)
+        self.register_buffer("rotary_table", angles.clone(), persistent=False)
         self.recompute = False
         self.config, self.canvas = config, canvas
         self.object_scores = object_scores and self.sam2.pred_obj_scores
@@ -270,7 +272,7 @@ class Sam2Backbone(nn.Module):
         position = position.flatten(2).transpose(1, 2)  # 1, HW, C
         memory, memory_position = self._memory_tokens(maps, pointers)
         on_maps = maps.shape[1] * size[0] * size[1]
-        table = self._rotary_table(top.device)
+        table = self.rotary_table
         mask = None
         if absent is not None:
             sizes = [size[0] * size[1]] * maps.shape[1] + [self.width // self.sam2.mem_dim] * pointers.shape[
@@ -320,13 +322,6 @@ class Sam2Backbone(nn.Module):
         dim = width if sam2.proj_tpos_enc_in_obj_ptrs else sam2.mem_dim
         position = sam2.obj_ptr_tpos_proj(get_1d_sine_pe(distance, dim=dim).to(pointers.dtype))  # P, Cm
         return tokens, position.repeat_interleave(parts, dim=0)[None]
-
-    def _rotary_table(self, device: torch.device) -> Tensor:
-        """SAM 2's rotary angles (HW, D/2, 2), which it doesn't keep as a buffer."""
-        if self._rotary is None or self._rotary.device != device:
-            angles = self.sam2.memory_attention.layers[0].self_attn.freqs_cis
-            self._rotary = torch.view_as_real(angles).to(device)
-        return self._rotary
 
     def encode_memory(self, top: Tensor, mask_logits: Tensor, score: Tensor) -> Tensor:
         """Encodes a frame and its mask into memory features.

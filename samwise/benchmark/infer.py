@@ -1,0 +1,217 @@
+"""Speed of inference: SAM 2's own video predictor, ours, several expressions, and how the network runs."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from samwise.benchmark.report import markdown_table, report
+from samwise.benchmark.stages import stage_seconds
+from samwise.config import SamwiseConfig
+from samwise.device import choose_device
+from samwise.errors import UserError
+from samwise.inference.runtime import Runtime, RuntimeConfig
+from samwise.modeling.memory import StreamState
+from samwise.modeling.samwise import Samwise
+from samwise.modeling.tokens import Tokens
+from samwise.progress import progress
+
+SENTENCE_TOKENS = 9
+
+
+def run(cfg: DictConfig) -> None:
+    """Times all lines in turn on the same frames, and prints milliseconds per frame and ratios.
+
+    Raises:
+        UserError: There is nothing to measure, or an option isn't one.
+    """
+    if cfg.repeats < 1 or not cfg.expressions:
+        raise UserError(f"repeats={cfg.repeats} and expressions={list(cfg.expressions)}: at least one each")
+    device, config = choose_device(cfg.device), SamwiseConfig.from_node(cfg.model)
+    torch.manual_seed(cfg.seed)
+    model = Samwise(config).to(device).eval()
+    length = cfg.clip_length or model.clip_length
+    rng = np.random.default_rng(cfg.seed)
+    frames = _frames(rng, length, config.canvas)
+    lines: dict[str, Callable[[], float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if cfg.sam2:
+            lines["SAM 2, one object"] = Sam2(model, frames, Path(folder), cfg.repeats + 1)
+        for count in cfg.expressions:
+            lines[_name(count)] = Ours(model, Runtime(model, RuntimeConfig("float32")), frames, count)
+        for name, options in (cfg.options or {}).items():
+            other = _copy(model) if options.get("compile") or options.get("channels_last") else model
+            runtime = Runtime(other, RuntimeConfig.from_node(OmegaConf.create(options)))
+            lines[f"one expression, {name}"] = Ours(other, runtime, frames, 1)
+        seconds = _in_turn(lines, cfg.repeats)
+    rows = _rows(seconds, length)
+    settings = {
+        "model": cfg.model.name,
+        "canvas": config.canvas,
+        "clip_length": length,
+        "repeats": cfg.repeats,
+        "device": str(device),
+        "peak_memory_mib": _peak(device),
+        "seconds": seconds,
+    }
+    if cfg.stages:
+        parts = stage_seconds(model, _to_clip(frames, config.canvas, device), cfg.repeats)
+        total = sum(parts.values())
+        shares = [{"part": k, "ms/frame": 1e3 * v, "%": 100 * v / total} for k, v in parts.items()]
+        print(markdown_table(shares), end="\n\n")
+        settings["stages"] = parts
+    report("infer", settings, rows, cfg.output)
+
+
+class Ours:
+    """A clip of our network, for N expressions, with the memory full.
+
+    Args:
+        model: The network.
+        runtime: How it runs.
+        frames: (T, H, W, 3) uint8.
+        expressions: N.
+    """
+
+    def __init__(self, model: Samwise, runtime: Runtime, frames: np.ndarray, expressions: int) -> None:
+        self.model, self.runtime = model, runtime
+        ids = torch.randint(5, 400, (expressions, SENTENCE_TOKENS), device=model.device)
+        self.tokens = Tokens.from_ids(ids)
+        self.clip = _to_clip(frames, model.canvas, model.device)
+        self.state: StreamState | None = None
+
+    def __call__(self) -> float:
+        """Seconds for the clip."""
+        with self.runtime():
+            if self.state is None:
+                _, state = self.model.stream(self.clip[:, :1], self.tokens, None)
+                self.state = _fill(state)
+            start = _now(self.model.device)
+            self.model.stream(self.clip, self.tokens, self.state)
+            return _now(self.model.device) - start
+
+
+class Sam2:
+    """As many frames of SAM 2's own video predictor on the same weights, tracking one object, memory full.
+
+    Args:
+        model: The network whose SAM 2 it is.
+        frames: (T, H, W, 3) uint8.
+        folder: An empty folder for them.
+        calls: How often it will be called.
+    """
+
+    def __init__(self, model: Samwise, frames: np.ndarray, folder: Path, calls: int) -> None:
+        self.predictor = model.backbone.video_predictor()
+        self.length, self.device = len(frames), model.device
+        full = max(self.predictor.num_maskmem, self.predictor.max_obj_ptrs_in_encoder)
+        for index in range(full + calls * self.length):
+            image = cv2.cvtColor(frames[index % self.length], cv2.COLOR_RGB2BGR)
+            cv2.imwrite(str(folder / f"{index:05d}.jpg"), image)
+        with torch.inference_mode():
+            self.state = self.predictor.init_state(str(folder))
+            height, width = frames.shape[1:3]
+            box = np.array([0.2 * width, 0.2 * height, 0.7 * width, 0.7 * height], np.float32)
+            self.predictor.add_new_points_or_box(self.state, 0, obj_id=1, box=box)
+            next(self.predictor.propagate_in_video(self.state, start_frame_idx=0))
+            next(self.predictor.propagate_in_video(self.state, start_frame_idx=1))
+            # Its memory of frame 1 stands for those of all frames before the first one that is timed.
+            past = self.state["output_dict_per_obj"][0]["non_cond_frame_outputs"]
+            for index in range(2, full):
+                past[index] = past[1]
+            self.stream = self.predictor.propagate_in_video(self.state, start_frame_idx=full)
+
+    def __call__(self) -> float:
+        """Seconds for T frames."""
+        with torch.inference_mode():
+            start = _now(self.device)
+            for _ in range(self.length):
+                next(self.stream)
+            return _now(self.device) - start
+
+
+def _in_turn(lines: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """Every line once as a warm-up, then all of them in turn, ``repeats`` times."""
+    seconds: dict[str, list[float]] = {name: [] for name in lines}
+    for turn in progress(range(repeats + 1), desc="turns", unit="turn"):
+        for name, line in lines.items():
+            taken = line()
+            if turn:
+                seconds[name].append(taken)
+    return seconds
+
+
+def _rows(seconds: dict[str, list[float]], length: int) -> list[dict[str, Any]]:
+    one, sam2 = (statistics.median(seconds.get(k, [float("nan")])) for k in (_name(1), "SAM 2, one object"))
+    rows = []
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        count = int(name.split()[0]) if name.split()[0].isdigit() else 1
+        rows.append(
+            {
+                "what": name,
+                "ms/frame": 1e3 * median / length,
+                "expression-frames/s": count * length / median,
+                "of SAM 2": median / sam2,
+                "of one expression each": median / (count * one),
+            }
+        )
+    return rows
+
+
+def _name(expressions: int) -> str:
+    return "one expression" if expressions == 1 else f"{expressions} expressions"
+
+
+def _frames(rng: np.random.Generator, length: int, canvas: int) -> np.ndarray:
+    """(T, S, S, 3) uint8: smooth random pictures."""
+    small = rng.integers(0, 256, (length, 16, 16, 3), dtype=np.uint8)
+    return np.stack([cv2.resize(x, (canvas, canvas), interpolation=cv2.INTER_CUBIC) for x in small])
+
+
+def _to_clip(frames: np.ndarray, canvas: int, device: torch.device) -> Tensor:
+    from samwise.data.transforms import to_canvas
+
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    return to_canvas(images, canvas)[None].to(device)  # 1, T, 3, h, w
+
+
+def _fill(state: StreamState) -> StreamState:
+    """A stream whose memory is full of its first frame: the cost of any later one."""
+    bank = state.bank
+    first, pointer = bank.maps[0], bank.pointers[0]
+    while not bank.full:
+        bank.add(first, pointer)
+        state.frame_index += 1
+    return state
+
+
+def _copy(model: Samwise) -> Samwise:
+    """The same network again, for what changes it in place."""
+    other = Samwise(model.config).to(model.device).eval()
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _peak(device: torch.device) -> float:
+    """The most memory in MiB: of the GPU's tensors, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
