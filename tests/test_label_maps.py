@@ -65,7 +65,9 @@ class Predictor:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def results(self, source: Any, texts: Sequence[str], clip_length: int) -> Iterator[tuple[Any, Any]]:
+    def results(
+        self, source: Any, texts: Sequence[str], clip_length: int, max_together: int
+    ) -> Iterator[tuple[Any, Any]]:
         self.asked.append(list(texts))
         probabilities = np.zeros((len(texts), 8, 12), np.float32)
         for k, text in enumerate(texts):
@@ -86,7 +88,8 @@ class Predictor:
 
 
 @pytest.fixture
-def inference(tmp_path: Path) -> DatasetInference:
+def inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetInference:
+    monkeypatch.setattr("samwise.inference.dataset.MAX_JOB", 3)  # not enough for both annotators
     (tmp_path / "frames").mkdir()
     storage = Storage(tmp_path / "frames")
     writer = LabelMapWriter.of(storage, tmp_path / "label_maps")  # type: ignore[arg-type]
