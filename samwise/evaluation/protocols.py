@@ -31,8 +31,7 @@ def evaluate_dataset(
         data: The ``data`` node of a config.
         split: The split's name.
         predictions: Folder with ``<video>/<expression id>/<frame>.png``, as ``scripts/infer.py`` writes it,
-        for
-            Ref-DAVIS17 with the folder ``label_maps`` beside it.
+            for Ref-DAVIS17 with the folder ``label_maps`` beside it.
         workers: Processes; None for one for each core where there is enough to do.
         missing: ``error``, or ``empty`` to count missing masks as empty ones.
 

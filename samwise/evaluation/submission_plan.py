@@ -49,8 +49,7 @@ class SubmissionPlan:
             frames_root: The split's ``JPEGImages``; without it no sizes are known.
             layout: ``mevis`` or ``ytvos``; None to tell by the file (:func:`guess_layout`).
             minus: Another expression file whose videos don't belong to the submission: Ref-YouTube-VOS's
-            validation
-                file holds the test videos too.
+                validation file holds the test videos too.
 
         Raises:
             UserError: A file is missing or broken, or nothing remains.
