@@ -233,3 +233,16 @@ def test_the_demo_leaves_no_old_frames(tmp_path: Path, checkpoint: Path) -> None
     run(tmp_path, *arguments)
     assert len(list((tmp_path / "out/masks/0_a_dog").glob("*.png"))) == 3
     shutil.rmtree(tmp_path / "out")
+
+
+def test_random_frozen_weights_are_refused(mevis_tree: Path, tmp_path: Path) -> None:
+    """SAM 2 and the text encoder are pretrained in the paper; forgetting to name them trains on noise."""
+    arguments = [
+        "experiment=mevis",
+        "model=tiny",
+        "model.backbone.trainable=false",
+        f"data.root={mevis_tree}",
+    ]
+    said = run(tmp_path, "scripts/train.py", *arguments, "output=run", "device=cpu", status=2)
+    assert "model.backbone.checkpoint=FILE" in said
+    assert not (tmp_path / "run").exists()

@@ -70,6 +70,7 @@ class TrainingConfig:
         limit_frames: Frames of each of them, from its start; null for all.
         limit_items: Train on the first so many items only, with the same frames and augmentation in every
             epoch; null for all.
+        random_frozen: Allow frozen parts with random weights, to try things out; the paper's are pretrained.
         stop_loss: Stop when the loss of a step falls below this; null for never.
         stop_jf: Stop when validation reaches this J&F, in [0, 1]; null for never.
         profile_steps: Steps recorded by torch.profiler, after three others; the trace is in the run folder.
@@ -103,6 +104,7 @@ class TrainingConfig:
     limit_videos: int | None = 8
     limit_frames: int | None = None
     limit_items: int | None = None
+    random_frozen: bool = False
     stop_loss: float | None = None
     stop_jf: float | None = None
     profile_steps: int = 0

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from samwise.config import CONFIG_DIR, SamwiseConfig
-from samwise.errors import cli
+from samwise.errors import UserError, cli
 
 if TYPE_CHECKING:
     from samwise.training.trainer import Trainer
@@ -77,6 +77,7 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     """Everything up to the first step."""
     from samwise.data.build import build_storage, build_train_dataset
     from samwise.modeling.checkpoint import frozen_identity
+    from samwise.modeling.frozen import random_parts
     from samwise.modeling.losses import SamwiseLoss
     from samwise.modeling.samwise import Samwise
     from samwise.training.config import optimizer_config, training_config
@@ -109,6 +110,13 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
         )
     torch.manual_seed(knobs.seed)
     model = Samwise(model_config)
+    if (random := random_parts(model)) and not knobs.random_frozen:
+        part = f"model.{random[0]}"
+        raise UserError(
+            f"{part} is frozen, but no weights are named for it, so it would stay random: give "
+            f"{part}.checkpoint=FILE (python tools/download_checkpoints.py fetches it), train it too with "
+            f"{part}.trainable=true, or try things out with scratch.random_frozen=true"
+        )
     # A requeued job goes on by itself.
     resume = config.resume or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
     run = open_run_folder(config.output, resume, config.overwrite and not resume)
