@@ -204,7 +204,7 @@ def test_broken_palettes(root: Path, break_it: str) -> None:
     image = Image.open(path)
     image.load()
     expected = {
-        "rgb": "pixel format RGB",
+        "rgb": "RGB pixels",
         "cut": "is cut off",
         "jpeg": "isn't a PNG",
         "size": "is 10 x 9, but its frame",

@@ -87,7 +87,7 @@ def test_memory_of_a_long_stream() -> None:
         session.push(frame)
         if index in (23, 399):
             sizes[index] = session.held_bytes()
-    assert session._groups[0].state.frame_index == 400 and not session._pending
+    assert session._next_index == 400 and not session._pending
     assert sizes[23] == sizes[399] < 2e6
 
 

@@ -46,6 +46,10 @@ class ExpressionGroups:
         self._groups: list[_Group] = []
         self._begin(texts)
 
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._groups)
+
     def add(self, texts: list[str]) -> None:
         """Adds sentences, after the others; they start with an empty memory on the next clip."""
         if self._groups and self._groups[-1].state is None:  # others begin on the same frame
