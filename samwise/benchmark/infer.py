@@ -39,6 +39,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.repeats < 1 or not cfg.expressions:
         raise UserError(f"repeats={cfg.repeats} and expressions={list(cfg.expressions)}: at least one each")
     device, config = choose_device(cfg.device), SamwiseConfig.from_node(cfg.model)
+    config.text_encoder.pretrained = False  # any weights cost the same
     torch.manual_seed(cfg.seed)
     model = Samwise(config).to(device).eval()
     length = cfg.clip_length or model.clip_length
@@ -53,7 +54,7 @@ def run(cfg: DictConfig) -> None:
         for name, options in (cfg.options or {}).items():
             other = _copy(model) if options.get("compile") or options.get("channels_last") else model
             runtime = Runtime(other, RuntimeConfig.from_node(OmegaConf.create(options)))
-            lines[f"one expression, {name}"] = Ours(other, runtime, frames, 1)
+            lines[f"one expression, {name.replace('_', ' ')}"] = Ours(other, runtime, frames, 1)
         seconds = _in_turn(lines, cfg.repeats)
     rows = _rows(seconds, length)
     settings = {
