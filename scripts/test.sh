@@ -8,4 +8,4 @@ export HF_HUB_OFFLINE=1 # nothing is fetched; without it every look-up would be 
 export OMP_NUM_THREADS=1
 export PYTHONUNBUFFERED=1
 .venv/bin/ruff check .
-exec .venv/bin/python -m pytest -n "${TEST_WORKERS:-2}" "$@"
+exec .venv/bin/python -m pytest -n "${TEST_WORKERS:-2}" --dist worksteal "$@"

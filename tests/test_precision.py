@@ -102,6 +102,7 @@ def test_the_parts_of_a_batch_are_the_batch(plain):
     assert losses < 1e-4 and angle < 1e-5
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_compilation(plain):
     """1e-4 of the loss: through the compiler's front, as the code it makes is the machine's affair."""
