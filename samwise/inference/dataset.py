@@ -47,8 +47,8 @@ class DatasetInference:
         storage: The split.
         output: Folder for ``<video>/<expression id>/<frame>.png``.
         clip_length: Frames per clip.
-        max_expressions: Expressions of a video that run as one batch. All of a video share its frames and
-            the text-free part of the encoder.
+        max_expressions: Expressions of a video that run as one batch; None for what suits the device. All of
+            a video share its frames and the text-free part of the encoder.
         shard: Which share of the work to do.
         label_maps: Writes the annotators' label maps (Ref-DAVIS17).
 
@@ -62,12 +62,12 @@ class DatasetInference:
         storage: VideoStorage,
         output: Path,
         clip_length: int,
-        max_expressions: int = 8,
+        max_expressions: int | None = None,
         shard: Shard | None = None,
         label_maps: LabelMapWriter | None = None,
     ) -> None:
         self.predictor, self.storage, self.output = predictor, storage, output
-        if max_expressions < 1:
+        if max_expressions is not None and max_expressions < 1:
             raise UserError(f"max_expressions={max_expressions} must be at least 1")
         self.clip_length = clip_length
         self.label_maps = label_maps

@@ -14,7 +14,7 @@ from samwise.data.video import open_source
 from samwise.device import choose_device
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
-from samwise.inference.session import MAX_TOGETHER, Session
+from samwise.inference.session import Session
 from samwise.modeling.samwise import Samwise
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class SamwisePredictor:
         return cls(Samwise.from_pretrained(path, **options), device, runtime)
 
     def start_session(
-        self, texts: Sequence[str], clip_length: int = 1, max_together: int = MAX_TOGETHER
+        self, texts: Sequence[str], clip_length: int = 1, max_together: int | None = None
     ) -> Session:
         """Starts a stream.
 
         Args:
             texts: N sentences.
             clip_length: 1 for every frame's masks before the next frame arrives; 8 for the paper's clips.
-            max_together: Most sentences that run as one batch.
+            max_together: Most sentences that run as one batch; None for what suits the device.
         """
         return Session(self.model, texts, clip_length, max_together, self.runtime)
 
@@ -110,7 +110,7 @@ class SamwisePredictor:
         source: Any,
         texts: Sequence[str],
         clip_length: int | None = None,
-        max_together: int = MAX_TOGETHER,
+        max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
         """As :meth:`segment_video`, with each frame's picture, time and everything known about it."""
         session = self.start_session(texts, clip_length or self.model.clip_length, max_together)

@@ -19,6 +19,12 @@ from samwise.modeling.samwise import Samwise
 __all__ = ["FrameResult", "Session"]
 
 MAX_TOGETHER = 8
+SMALL_CANVAS = 256
+
+
+def best_together(model: Samwise) -> int:
+    """How many sentences are best run as one batch: it fills a GPU; on a CPU large maps leave the cache."""
+    return 1 if model.device.type == "cpu" and model.canvas > SMALL_CANVAS else MAX_TOGETHER
 
 
 class Session:
@@ -31,7 +37,7 @@ class Session:
         model: The network in eval mode.
         texts: N sentences; equal ones are fine, results go by position.
         clip_length: T.
-        max_together: Most sentences that run as one batch.
+        max_together: Most sentences that run as one batch; None for what suits the device.
         runtime: Number format and compilation; by default float32, uncompiled.
 
     Raises:
@@ -43,13 +49,14 @@ class Session:
         model: Samwise,
         texts: Sequence[str],
         clip_length: int,
-        max_together: int = MAX_TOGETHER,
+        max_together: int | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         if isinstance(texts, str) or not texts:
             raise UserError("give a list of at least one sentence that says what to segment")
         if clip_length < 1:
             raise UserError(f"clip_length={clip_length} must be at least 1")
+        max_together = best_together(model) if max_together is None else max_together
         if max_together < 1:
             raise UserError(f"max_expressions={max_together} must be at least 1")
         self.max_together, self._runtime = max_together, runtime or Runtime(model)
