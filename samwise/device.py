@@ -6,6 +6,8 @@ import torch
 
 from samwise.errors import UserError
 
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # with weights in float32
+
 
 def choose_device(name: str | torch.device | None) -> torch.device:
     """The device of that name; by default the GPU where there is one.

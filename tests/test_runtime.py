@@ -57,7 +57,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
         return graph
 
     def fake(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        return compile_(function, backend=backend)
+        return compile_(function, backend=backend, dynamic=options["dynamic"])
 
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", fake)

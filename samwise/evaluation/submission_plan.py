@@ -112,10 +112,6 @@ class SubmissionPlan:
                 for frame in self.frames[video_id]:
                     yield f"{video_id}/{expression_id}/{frame}.png"
 
-    def size_of(self, name: str) -> tuple[int, int] | None:
-        """(height, width) of a mask, a path below the top folder; None where it isn't known."""
-        return self.sizes.get(name.split("/", 1)[0])
-
     def __str__(self) -> str:
         masks = sum(len(self.frames[video]) * len(ids) for video, ids in self.expressions.items())
         count = sum(map(len, self.expressions.values()))

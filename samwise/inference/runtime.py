@@ -11,11 +11,11 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from samwise.device import AUTOCAST
 from samwise.errors import UserError
 from samwise.modeling.recompute import compile_parts
 from samwise.modeling.samwise import Samwise
 
-AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 PRECISIONS = ("auto", "float32", "tf32", *AUTOCAST)
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 

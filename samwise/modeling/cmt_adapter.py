@@ -17,7 +17,7 @@ def attend(
     """Attention of (N, Q, D) to (N, K, D); ``ignore`` is (N, K) bool, true on padding.
 
     As calling ``attention``, but always through the fused kernels: in inference nn.MultiheadAttention takes
-    a path of its own, 1.7 times slower for HSA on a CPU.
+    a path of its own, which is slower for HSA on a CPU.
     """
     d, heads = attention.embed_dim, attention.num_heads
     weight, bias = attention.in_proj_weight, attention.in_proj_bias

@@ -134,7 +134,9 @@ class Samwise(nn.Module, Pretrained):
         clips, length, _, height, width = frames.shape
         stage = self.backbone.run_stage(0, self.backbone.embed_patches(self.pad(frames).flatten(0, 1)))
         stride4 = self.backbone.run_neck_stride4(stage)
-        return SeenClips(self.backbone.run_stage(1, stage), stride4, length, (height, width))
+        return SeenClips(
+            self.backbone.run_stage(FIRST_ADAPTED_STAGE, stage), stride4, length, (height, width)
+        )
 
     def encode(
         self, seen: SeenClips, tokens: Tokens, video_of: Tensor | None = None
