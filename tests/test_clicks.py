@@ -33,7 +33,7 @@ def predictor() -> SamwisePredictor:
         "model.adapter.patch_sizes=[4,2,1]",
         "model.object_scores=true",
     ]
-    model = Samwise(compose_model("tiny", overrides))
+    model = Samwise(compose_model("tiny_scratch", overrides))
     state = model.state_dict()
     model.load_state_dict({n: seeded_tensor(n, tuple(x.shape), str(x.dtype)) for n, x in state.items()})
     return SamwisePredictor(model, "cpu")

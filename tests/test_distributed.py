@@ -103,7 +103,7 @@ def test_what_fails_in_one_ends_all_with_one_message(mevis_tree: Path, tmp_path:
 def test_torchrun(mevis_tree: Path, tmp_path: Path):
     """As a user starts it; the parts that only one process does are done once."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [str(ROOT / "scripts/train.py"), "experiment=mevis", "debug=fast", "model=tiny"]
+    command += [str(ROOT / "scripts/train.py"), "experiment=mevis", "debug=fast", "model=tiny_scratch"]
     command += ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", f"data.root={mevis_tree}"]
     command += ["scratch.limit_videos=2", "device=cpu", "output=run"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
@@ -145,7 +145,13 @@ def test_the_slurm_launcher_composes():
 def test_submitit_starts_processes_that_meet(mevis_tree: Path, tmp_path: Path):
     """Through the launcher, with its flag at the end of the command line, as on a cluster."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    command = [sys.executable, str(ROOT / "scripts/train.py"), "experiment=mevis", "debug=fast", "model=tiny"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/train.py"),
+        "experiment=mevis",
+        "debug=fast",
+        "model=tiny_scratch",
+    ]
     command += ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", f"data.root={mevis_tree}"]
     command += ["scratch.validate_every=0", "device=cpu", f"output={tmp_path}/run", "-m"]
     command += ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"]

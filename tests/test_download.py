@@ -155,7 +155,7 @@ def test_every_backbone_and_text_encoder_is_listed() -> None:
     from samwise.config import CONFIG_DIR
 
     groups = [path.stem for g in ("backbone", "text_encoder") for path in (CONFIG_DIR / g).glob("*.yaml")]
-    assert set(groups) - {"tiny"} == set(WEIGHTS)
+    assert set(groups) - {"tiny", "tiny_scratch"} == set(WEIGHTS)
     readme = (ROOT / "checkpoints/README.md").read_text()
     for weights in WEIGHTS.values():
         assert f"`{weights.target.split('/')[0]}" in readme, f"checkpoints/README.md lacks {weights.target}"

@@ -19,7 +19,7 @@ TEXTS = ["the red circle", "a square", "the blue triangle moving left", "the one
 @pytest.fixture(scope="module")
 def model() -> Samwise:
     torch.manual_seed(0)
-    return Samwise.from_config("tiny", ["model.cme.policy=always"])
+    return Samwise.from_config("tiny_scratch", ["model.cme.policy=always"])
 
 
 def masks_of(session: Session, frames: int = 9) -> list[np.ndarray]:

@@ -41,7 +41,7 @@ def test_a_saved_folder_loads_again(tmp_path: Path, overrides: list[str]) -> Non
     loaded.save_pretrained(tmp_path / "b")  # and once more, from what was loaded
     shutil.rmtree(tmp_path / "a")
     assert same(model, Samwise.from_pretrained(str(tmp_path / "b")))
-    assert json.loads((tmp_path / "b/config.json").read_text())["name"] == "tiny"
+    assert json.loads((tmp_path / "b/config.json").read_text())["name"] == "tiny_scratch"
 
 
 def test_published_frozen_weights_stay_out(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ assert Path(samwise.__file__).is_relative_to(sys.argv[1]), samwise.__file__
 from samwise import Samwise, SamwisePredictor
 assert "roberta_hiera_b+" in Samwise.list_models()
 small = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
-Samwise.from_config("tiny", small).save_pretrained("model")
+Samwise.from_config("tiny_scratch", small).save_pretrained("model")
 predictor = SamwisePredictor.from_pretrained("model")
 video = numpy.random.default_rng(0).integers(0, 255, (3, 40, 60, 3), dtype=numpy.uint8)
 session = predictor.start_session(["the red circle"])

@@ -15,7 +15,7 @@ from samwise.modeling.sam2_backbone import Sam2Backbone
 def test_memory_attention_is_sam2s(yaml: str, frames: int) -> None:
     """Our pass through sam2's memory attention layers against the module's own."""
     torch.manual_seed(0)
-    config = compose_model("tiny", [f"model.backbone.config={yaml}"])
+    config = compose_model("tiny_scratch", [f"model.backbone.config={yaml}"])
     backbone = Sam2Backbone(config.backbone, 128).eval()
     torch.nn.init.normal_(backbone.sam2.maskmem_tpos_enc)
     top, maps = torch.randn(2, 128, 8, 8), torch.randn(2, frames, 64, 8, 8)
@@ -38,7 +38,7 @@ def test_memory_attention_is_sam2s(yaml: str, frames: int) -> None:
 @pytest.mark.parametrize("seen", [1, 4, 9])
 def test_filling_the_memory_changes_nothing(seen: int) -> None:
     torch.manual_seed(0)
-    backbone = Sam2Backbone(compose_model("tiny").backbone, 128).eval()
+    backbone = Sam2Backbone(compose_model("tiny_scratch").backbone, 128).eval()
     bank = MemoryBank(6, 7)
     for _ in range(seen):
         bank.add(torch.randn(2, 64, 8, 8), torch.randn(2, 128))

@@ -51,13 +51,13 @@ def test_every_preset_runs_at_full_size(name: str) -> None:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone(backbone: str) -> None:
-    model = skeleton(compose_model("tiny", [f"backbone={backbone}"]))
+    model = skeleton(compose_model("tiny_scratch", [f"backbone={backbone}"]))
     assert meta_clip(model).shape == (2, 2, 124, 128)
 
 
 @pytest.mark.parametrize("text_encoder", TEXT_ENCODERS)
 def test_every_text_encoder(text_encoder: str) -> None:
-    model = skeleton(compose_model("tiny", [f"text_encoder={text_encoder}"]))
+    model = skeleton(compose_model("tiny_scratch", [f"text_encoder={text_encoder}"]))
     assert meta_clip(model).shape == (2, 2, 124, 128)
     depth = len(model.text_encoder.layers)
     ends = [group.stop for group in model.text_encoder._groups]
@@ -123,10 +123,14 @@ REAL = [
         "+model.text_encoder.overrides.num_attention_heads=4",
     ],
 ]
-HEAVY = [[f"backbone={name}"] for name in BACKBONES if name not in ("hiera_t", "sam2.1_hiera_t", "tiny")] + [
+HEAVY = [
+    [f"backbone={name}"]
+    for name in BACKBONES
+    if name not in ("hiera_t", "sam2.1_hiera_t", "tiny", "tiny_scratch")
+] + [
     [f"text_encoder={name}", "model.text_encoder.pretrained=false"]
     for name in TEXT_ENCODERS
-    if name not in ("clip_b32", "tiny")
+    if name not in ("clip_b32", "tiny", "tiny_scratch")
 ]
 
 
@@ -137,7 +141,7 @@ HEAVY = [[f"backbone={name}"] for name in BACKBONES if name not in ("hiera_t", "
 )
 def test_a_real_clip(overrides: list[str]) -> None:
     """Real weights of full width on a small canvas: SAM 2, SAM 2.1, RoBERTa, CLIP and BERT."""
-    model = Samwise.from_config("tiny", [*SMALL, "model.prompt.motion=false", *overrides]).eval()
+    model = Samwise.from_config("tiny_scratch", [*SMALL, "model.prompt.motion=false", *overrides]).eval()
     ids = torch.tensor([[0, 5, 6, 7, 2], [0, 5, 2, 1, 1]])
     padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     with torch.inference_mode():
@@ -158,7 +162,7 @@ def minilm() -> str:
 def test_a_real_encoder_from_a_folder(minilm: str) -> None:
     """Any BERT-like encoder by a local folder: its tokenizer, its sizes, its weights, its own result."""
     overrides = [*SMALL, "text_encoder=bert", f"model.text_encoder.checkpoint={minilm}"]
-    model = Samwise.from_config("tiny", overrides)
+    model = Samwise.from_config("tiny_scratch", overrides)
     assert model.text_encoder.width == 384 and len(model.text_encoder.layers) == 6
     assert next(model.text_encoder.parameters()).dtype == torch.float32
     tokens = model.tokenize(["the horse jumping", "the rider in the red jacket"])
@@ -186,7 +190,9 @@ def test_missing_weights_are_an_error(minilm: str, tmp_path: Path) -> None:
     del weights[dropped]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="lacks the weights"):
-        Samwise.from_config("tiny", [*SMALL, "text_encoder=bert", f"model.text_encoder.checkpoint={folder}"])
+        Samwise.from_config(
+            "tiny_scratch", [*SMALL, "text_encoder=bert", f"model.text_encoder.checkpoint={folder}"]
+        )
 
 
 def test_encoders_that_do_more_than_run_their_layers_are_refused(tmp_path: Path) -> None:
@@ -197,7 +203,7 @@ def test_encoders_that_do_more_than_run_their_layers_are_refused(tmp_path: Path)
     AutoModel.from_config(MPNetConfig(**small, vocab_size=200)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="layer by layer|BERT-like"):
         Samwise.from_config(
-            "tiny", [*SMALL, "text_encoder=bert", f"model.text_encoder.checkpoint={tmp_path}"]
+            "tiny_scratch", [*SMALL, "text_encoder=bert", f"model.text_encoder.checkpoint={tmp_path}"]
         )
 
 
@@ -214,7 +220,7 @@ def test_encoders_that_do_more_than_run_their_layers_are_refused(tmp_path: Path)
 )
 def test_what_is_not_there_is_named(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message.replace("[", r"\[")):
-        Samwise.from_config("tiny", overrides)
+        Samwise.from_config("tiny_scratch", overrides)
 
 
 def run_summary(*arguments: str) -> str:

@@ -17,7 +17,7 @@ TEXTS = ["the red circle", "the square moving left"]
 
 def build() -> Samwise:
     torch.manual_seed(0)
-    return Samwise.from_config("tiny")
+    return Samwise.from_config("tiny_scratch")
 
 
 def run(model: Samwise, runtime: Runtime, lengths: tuple[int, ...] = (4, 4, 2)) -> torch.Tensor:

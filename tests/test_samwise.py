@@ -22,7 +22,7 @@ SENTENCES = [
 ]
 
 
-def build(*overrides: str, name: str = "tiny") -> Samwise:
+def build(*overrides: str, name: str = "tiny_scratch") -> Samwise:
     """A tiny network with seeded weights, none of them left at zero or one."""
     model = Samwise.from_config(name, [*SMALL, *overrides])
     state = model.state_dict()
@@ -229,7 +229,7 @@ def test_frozen_parts_stay_frozen() -> None:
 
 def test_motion_prompt() -> None:
     model = build()
-    fresh = Samwise.from_config("tiny").prompts
+    fresh = Samwise.from_config("tiny_scratch").prompts
     for ours, copied in zip(fresh.contextual.parameters(), fresh.motion.parameters(), strict=True):
         assert torch.equal(ours, copied) and ours is not copied
     text = torch.randn(2, 5, 128)
@@ -257,7 +257,7 @@ def test_motion_prompt() -> None:
 )
 def test_impossible_configs_name_the_key(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message.replace("[", r"\[").replace("(", r"\(")):
-        compose_model("tiny", overrides)
+        compose_model("tiny_scratch", overrides)
 
 
 def test_unknown_keys_fail() -> None:

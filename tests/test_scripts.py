@@ -24,7 +24,7 @@ from tests.test_samwise import build
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
-SMALL = ["model=tiny", "model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
+SMALL = ["model=tiny_scratch", "model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
 
 
 def run(cwd: Path, script: str, *arguments: str, status: int = 0) -> str:
@@ -239,7 +239,7 @@ def test_random_frozen_weights_are_refused(mevis_tree: Path, tmp_path: Path) -> 
     """SAM 2 and the text encoder are pretrained in the paper; forgetting to name them trains on noise."""
     arguments = [
         "experiment=mevis",
-        "model=tiny",
+        "model=tiny_scratch",
         "model.backbone.trainable=false",
         f"data.root={mevis_tree}",
     ]

@@ -15,7 +15,7 @@ from samwise.modeling.tokens import Tokenizer, build_tokenizer, mark_spans, verb
 
 
 def tiny(**changes: object) -> Tokenizer:
-    config = compose_model("tiny").text_encoder
+    config = compose_model("tiny_scratch").text_encoder
     return build_tokenizer(config, **({"verbs": True, "lowercase": True} | changes))
 
 
@@ -98,7 +98,7 @@ def test_long_sentences() -> None:
 
 def test_the_grammar_fits_the_embedded_tokenizer() -> None:
     tokens = tiny(verbs=False)(grammar_corpus(300, seed=9))
-    assert tokens.ids.max() < compose_model("tiny").text_encoder.overrides["vocab_size"]
+    assert tokens.ids.max() < compose_model("tiny_scratch").text_encoder.overrides["vocab_size"]
     assert tokens.ids.shape[1] < 30
 
 

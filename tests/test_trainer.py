@@ -29,7 +29,7 @@ FROZEN = [*SMALL, "model.backbone.trainable=false", "model.text_encoder.trainabl
 
 def small_model(seed: int = 0, overrides: list[str] | None = None) -> Samwise:
     torch.manual_seed(seed)
-    return Samwise(compose_model("tiny", overrides or SMALL))
+    return Samwise(compose_model("tiny_scratch", overrides or SMALL))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ SMALL = ["model.canvas=64", "model.clip_length=6", "model.prompt.motion=false"]
 def make_trainer(data: Path, folder: Path, overrides: list[str] | None = None, **knobs) -> Trainer:
     """A small trainer, the same for the same arguments."""
     torch.manual_seed(0)
-    model = Samwise(compose_model("tiny", [*SMALL, *(overrides or [])]))
+    model = Samwise(compose_model("tiny_scratch", [*SMALL, *(overrides or [])]))
     resume = knobs.pop("resume", False)
     config = TrainingConfig(**{"lr": 1e-3, "batch_size": 4, "num_workers": 0, "log_every": 1, **knobs})
     length = config.clip_length or 6

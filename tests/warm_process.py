@@ -6,4 +6,4 @@ from samwise.config import compose_model
 from samwise.modeling.samwise import Samwise
 from tests.training_process import SMALL
 
-Samwise(compose_model("tiny", SMALL)).tokenize(["the red box"])
+Samwise(compose_model("tiny_scratch", SMALL)).tokenize(["the red box"])

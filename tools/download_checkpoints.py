@@ -47,7 +47,7 @@ def chosen(names: list[str]) -> list[Weights]:
 
 def _parts(name: str) -> list[str]:
     """Which weights a preset is made of."""
-    if name not in model_names() or name == "tiny":
+    if name not in model_names() or name.startswith("tiny"):
         raise UserError(
             f"'{name}' has no published weights; choose of {', '.join(WEIGHTS)}, or a model's name"
         )
@@ -56,7 +56,7 @@ def _parts(name: str) -> list[str]:
     text = next(
         path.stem
         for path in (CONFIG_DIR / "text_encoder").glob("*.yaml")
-        if f"\nname: {config.text_encoder.name}\n" in path.read_text() and path.stem != "tiny"
+        if f"\nname: {config.text_encoder.name}\n" in path.read_text() and not path.stem.startswith("tiny")
     )
     return [backbone, text]
 

@@ -83,6 +83,20 @@ class MeViSStorage(FrameFolders):
             visible |= self.mask_index.visible(name, len(video.frames))
         return visible[video.listed_at]
 
+    def objects(self) -> dict[str, list[str]]:
+        """The annotation ids of each video, of all objects that some expression names."""
+        found: dict[str, list[str]] = {}
+        for (video_id, _), names in self._anno_ids.items():
+            known = found.setdefault(video_id, [])
+            known.extend(name for name in names if name not in known)
+        return {video_id: names for video_id, names in found.items() if names}
+
+    def object_masks(self, video_id: str, names: Sequence[str], frame_indices: Sequence[int]) -> np.ndarray:
+        """(T, H, W) bool: the union of a video's objects in these frames, by :meth:`objects`' names."""
+        video = self._videos[video_id]
+        listed = [video.listed_at[index] for index in frame_indices]
+        return self.mask_index.decode_union(list(names), len(video.frames), listed, self.frame_size(video_id))
+
     def _annotations(self, expression: Expression) -> tuple[list[str], VideoEntry]:
         names = self._anno_ids[expression.key]
         if not names:

@@ -10,9 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from samwise.config import SamwiseConfig, with_overrides
+from samwise.config import CONFIG_DIR, SamwiseConfig, with_overrides
 from samwise.errors import UserError
-from samwise.modeling.frozen import IDENTITY_KEY, frozen_identity, frozen_parts, save_tensors
+from samwise.modeling.frozen import IDENTITY_KEY, frozen_identity, frozen_parts, locate, save_tensors
 from samwise.modeling.samwise import Samwise
 
 CONFIG_KEY, FORMAT_KEY = "samwise_config", "samwise_format"
@@ -182,7 +182,8 @@ def _beside(weights: str | None, checkpoint: Path) -> str | None:
     """Frozen weights that aren't where the config says, but beside the checkpoint or in ``checkpoints/``."""
     if weights is None or Path(weights).exists():
         return weights
-    places = [folder / Path(weights).name for folder in (checkpoint.resolve().parent, Path("checkpoints"))]
+    folders = (checkpoint.resolve().parent, Path("checkpoints"), CONFIG_DIR.parent / "checkpoints")
+    places = [folder / Path(weights).name for folder in folders]
     return next((str(path) for path in places if path.exists()), weights)
 
 
@@ -201,7 +202,7 @@ def find_checkpoint(path: str | Path | None) -> Path:
     """
     if path is None:
         for default in DEFAULTS:
-            if found := _in_run(Path(default)):
+            if found := _in_run(Path(locate(default))):
                 return found
         raise UserError(
             "no checkpoint is named and there is no default one yet: give checkpoint=FILE, or let "

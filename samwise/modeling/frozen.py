@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from samwise.config import CONFIG_DIR
 from samwise.errors import UserError
 from samwise.io import atomic_path
 
@@ -132,6 +133,12 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
             }
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} isn't a readable safetensors file ({error}); fetch it again") from error
+
+
+def locate(weights: str) -> str:
+    """Where a file of weights is: as named, or with this project, in a checkout or an installed wheel."""
+    ours = CONFIG_DIR.parent / weights
+    return str(ours) if not Path(weights).exists() and ours.exists() else weights
 
 
 def read_part(path: str | Path, part: str, inner: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from samwise.config import BackboneConfig
 from samwise.errors import UserError
-from samwise.modeling.frozen import read_part
+from samwise.modeling.frozen import locate, read_part
 from samwise.modeling.pickled import load_pickled
 
 if TYPE_CHECKING:
@@ -65,6 +65,29 @@ def build_video_predictor(sam2: nn.Module, config: BackboneConfig, canvas: int) 
     return _sharing(sam2, _instantiate(config, canvas, _FOR_VIDEO_CLICKS))
 
 
+def build_trainable(
+    sam2: nn.Module, config: BackboneConfig, canvas: int, prompts: Mapping[str, Any]
+) -> nn.Module:
+    """sam2's own training network, which draws prompts from true masks, with the weights of ``sam2``.
+
+    Args:
+        sam2: The initial weights; shared, not copied.
+        config: The network.
+        canvas: Side of the input square.
+        prompts: Arguments of ``training.model.sam2.SAM2Train``.
+
+    Raises:
+        UserError: tensordict isn't installed, which sam2's training code needs.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("tensordict") is None:
+        raise UserError("training SAM 2 needs tensordict: pip install 'samwise-rvos[foundation]'")
+    changes = {**prompts, "_target_": "training.model.sam2.SAM2Train"}
+    network = _sharing(sam2, _instantiate(config, canvas, changes))
+    return network.requires_grad_(True).train()
+
+
 def _sharing(sam2: nn.Module, other: nn.Module) -> Any:
     """``other`` on the memory of ``sam2``'s weights."""
     other.load_state_dict(sam2.state_dict(), strict=True, assign=True)
@@ -100,6 +123,7 @@ def load_weights(network: nn.Module, path: str) -> None:
 
     Nothing in the file is executed.
     """
+    path = locate(path)
     if not Path(path).is_file():
         raise UserError(
             f"model.backbone.checkpoint={path} doesn't exist; checkpoints/README.md says where SAM 2's "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
-from samwise.modeling.frozen import read_part
+from samwise.modeling.frozen import locate, read_part
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -46,8 +47,10 @@ def build_bert_like(config: TextEncoderConfig) -> nn.Module:
     Raises:
         UserError: Its sizes or weights aren't there, or its layers can't be run one by one.
     """
-    if config.checkpoint and not Path(config.checkpoint).exists():
-        raise UserError(f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; {_SEE}")
+    if config.checkpoint:
+        config = replace(config, checkpoint=locate(config.checkpoint))
+        if not Path(str(config.checkpoint)).exists():
+            raise UserError(f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; {_SEE}")
     architecture = _architecture(config)
     from_file = config.checkpoint is not None and Path(config.checkpoint).is_file()
     if from_file or not (config.checkpoint or config.pretrained):

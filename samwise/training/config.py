@@ -189,7 +189,7 @@ def training_config(node: DictConfig | dict[str, Any]) -> TrainingConfig:
     Raises:
         UserError: A key is unknown, or a value has the wrong type or is impossible.
     """
-    config = _typed(TrainingConfig, node, "scratch")
+    config = typed(TrainingConfig, node, "scratch")
     config.check()
     return config
 
@@ -200,13 +200,23 @@ def optimizer_config(node: DictConfig | dict[str, Any]) -> OptimizerConfig:
     Raises:
         UserError: A key is unknown, or a value has the wrong type or is impossible.
     """
-    config = _typed(OptimizerConfig, node, "optimizer")
+    config = typed(OptimizerConfig, node, "optimizer")
     _require(config.name in ("adam", "adamw"), f"optimizer.name={config.name}: choose adam or adamw")
     _require(len(config.betas) == 2, f"optimizer.betas={config.betas} needs two numbers")
     return config
 
 
-def _typed(cls: type[Any], node: DictConfig | dict[str, Any], name: str) -> Any:
+def typed(cls: type[Any], node: DictConfig | dict[str, Any], name: str) -> Any:
+    """A node of a config as a checked object of ``cls``.
+
+    Args:
+        cls: A dataclass.
+        node: What fills it.
+        name: What errors call it.
+
+    Raises:
+        UserError: A key is unknown or a value has the wrong type.
+    """
     try:
         # Resolved first: interpolations reach outside the node.
         plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node

@@ -1,0 +1,120 @@
+"""Clips of single objects, without any sentence: what a promptable SAM 2 learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from samwise.data.decoding import read_frames
+from samwise.data.mevis import MeViSStorage
+from samwise.data.transforms import resize_masks, to_canvas
+from samwise.errors import UserError
+
+if TYPE_CHECKING:
+    from training.utils.data_utils import BatchedVideoDatapoint
+
+
+@dataclass
+class ObjectClip:
+    """T frames and the masks of K objects, each visible in the first frame.
+
+    Attributes:
+        frames: (T, 3, S, S) float32, normalised, zero-padded to the canvas.
+        masks: (T, K, S, S) bool.
+    """
+
+    frames: torch.Tensor
+    masks: torch.Tensor
+
+
+class ObjectClips(Dataset):
+    """Random clips of random objects. Item ``i`` is the same whoever asks for it.
+
+    Args:
+        storage: A split in MeViS's format with masks; its sentences aren't looked at.
+        canvas: Side S of the canvas.
+        frames: T.
+        objects: K.
+        items: Length of the dataset.
+        union: Probability that an object is two of the video's objects taken as one: targets of several
+            objects are usual in referring segmentation.
+        seed: Same seed, same clips.
+
+    Raises:
+        UserError: No video has T frames.
+    """
+
+    def __init__(
+        self,
+        storage: MeViSStorage,
+        canvas: int,
+        frames: int,
+        objects: int,
+        items: int,
+        union: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.storage, self.canvas, self.frames, self.objects = storage, canvas, frames, objects
+        self.items, self.union, self.seed = items, union, seed
+        names = storage.objects()
+        self.videos = [video for video in names if len(storage.frame_names(video)) >= frames]
+        self.names = names
+        if not self.videos:
+            raise UserError(f"{storage.folder} has no video of {frames} frames or more with masks")
+
+    def __len__(self) -> int:
+        return self.items
+
+    def __getitem__(self, index: int) -> ObjectClip:
+        """Draws clip ``index``.
+
+        Raises:
+            UserError: A frame or mask can't be read.
+        """
+        rng = np.random.default_rng([self.seed, self.frames, index])
+        while True:
+            video = self.videos[int(rng.integers(len(self.videos)))]
+            names = self.storage.frame_names(video)
+            longest = (len(names) - 1) // max(self.frames - 1, 1)
+            stride = int(rng.integers(1, min(longest, 3) + 1)) if self.frames > 1 else 1
+            start = int(rng.integers(len(names) - stride * (self.frames - 1)))
+            chosen = [start + stride * t for t in range(self.frames)]
+            masks = np.stack([self.storage.object_masks(video, [n], chosen) for n in self.names[video]])
+            masks = masks[masks[:, 0].any((1, 2))]  # K', T, H, W
+            if len(masks):
+                break
+        picked = [self._pick(masks, rng) for _ in range(self.objects)]
+        frames = read_frames([self.storage.frame_path(video, names[i]) for i in chosen])
+        if rng.random() < 0.5:
+            frames, picked = frames.flip(-1), [mask[..., ::-1] for mask in picked]
+        image = to_canvas(frames, self.canvas)
+        height, width = image.shape[-2:]
+        targets = resize_masks(torch.from_numpy(np.stack(picked, 1)), (height, width))  # T, K, h, w
+        padding = (0, self.canvas - width, 0, self.canvas - height)
+        pad = torch.nn.functional.pad
+        return ObjectClip(pad(image, padding), pad(targets, padding))
+
+    def _pick(self, masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(T, H, W): one object, or two of them as one."""
+        first = masks[int(rng.integers(len(masks)))]
+        if rng.random() < self.union:
+            return first | masks[int(rng.integers(len(masks)))]
+        return first
+
+
+def collate_objects(clips: list[ObjectClip]) -> BatchedVideoDatapoint:
+    """Puts clips into sam2's own kind of batch."""
+    from training.utils.data_utils import Frame, Object, VideoDatapoint, collate_fn
+
+    videos: list[Any] = []
+    for number, clip in enumerate(clips):
+        frames = [
+            Frame(image, [Object(k, t, mask) for k, mask in enumerate(masks)])
+            for t, (image, masks) in enumerate(zip(clip.frames, clip.masks, strict=True))
+        ]
+        videos.append(VideoDatapoint(frames, number, tuple(clip.frames.shape[-2:])))
+    return collate_fn(videos, dict_key="clips")

@@ -1,0 +1,85 @@
+"""``tools/train_foundation.py``: the small frozen parts, trained and scored."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from samwise.config import CONFIG_DIR, SamwiseConfig
+from samwise.errors import UserError, cli
+
+PARTS = ("segmentation", "language", "tracking")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train_foundation")
+@cli
+def main(config: DictConfig) -> None:
+    """Does the parts that ``parts`` names, one after the other."""
+    from samwise.io import write_json
+
+    if unknown := sorted(set(config.parts) - set(PARTS)):
+        raise UserError(f"parts: there is no '{unknown[0]}'; choose from {', '.join(PARTS)}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    for part in config.parts:
+        result = {"segmentation": _segmentation, "language": _language, "tracking": _tracking}[part](config)
+        write_json(output / f"{part}.json", result)
+        print(
+            f"{part}: "
+            + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
+        )
+
+
+def _fresh(config: DictConfig) -> SamwiseConfig:
+    """The model's config with both frozen parts untrained."""
+    model = SamwiseConfig.from_node(config.model)
+    for part in (model.backbone, model.text_encoder):
+        part.checkpoint, part.trainable = None, True
+    return model
+
+
+def _segmentation(config: DictConfig) -> dict[str, float | int | str]:
+    from samwise.data.mevis import MeViSStorage
+    from samwise.device import choose_device
+    from samwise.foundation.segmentation import SegmentationConfig, SegmentationTrainer
+    from samwise.training.config import typed
+
+    trainer = SegmentationTrainer(
+        _fresh(config),
+        typed(SegmentationConfig, config.segmentation, "segmentation"),
+        MeViSStorage(config.root, config.train_split),
+        Path(config.output) / "segmentation.pt",
+        choose_device(config.device),
+    )
+    trainer.fit()
+    path = Path(config.sam2)
+    trainer.write(path)
+    return {"steps": trainer.step, "seconds": trainer.seconds, "file": str(path)}
+
+
+def _language(config: DictConfig) -> dict[str, float]:
+    from samwise.foundation.language import LanguageConfig, train_language
+    from samwise.training.config import typed
+
+    settings = typed(LanguageConfig, config.language, "language")
+    return train_language(_fresh(config), settings, Path(config.text))
+
+
+def _tracking(config: DictConfig) -> dict[str, float]:
+    from samwise.data.mevis import MeViSStorage
+    from samwise.device import choose_device
+    from samwise.foundation.tracking import score_tracking
+    from samwise.modeling.sam2_backbone import Sam2Backbone
+
+    model = SamwiseConfig.from_node(config.model)
+    model.backbone.checkpoint, model.backbone.trainable = str(config.sam2), False
+    backbone = Sam2Backbone(model.backbone, model.canvas).to(choose_device(config.device)).eval()
+    return score_tracking(backbone, MeViSStorage(config.root, config.eval_split), config.limit_videos)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Promptable video segmentation: sam2's own training network, prompts and losses, on small videos.
+
+SAM 2's recipe in small: masks, boxes or clicks in one or two frames, corrected by further clicks, and the
+object to be segmented in all frames. Single images first, then clips that grow longer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from samwise.config import SamwiseConfig
+from samwise.data.mevis import MeViSStorage
+from samwise.errors import UserError
+from samwise.foundation.clips import ObjectClips, collate_objects
+from samwise.modeling.frozen import write_frozen
+from samwise.modeling.sam2_backbone import Sam2Backbone
+from samwise.modeling.sam2_build import build_trainable
+from samwise.progress import progress
+from samwise.training.config import OptimizerConfig, TrainingConfig
+from samwise.training.optim import Schedule, build_optimizer
+
+logger = logging.getLogger("samwise.foundation")
+
+
+@dataclass
+class Phase:
+    """A part of training.
+
+    Attributes:
+        until: Share of the training at which it ends.
+        frames: Frames per clip; 1 for single images.
+        videos: Clips per step.
+        objects: Objects per clip.
+    """
+
+    until: float
+    frames: int
+    videos: int
+    objects: int = 3
+
+
+@dataclass
+class SegmentationConfig:
+    """Training of the promptable SAM 2.
+
+    Attributes:
+        lr: Peak learning rate of AdamW; a cosine leads to 0.
+        weight_decay: Of matrices and kernels.
+        warmup_steps: Steps of linear warm-up.
+        max_minutes: Training time; a resumed run counts the time before.
+        max_steps: Steps, whichever comes first; null for no such limit.
+        clip_norm: Largest norm of the gradient.
+        union: Probability of two objects as one target.
+        prompts: Arguments of sam2's SAM2Train: how often which prompt, how many corrections.
+        losses: Weights of sam2's losses.
+        phases: The course of training.
+        num_workers: Processes that read clips.
+        save_every: Steps between two states that can be resumed.
+        seed: Of the initial weights and the clips.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    max_minutes: float | None = 25.0
+    max_steps: int | None = None
+    clip_norm: float = 1.0
+    union: float = 0.15
+    prompts: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    phases: list[Phase] = field(default_factory=list)
+    num_workers: int = 1
+    save_every: int = 500
+    seed: int = 0
+
+
+class SegmentationTrainer:
+    """Trains SAM 2 on clips of single objects.
+
+    Args:
+        model: Names the network: ``model.backbone`` and ``model.canvas``.
+        config: How to train it.
+        storage: The videos.
+        state: File of a state to resume from, and to save to.
+        device: Where to train.
+
+    Raises:
+        UserError: The phases don't lead to 1, or the saved state is another network's.
+    """
+
+    def __init__(
+        self,
+        model: SamwiseConfig,
+        config: SegmentationConfig,
+        storage: MeViSStorage,
+        state: Path,
+        device: torch.device,
+    ) -> None:
+        ends = [phase.until for phase in config.phases]
+        if not ends or ends != sorted(ends) or ends[-1] != 1.0:
+            raise UserError(f"segmentation.phases: their 'until' {ends} must rise and end with 1.0")
+        self.config, self.storage, self.canvas, self.device = config, storage, model.canvas, device
+        self.state_file = state
+        torch.manual_seed(config.seed)
+        initial = Sam2Backbone(model.backbone, model.canvas)
+        self.network = build_trainable(initial.sam2, model.backbone, model.canvas, config.prompts).to(device)
+        self.loss = _loss(config.losses)
+        optimizer = OptimizerConfig(
+            "adamw", lr=config.lr, weight_decay=config.weight_decay, betas=[0.9, 0.98]
+        )
+        self.optimizer = build_optimizer(self.network, optimizer)
+        self.schedule = Schedule(
+            TrainingConfig(
+                max_minutes=config.max_minutes,
+                max_steps=config.max_steps,
+                schedule="cosine",
+                warmup_steps=config.warmup_steps,
+            ),
+            steps_per_epoch=1,
+        )
+        self.step, self.seconds = 0, 0.0
+        if state.is_file():
+            self._restore()
+
+    def fit(self) -> None:
+        """Trains to the end; a state is saved on the way.
+
+        Raises:
+            UserError: The loss isn't a finite number any more, or a clip can't be read.
+        """
+        self.network.train()
+        bar = progress(desc="promptable segmentation", total=1000, unit="permille")
+        shown = 0
+        for phase in self.config.phases:
+            if self._done() >= phase.until:
+                continue
+            batches = self._batches(phase)
+            while self._done() < phase.until:
+                start = time.perf_counter()
+                values = self._step(next(batches))
+                self.step, self.seconds = self.step + 1, self.seconds + time.perf_counter() - start
+                now = int(1000 * self._done())
+                bar.set_postfix_str(
+                    f"step {self.step}, T={phase.frames} "
+                    + ", ".join(f"{name} {value:.3f}" for name, value in values.items()),
+                    refresh=False,
+                )
+                bar.update(now - shown)
+                shown = now
+                if self.step % self.config.save_every == 0:
+                    self._save()
+        bar.close()
+        self._save()
+
+    def _done(self) -> float:
+        return self.schedule.progress(self.step, self.seconds)
+
+    def _batches(self, phase: Phase) -> Iterator[Any]:
+        clips = ObjectClips(
+            self.storage,
+            self.canvas,
+            phase.frames,
+            phase.objects,
+            items=10**9,
+            union=self.config.union,
+            seed=self.config.seed,
+        )
+        first = self.step * phase.videos  # a resumed run sees other clips than before
+        loader = DataLoader(
+            clips,
+            batch_size=phase.videos,
+            sampler=range(first, 10**9),
+            num_workers=self.config.num_workers,
+            collate_fn=collate_objects,
+            worker_init_fn=_one_thread,
+        )
+        return iter(loader)
+
+    def _step(self, batch: Any) -> dict[str, float]:
+        self.schedule.apply(self.optimizer, self.step, self.seconds)
+        batch = batch.to(self.device)
+        losses = self.loss(self.network(batch), batch.masks)
+        total = losses.pop("core_loss") / batch.num_frames
+        total.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        if not torch.isfinite(total):
+            raise UserError(
+                f"step {self.step + 1}: the loss isn't a finite number; lower segmentation.lr. The last good "
+                f"state is {self.state_file}"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {"loss": total.item(), **{k: v.item() / batch.num_frames for k, v in losses.items()}}
+
+    def _save(self) -> None:
+        from samwise.io import atomic_path
+
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        with atomic_path(self.state_file) as temporary:
+            torch.save(state, temporary)
+
+    def _restore(self) -> None:
+        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        try:
+            self.network.load_state_dict(state["network"], strict=True)
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{self.state_file} is another network's ({str(error).splitlines()[0]}); choose another "
+                "output"
+            ) from error
+        self.step, self.seconds = state["step"], state["seconds"]
+        logger.info("resuming at step %d, after %.0f s of training", self.step, self.seconds)
+
+    def write(self, path: Path) -> None:
+        """Writes the weights as a frozen part."""
+        write_half(path, "backbone.sam2.", self.network.state_dict())
+
+
+def write_half(path: Path, prefix: str, state: dict[str, Tensor]) -> None:
+    """Writes a part's weights rounded to float16, which halves the file: that is what will be loaded."""
+    tensors = {prefix + name: x.half() if x.is_floating_point() else x for name, x in state.items()}
+    write_frozen(path, tensors, {})
+
+
+def _loss(weights: dict[str, float]) -> nn.Module:
+    """sam2's own losses: focal, Dice, IoU and object score, over all frames and correction steps."""
+    import sam2  # noqa: F401
+    from training.loss_fns import MultiStepMultiMasksAndIous
+
+    return MultiStepMultiMasksAndIous(
+        dict(weights),
+        supervise_all_iou=True,
+        iou_use_l1_loss=True,
+        pred_obj_scores=True,
+        focal_gamma_obj_score=0.0,
+        focal_alpha_obj_score=-1.0,
+    )
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

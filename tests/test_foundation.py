@@ -1,0 +1,158 @@
+"""The small frozen parts: how they are trained, and that the committed ones are worth freezing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samwise import Samwise
+from samwise.config import compose_model
+from samwise.data.mevis import MeViSStorage
+from samwise.data.synthetic.writer import write_split
+from samwise.errors import UserError
+from samwise.foundation.clips import ObjectClips, collate_objects
+from samwise.foundation.language import FIRST_WORD, MASK_ID, corrupt
+from samwise.foundation.segmentation import Phase, SegmentationConfig, SegmentationTrainer
+from samwise.foundation.tracking import score_tracking
+from samwise.modeling.frozen import read_tensors
+from samwise.modeling.sam2_backbone import Sam2Backbone
+from tests.conftest import FRAMES
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_clips_show_their_objects_first(mevis_tree: Path) -> None:
+    """Every object is visible in the clip's first frame, which is where it is prompted."""
+    storage = MeViSStorage(mevis_tree, "train")
+    assert {video: len(names) for video, names in storage.objects().items()} == {"video_a": 2, "video_b": 2}
+    clips = ObjectClips(storage, canvas=64, frames=2, objects=3, items=20, union=0.5, seed=1)
+    pixels = set()
+    for i in range(20):
+        clip = clips[i]
+        assert clip.frames.shape == (2, 3, 64, 64) and clip.masks.shape == (2, 3, 64, 64)
+        assert clip.masks[0].flatten(1).any(1).all()
+        assert torch.equal(clip.frames, clips[i].frames) and torch.equal(clip.masks, clips[i].masks)
+        # red (0) or blue (1) boxes: a mask covers coloured pixels, mirrored or not
+        colour = clip.frames[0][:, clip.masks[0].any(0)]
+        pixels.add(colour.mean(1).argmax().item())
+        assert (colour.amax(0) - colour.amin(0)).mean() > 1  # not the grey background
+    assert pixels == {0, 2}
+    batch = collate_objects([clips[0], clips[1]])
+    assert batch.masks.shape == (2, 6, 64, 64) and batch.flat_obj_to_img_idx.tolist() == [
+        [0, 0, 0, 2, 2, 2],
+        [1, 1, 1, 3, 3, 3],
+    ]
+    with pytest.raises(UserError, match="no video of 6 frames"):
+        ObjectClips(storage, 64, FRAMES + 1, 1, 1)
+
+
+@given(st.integers(0, 2**31), st.floats(0.05, 0.9))
+def test_masking(seed: int, share: float) -> None:
+    """Only real words are guessed, the targets are the originals, and nothing else changes."""
+    rng = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, 50, (4, 30), generator=rng)
+    padding = torch.arange(30) >= torch.tensor([30, 25, 10, 3])[:, None]
+    out, targets = corrupt(ids, padding, share, 50, rng)
+    guessed = targets != -100
+    assert not guessed[padding | (ids < FIRST_WORD)].any()
+    assert torch.equal(targets[guessed], ids[guessed]) and torch.equal(out[~guessed], ids[~guessed])
+    assert ((out[guessed] == MASK_ID) | (out[guessed] >= FIRST_WORD)).all()
+
+
+def test_masking_rates() -> None:
+    ids = torch.full((200, 100), 20)
+    out, targets = corrupt(
+        ids, torch.zeros_like(ids, dtype=torch.bool), 0.15, 1000, torch.Generator().manual_seed(0)
+    )
+    guessed = targets != -100
+    assert abs(guessed.float().mean() - 0.15) < 0.01
+    assert abs((out[guessed] == MASK_ID).float().mean() - 0.8) < 0.03
+    assert abs((out[guessed] == 20).float().mean() - 0.1) < 0.03
+
+
+def small_segmentation(**changes: object) -> SegmentationConfig:
+    prompts = {"prob_to_use_pt_input_for_train": 0.5, "num_correction_pt_per_frame": 1}
+    losses = {"loss_mask": 20.0, "loss_dice": 1.0, "loss_iou": 1.0, "loss_class": 1.0}
+    phases = [Phase(0.5, 1, 2, 2), Phase(1.0, 3, 1, 2)]
+    settings = {"prompts": prompts, "losses": losses, "phases": phases, "num_workers": 0, **changes}
+    return SegmentationConfig(max_minutes=None, **settings)
+
+
+def test_segmentation_learns_and_resumes(mevis_tree: Path, tmp_path: Path) -> None:
+    model = compose_model("tiny_scratch", ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"])
+    storage, state, cpu = MeViSStorage(mevis_tree, "train"), tmp_path / "state.pt", torch.device("cpu")
+    trainer = SegmentationTrainer(model, small_segmentation(max_steps=4, save_every=2), storage, state, cpu)
+    before = {name: x.clone() for name, x in trainer.network.state_dict().items()}
+    trainer.fit()
+    trained = trainer.network.state_dict()
+    still = {name for name in before if torch.equal(before[name], trained[name])}
+    assert len(still) < 0.2 * len(before)  # tokens for several masks, embeddings of other distances
+    assert not any("image_encoder" in name and name.endswith("weight") for name in still), still
+    again = SegmentationTrainer(model, small_segmentation(max_steps=6), storage, state, cpu)
+    assert again.step == 4
+    assert all(torch.equal(x, trained[name]) for name, x in again.network.state_dict().items())
+    again.fit()
+    assert again.step == 6
+    again.write(tmp_path / "sam2.safetensors")
+    model.backbone.checkpoint, model.backbone.trainable = str(tmp_path / "sam2.safetensors"), False
+    loaded = Sam2Backbone(model.backbone, 64).sam2.state_dict()
+    assert all(torch.equal(loaded[name], x.half().float()) for name, x in again.network.state_dict().items())
+    with pytest.raises(UserError, match="rise and end with 1.0"):
+        SegmentationTrainer(model, small_segmentation(phases=[Phase(0.5, 1, 1)]), storage, state, cpu)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """From videos to both files and the scores; a model can be built on them."""
+    for split in ("train", "valid_u"):
+        write_split(tmp_path / "data", split, 2, seed=3)
+    arguments = [
+        "root=data",
+        "segmentation.max_steps=2",
+        "segmentation.num_workers=0",
+        "segmentation.phases=[{until: 0.5, frames: 1, videos: 1}, {until: 1.0, frames: 2, videos: 1}]",
+        "language.max_steps=3",
+        "language.sentences=200",
+        "language.held_out=100",
+        "sam2=sam2.safetensors",
+        "text=text.safetensors",
+        "limit_videos=1",
+        "output=run",
+    ]
+    command = [sys.executable, str(ROOT / "tools/train_foundation.py"), *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert (
+        "tracking: objects" in result.stdout
+        and 0 <= json.loads((tmp_path / "run/tracking.json").read_text())["J&F"] <= 100
+    )
+    files = [
+        f"model.{part}.checkpoint={tmp_path / name}.safetensors"
+        for part, name in (("backbone", "sam2"), ("text_encoder", "text"))
+    ]
+    model = Samwise.from_config("tiny", files)
+    words = read_tensors(tmp_path / "text.safetensors")[
+        "text_encoder.model.embeddings.word_embeddings.weight"
+    ]
+    assert torch.equal(model.text_encoder.model.embeddings.word_embeddings.weight, words.float())
+    result = subprocess.run([*command, "parts=[grammar]"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2 and "segmentation, language, tracking" in result.stderr
+
+
+@pytest.mark.slow
+def test_the_committed_sam2_tracks(tmp_path: Path) -> None:
+    """It was scored on 40 videos; on four others it must be about as good."""
+    write_split(tmp_path, "valid_u", 4, seed=77)
+    backbone = Sam2Backbone(compose_model("tiny").backbone, 128).eval()
+    scores = score_tracking(backbone, MeViSStorage(tmp_path, "valid_u"))
+    assert scores["objects"] > 5 and scores["J&F"] > 70, scores
+    untrained = Sam2Backbone(compose_model("tiny_scratch").backbone, 128).eval()
+    assert score_tracking(untrained, MeViSStorage(tmp_path, "valid_u"), 1)["J&F"] < 50
+    assert np.isfinite(scores["F"])
