@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-# What sam2's own builders add to the YAML for clicks; SAMWISE's decoding has no multi-mask fallback.
+# What sam2's own builders add to the YAML for clicks, where a preset doesn't say otherwise; SAMWISE's decoding has no
+# multi-mask fallback.
 _FOR_CLICKS: dict[str, Any] = {
     "sam_mask_decoder_extra_args.dynamic_multimask_via_stability": True,
     "sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": 0.05,
@@ -110,8 +111,8 @@ def _instantiate(config: BackboneConfig, canvas: int, changes: Mapping[str, Any]
         "image_size": canvas,
         "memory_attention.layer.self_attention.feat_sizes": [side, side],
         "memory_attention.layer.cross_attention.feat_sizes": [side, side],
-        **config.overrides,
         **changes,
+        **config.overrides,
     }
     for key, value in overrides.items():
         OmegaConf.update(node, key, value, force_add=True)
