@@ -1,6 +1,6 @@
 """Draws a model's masks on videos of a dataset, a row for each sentence:
 
-``python tools/picture_results.py data.root=data/synth checkpoint=runs/quickstart/video output=picture.png``
+``python tools/picture_results.py data.root=data/synth output=picture.png``
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class SamwisePredictor:
 
         Args:
             path: A ``.safetensors`` file, a training run's folder, a folder of ``save_pretrained`` or the
-                name of a repository on the hub; None for what ``scripts/quickstart.sh`` trained last.
+                name of a repository on the hub; None for the small default.
             device: By default the GPU where there is one.
             runtime: Number format, compilation, memory layout, e.g. ``RuntimeConfig("bfloat16")``.
             **options: As of :meth:`samwise.Samwise.from_pretrained`: ``overrides``, ``revision``, ...
