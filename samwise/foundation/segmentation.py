@@ -1,7 +1,7 @@
 """Promptable video segmentation: sam2's own training network, prompts and losses, on small videos.
 
-SAM 2's recipe in small: masks, boxes or clicks, corrected by further clicks, and the object to be segmented in
-all frames. Single images first, then clips that grow longer. Pairs of frames of which only the first is
+SAM 2's recipe in small: masks, boxes or clicks, corrected by further clicks, and the object to be segmented
+in all frames. Single images first, then clips that grow longer. Pairs of frames of which only the first is
 prompted teach to use the memory at all: with prompts in several frames of a clip, as SAM 2 is trained, a
 network this small found no use for it in half an hour.
 """
