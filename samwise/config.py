@@ -305,6 +305,28 @@ def _hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
+def compose_config(script: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Composes a script's configuration outside of it.
+
+    Args:
+        script: A file of ``configs`` without suffix, e.g. ``train``.
+        overrides: Hydra overrides, as on the script's command line.
+
+    Raises:
+        UserError: An override is wrong.
+    """
+    from hydra import compose
+    from hydra.errors import HydraException
+
+    try:
+        with _hydra():
+            return compose(script, list(overrides))
+    except HydraException as error:
+        raise UserError(
+            f"can't compose configs/{script}.yaml with {list(overrides)}: {str(error).splitlines()[0]}"
+        ) from error
+
+
 def compose_model(name: str, overrides: list[str] | None = None) -> SamwiseConfig:
     """Composes a preset outside a script.
 
@@ -315,16 +337,7 @@ def compose_model(name: str, overrides: list[str] | None = None) -> SamwiseConfi
     Raises:
         UserError: There is no such preset, or an override is wrong.
     """
-    from hydra import compose
-    from hydra.errors import HydraException
-
     if name not in model_names():
         raise UserError(f"there is no model '{name}'; choose one of {', '.join(model_names())}")
-    try:
-        with _hydra():
-            config = compose("base", [f"model={name}", *(overrides or [])])
-    except HydraException as error:
-        raise UserError(
-            f"can't compose model '{name}' with {overrides}: {str(error).splitlines()[0]}"
-        ) from error
+    config = compose_config("base", [f"model={name}", *(overrides or [])])
     return SamwiseConfig.from_node(config.model)
