@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from samwise.ablation.table import Table
 
 
+_command = ""  # as it was given
+
+
 def main() -> None:
     """Makes the table that the command line names; ``table=2`` is short for ``ablation=table2``."""
+    global _command
+    _command = shlex.join(sys.argv[1:])
     sys.argv[1:] = [re.sub(r"^table=", "ablation=table", word) for word in sys.argv[1:]]
     _main()
 
@@ -82,17 +87,16 @@ def _table(
 
     every = {step.identity: step for row in made for step in row.steps}
     hours = sum(step.seconds for step in every.values()) / 3600
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     at = machine()
     where = at["gpu"] or f"{at['cpu']}, {at['cores']} cores"
     notes = [
         f"J&F in percent, mean ± standard deviation over the seeds {', '.join(map(str, seeds))}; differences "
         "are means over the seeds that both rows have",
-        f"`python scripts/{command}`",
+        f"`python scripts/ablate.py {_command}`",
         f"{where}; Python {at['python']}, torch {at['torch']}, commit {(at['commit'] or 'unknown')[:12]}",
         f"{hours:.2f} hours of one process in all",
     ]
-    record: dict[str, Any] = {"command": command, "machine": at, "hours": hours, "seeds": seeds}
+    record: dict[str, Any] = {"command": _command, "machine": at, "hours": hours, "seeds": seeds}
     return Table(table.title, [result(row) for row in table.rows], notes, record)
 
 
