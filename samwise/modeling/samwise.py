@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config import SamwiseConfig, compose_model, model_names
-from samwise.modeling.cmt_adapter import CMTAdapter
+from samwise.modeling.cmt_adapter import build_adapter
 from samwise.modeling.conditional_memory_encoder import (
     ConditionalMemoryEncoder,
     cme_labels,
@@ -53,7 +53,7 @@ class Samwise(nn.Module, Pretrained):
         width, text_width = self.backbone.width, self.text_encoder.width
         widths = self.backbone.stage_widths[FIRST_ADAPTED_STAGE:]
         self.adapters = nn.ModuleList(
-            CMTAdapter(w, text_width, patch, config.adapter)
+            build_adapter(w, text_width, patch, config.adapter)
             for w, patch in zip(widths, config.adapter.patch_sizes, strict=True)
             if config.adapter.enabled
         )
