@@ -1,8 +1,8 @@
 """Other people's text encoders, adapters and datasets, by name in a config: ``configs/README.md``.
 
 A module registers what it has with a decorator, and ``extensions: [my_package.my_module]`` in a config (or an
-``import`` in a program) has it read. What is registered is known by its name like what comes with the package;
-a checkpoint holds the name only, so loading one never imports anything.
+``import`` in a program) has it read. What is registered is known by its name, like what comes with the
+package; a checkpoint holds the name only, so loading one never imports anything.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Registry:
         """
         if name not in self._known:
             raise UserError(
-                f"{self.key}={name}: choose {', '.join(self._known)}; or name the module that registers it in "
-                "extensions=[...] (configs/README.md)"
+                f"{self.key}={name}: choose {', '.join(self._known)}; or name the module that registers it "
+                "in extensions=[...] (configs/README.md)"
             )
 
     def find(self, name: str) -> Callable[..., Any]:

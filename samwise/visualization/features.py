@@ -107,7 +107,8 @@ def feature_figure(
         axes[0, column].imshow(draw_overlay(frames[index], masks))
         axes[0, column].set_title(head, fontsize=9, wrap=True)
     for row, (stage, without) in enumerate(plain.items(), 1):
-        maps = [without, *seen.stages[stage]]
+        # A network without adapters leaves SAM 2's features as they are.
+        maps = [without, *seen.stages.get(stage, without.expand(len(texts), *without.shape))]
         inside = torch.zeros(without.shape[:2], dtype=torch.bool)
         height, width = (-(-side // STRIDES[stage]) for side in canvas.shape[-2:])
         inside[:height, :width] = True
