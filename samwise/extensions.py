@@ -95,6 +95,6 @@ def load_extensions(modules: Iterable[str]) -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise UserError(
-                f"extensions: {module} can't be imported ({error}); name a module that is installed or in the "
-                "folder you start from, e.g. extensions=[mine.encoder] for mine/encoder.py"
+                f"extensions: {module} can't be imported ({error}); name a module that is installed or "
+                "in the folder you start from, e.g. extensions=[mine.encoder] for mine/encoder.py"
             ) from error

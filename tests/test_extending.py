@@ -17,8 +17,8 @@ from tests.conftest import FRAMES, HEIGHT, WIDTH, rectangle
 from tests.test_scripts import ROOT, environment
 
 PAGE = (ROOT / "configs/README.md").read_text(encoding="utf-8")
-SECTIONS = {
-    title: re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+SECTIONS = {  # of each the files, with their names, and the commands, without
+    title: re.findall(r"(?:^`(\S+)`\n\n)?^```\w+\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for title, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
 }
 
@@ -28,11 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a user stands: the page's files, data in the page's form, and the scripts."""
     here = tmp_path_factory.mktemp("user")
     for blocks in SECTIONS.values():
-        for language, text in blocks:
-            if language != "bash":
-                path = here / text.splitlines()[0].removeprefix("# ")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
+        for name, text in blocks:
+            if name:
+                (here / name).parent.mkdir(parents=True, exist_ok=True)
+                (here / name).write_text(text)
     for name in ("scripts", "tools"):
         (here / name).symlink_to(ROOT / name)
     for split in ("train", "test"):
@@ -53,8 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def commands(section: str, folder: Path) -> str:
     """Runs a section's commands; returns what they printed."""
     printed = ""
-    for language, text in SECTIONS[section]:
-        if language == "bash":
+    for name, text in SECTIONS[section]:
+        if not name:
             text = re.sub(r"^python ", f"{sys.executable} ", text, flags=re.MULTILINE)
             result = subprocess.run(
                 ["bash", "-e", "-c", text],
@@ -92,10 +91,14 @@ def test_an_experiment(folder: Path) -> None:
     assert "2 expressions segmented" in out and "J&F" in out
     assert (folder / "runs/mine/test/predictions/b/0/00004.png").is_file()
     # A checkpoint that names what isn't registered says so, and imports nothing.
+    arguments = ["checkpoint=runs/mine", "input=data/folders/test/frames/a", "text=a"]
     result = subprocess.run(
-        [sys.executable, "scripts/demo.py", "checkpoint=runs/mine", "input=data/folders/test/frames/a", "text=a"],
-        cwd=folder, capture_output=True, text=True, env=environment(),
-    )  # fmt: skip
+        [sys.executable, "scripts/demo.py", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
     assert result.returncode == 2 and "extensions" in result.stderr and "convolutions" in result.stderr
 
 
@@ -103,9 +106,7 @@ def test_the_page_is_short_and_complete() -> None:
     """Each kind of extension takes less than 40 lines of code and config."""
     assert set(SECTIONS) == {"A text encoder", "An adapter", "A dataset", "An experiment"}
     for title, blocks in SECTIONS.items():
-        lines = [
-            line for language, text in blocks if language != "bash" for line in text.splitlines() if line
-        ]
+        lines = [line for name, text in blocks if name for line in text.splitlines() if line]
         assert 0 < len(lines) < 40, title
 
 

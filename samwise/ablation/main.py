@@ -48,7 +48,7 @@ def _main(cfg: DictConfig) -> None:
     if cfg.jobs < 1:
         raise UserError(f"jobs={cfg.jobs} must be at least 1")
     output = writable_folder(Path(cfg.output).absolute())
-    maker = StepMaker(table, output, cfg.overrides)
+    maker = StepMaker(table, output, cfg.overrides, cfg.extensions)
     # Everything is composed and checked before anything runs. Rows that aren't chosen are shown as well.
     made = [maker.row(row, seed) for seed in seeds for row in table.rows]
     models = {steps.row.name: _model(steps) for steps in made}

@@ -138,10 +138,18 @@ class StepMaker:
         table: The table.
         output: Folder of all steps. Tables may share it: what two of them have in common is trained once.
         overrides: Of every training.
+        extensions: Modules that every program imports.
     """
 
-    def __init__(self, table: TableConfig, output: Path, overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        table: TableConfig,
+        output: Path,
+        overrides: Sequence[str] = (),
+        extensions: Sequence[str] = (),
+    ) -> None:
         self.table, self.output, self.overrides = table, output, list(overrides)
+        self._extensions = [f"extensions={json.dumps(list(extensions))}"] if extensions else []
         self._steps: dict[tuple[Path, str], Step] = {}
 
     def row(self, row: Row, seed: int) -> RowSteps:
@@ -173,7 +181,13 @@ class StepMaker:
         before: Step | None,
     ) -> Step:
         folder = self.output / kind / f"{slug(own)}-seed{seed}"
-        arguments = [*stage.arguments(), *self.overrides, *overrides, f"scratch.seed={seed}"]
+        arguments = [
+            *stage.arguments(),
+            *self._extensions,
+            *self.overrides,
+            *overrides,
+            f"scratch.seed={seed}",
+        ]
         if before is not None:
             arguments.append(f"pretrained={quoted(before.folder)}")
         arguments.append(f"output={quoted(folder)}")
@@ -185,7 +199,7 @@ class StepMaker:
     def _scoring(self, row: Row, own: list[str], seed: int, video: Step) -> Step:
         table = self.table
         folder = self.output / "scores" / f"{slug(own)}-seed{seed}"
-        data = [f"experiment={table.video.experiment}"]
+        data = [f"experiment={table.video.experiment}", *self._extensions]
         if table.video.data is not None:
             data.append(f"data.root={quoted(table.video.data)}")
         data += [text for text in [*self.overrides, *table.video.overrides] if text.startswith("data.")]
