@@ -78,7 +78,7 @@ def test_a_table_of_two_rows(small: Path) -> None:
     assert stamps(out) == before and "+ both + HSA + CME" in again
     assert "training" not in again
 
-    message = run(small, "scripts/ablate.py", *arguments(rows, "ablation.video.max_steps=3"), status=2)
+    message = run(small, "scripts/ablate.py", *arguments("ablation.video.max_steps=3"), status=2)
     assert "scratch.max_steps was 2, is 3" in message and "output=" in message
     assert stamps(out) == before
 
@@ -86,7 +86,7 @@ def test_a_table_of_two_rows(small: Path) -> None:
 def make_step(folder: Path, name: str, code: str, needs: Step | None = None, value: int = 0) -> Step:
     """A step that runs a line of Python, with its own folder in ``here``."""
     command = [sys.executable, "-c", f"here = {str(folder / name)!r}\n{code}"]
-    return Step(name, folder / name, [command], {"value": value}, needs)
+    return Step(name, folder / name, [command], {"name": name, "value": value}, needs)
 
 
 APPEND = "open(here + '/ran', 'a').write('x')"
@@ -264,7 +264,7 @@ def test_names() -> None:
         table.chosen(["c"])
     assert (
         slug([]) == "default"
-        and slug(["model.adapter.hsa=false", "adapter=none"]) == "adapter-none_adapter.hsa-false"
+        and slug(["model.adapter.hsa=false", "adapter=none"]) == "adapter.hsa-false_adapter-none"
     )
     assert len(slug(["model.x=" + "y" * 300])) < 120 and slug(["a=" + "y" * 300]) != slug(["a=" + "y" * 301])
     assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [

@@ -233,7 +233,7 @@ def resolved(script: str, arguments: Sequence[str]) -> dict[str, Any]:
     """
     config = compose_config(script, list(arguments))
     for key in _NO_MATTER:
-        if OmegaConf.select(config, key, default=0) != 0:
+        if OmegaConf.select(config, key, default="absent") != "absent":
             OmegaConf.update(config, key, None)
     return OmegaConf.to_container(config, resolve=True)
 
