@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from samwise.ablation.config import Row, TableConfig, table_config
+from samwise.ablation.main import ablate
 from samwise.ablation.runner import run_steps
 from samwise.ablation.steps import RowSteps, Step, StepMaker, differences, slug
 from samwise.ablation.table import RowResult, Table
@@ -23,7 +24,13 @@ from samwise.modeling.checkpoint import read_checkpoint
 from tests.test_scripts import ROOT, environment, run
 
 TABLES = sorted(path.stem for path in (CONFIG_DIR / "ablation").glob("table*.yaml"))
-SMALL = ["model=tiny_scratch", "model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", "scratch.batch_size=2"]
+SMALL = [
+    "model=tiny_scratch",
+    "model.canvas=64",
+    "model.adapter.patch_sizes=[4,2,1]",
+    "scratch.batch_size=2",
+    "model.prompt.motion=false",
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +57,12 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_table_of_two_rows(small: Path) -> None:
+def test_a_table_of_two_rows(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Both rows and their shared training, once; the second time nothing; another budget is refused."""
     rows = "rows=[hsa,cme]"
-    printed = run(small, "scripts/ablate.py", *arguments(rows, "jobs=2"))
+    printed = run(small, "scripts/ablate.py", "table=2", *arguments(rows, "jobs=2")[1:])
     out = small / "out"
     assert sorted(path.name for path in out.glob("*/*-seed0")) == [
         "default-seed0", "default-seed0", "default-seed0", "infer.cme.policy-never-seed0",
@@ -74,13 +83,15 @@ def test_a_table_of_two_rows(small: Path) -> None:
     assert "| missing |" in printed and "table=2" in printed and (out / "table2.csv").is_file()
 
     before = stamps(out)
-    again = run(small, "scripts/ablate.py", *arguments(rows))
-    assert stamps(out) == before and "+ both + HSA + CME" in again
-    assert "training" not in again
-
-    message = run(small, "scripts/ablate.py", *arguments("ablation.video.max_steps=3"), status=2)
-    assert "scratch.max_steps was 2, is 3" in message and "output=" in message
+    monkeypatch.chdir(small)
+    ablate(compose_config("ablate", arguments(rows)))
+    assert stamps(out) == before and "+ both + HSA + CME" in capsys.readouterr().out
+    with pytest.raises(UserError, match="scratch.max_steps was 2, is 3.*output="):
+        ablate(compose_config("ablate", arguments(rows, "ablation.video.max_steps=3")))
     assert stamps(out) == before
+    (out / "scores/default-seed0/ablation.json").unlink()
+    ablate(compose_config("ablate", arguments(rows, "only_table=true")))
+    assert json.loads((out / "table2.json").read_text())["rows"][-1]["missing_seeds"] == [0]
 
 
 def make_step(folder: Path, name: str, code: str, needs: Step | None = None, value: int = 0) -> Step:
@@ -128,6 +139,7 @@ def test_a_stopped_table_stops_its_programs(tmp_path: Path) -> None:
     script = f"""
 import signal, sys
 from pathlib import Path
+from samwise.ablation.main import ablate
 from samwise.ablation.runner import run_steps
 from samwise.ablation.steps import Step
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

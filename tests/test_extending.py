@@ -81,13 +81,8 @@ def test_an_adapter(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_dataset(folder: Path) -> None:
-    commands("A dataset", folder)
-    assert list((folder / "runs/debug_fast/checkpoints").glob("*/model.safetensors"))
-
-
-@pytest.mark.slow
 def test_an_experiment(folder: Path) -> None:
+    """Which trains and is scored on the page's dataset, with its text encoder and its adapter."""
     out = commands("An experiment", folder)
     assert "2 expressions segmented" in out and "J&F" in out
     assert (folder / "runs/mine/test/predictions/b/0/00004.png").is_file()

@@ -36,6 +36,19 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="ablate")
 @cli
 def _main(cfg: DictConfig) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    ablate(cfg)
+
+
+def ablate(cfg: DictConfig) -> None:
+    """Trains and scores what isn't there yet, and writes the table.
+
+    Args:
+        cfg: ``configs/ablate.yaml``, composed.
+
+    Raises:
+        UserError: The table, or what an earlier run left, isn't right; or a step failed.
+    """
     from samwise.ablation.config import table_config
     from samwise.ablation.runner import run_steps
     from samwise.ablation.steps import StepMaker
@@ -60,7 +73,6 @@ def _main(cfg: DictConfig) -> None:
     if not cfg.only_table:
         import torch
 
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         failures = run_steps(steps, cfg.jobs, torch.cuda.device_count())
     result = _table(table, made, models, seeds)
     print(result.to_markdown())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import hashlib
 import json
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -181,19 +183,14 @@ class StepMaker:
         before: Step | None,
     ) -> Step:
         folder = self.output / kind / f"{slug(own)}-seed{seed}"
-        arguments = [
-            *stage.arguments(),
-            *self._extensions,
-            *self.overrides,
-            *overrides,
-            f"scratch.seed={seed}",
-        ]
+        arguments = [*stage.arguments(), *self._extensions, *self.overrides, *overrides]
+        config = resolved("train", tuple(arguments))
+        config["scratch"]["seed"] = seed
+        # A run that was interrupted goes on, one that never began begins.
+        arguments += [f"scratch.seed={seed}", f"output={quoted(folder)}", "resume=true"]
         if before is not None:
             arguments.append(f"pretrained={quoted(before.folder)}")
-        arguments.append(f"output={quoted(folder)}")
-        config = resolved("train", arguments)
-        # A run that was interrupted goes on, one that never began begins.
-        commands = [[*TRAIN, *arguments, "resume=true"]]
+        commands = [[*TRAIN, *arguments]]
         return self._once(Step(f"{kind} {folder.name}", folder, commands, config, before))
 
     def _scoring(self, row: Row, own: list[str], seed: int, video: Step) -> Step:
@@ -206,10 +203,10 @@ class StepMaker:
         if table.inference.split:
             data.append(f"split={table.inference.split}")
         infer = [*data, *table.inference.overrides, "submission=false"]
-        infer += [f"overrides={json.dumps(row.infer)}", f"checkpoint={quoted(video.folder)}"]
-        infer.append(f"output={quoted(folder)}")
+        infer.append(f"overrides={json.dumps(row.infer)}")
+        config = resolved("infer", tuple(infer))
+        infer += [f"checkpoint={quoted(video.folder)}", f"output={quoted(folder)}"]
         scores = [*data, "workers=1", f"predictions={quoted(folder / 'predictions')}"]
-        config = resolved("infer", infer)
         keys = ("data", "split", "clip_length", "overrides", "runtime")
         commands = [[*INFER, *infer, "overwrite=true"], [*EVALUATE, *scores]]
         kept = {key: config[key] for key in keys}
@@ -225,13 +222,19 @@ class StepMaker:
         return known
 
 
-def resolved(script: str, arguments: Sequence[str]) -> dict[str, Any]:
+def resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     """Everything in a script's configuration that decides its result, with plain values.
 
     Raises:
         UserError: An override is wrong.
     """
-    config = compose_config(script, list(arguments))
+    return copy.deepcopy(_resolved(script, arguments))
+
+
+@lru_cache(maxsize=None)
+def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+    # Composing takes a tenth of a second, and a table's rows and seeds ask for the same again and again.
+    config = compose_config(script, [*arguments, "output=null"])
     for key in _NO_MATTER:
         if OmegaConf.select(config, key, default="absent") != "absent":
             OmegaConf.update(config, key, None)
