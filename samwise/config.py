@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from samwise.errors import UserError
+from samwise.extensions import ADAPTERS, TEXT_ENCODERS
 
 
 def _config_dir() -> Path:
@@ -51,7 +52,7 @@ class TextEncoderConfig:
 
     Attributes:
         family: ``roberta`` or ``bert`` (any BERT-like encoder, through transformers) or ``clip`` (through
-            open_clip).
+            open_clip), or one that an extension registers.
         name: transformers' or open_clip's name of the architecture, or a local folder holding one.
         overrides: Sizes of the transformers config to change, for random weights.
         checkpoint: Folder or file of pretrained weights; null with ``pretrained: false`` for random ones.
@@ -80,6 +81,7 @@ class AdapterConfig:
 
     Attributes:
         enabled: False for the MLP-only baseline of Table 2.
+        kind: ``cmt``, or one that an extension registers.
         dim: Width D of the adapter.
         heads: Attention heads.
         hsa: Hierarchical Selective Attention (Eq. 4).
@@ -88,9 +90,11 @@ class AdapterConfig:
         vta: Visual features attend to the text (Eq. 5).
         tva: Text attends to the visual features (Eq. 6).
         dropout: Attention dropout in training.
+        options: Whatever an extension's adapter wants to be told.
     """
 
     enabled: bool = True
+    kind: str = "cmt"
     dim: int = 256
     heads: int = 8
     hsa: bool = True
@@ -99,6 +103,7 @@ class AdapterConfig:
     vta: bool = True
     tva: bool = True
     dropout: float = 0.1
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -220,11 +225,9 @@ class SamwiseConfig:
             f"model.text_encoder.stage_layers={text.stage_layers} needs four "
             "numbers, one for each vision stage",
         )
-        _require(
-            text.family in ("roberta", "bert", "clip"),
-            f"model.text_encoder.family={text.family}: choose roberta, bert or clip",
-        )
+        TEXT_ENCODERS.check(text.family)
         if adapter.enabled:
+            ADAPTERS.check(adapter.kind)
             _require(
                 adapter.dim % adapter.heads == 0 and adapter.dim % 4 == 0,
                 f"model.adapter.dim={adapter.dim} must be a multiple of 4 and of heads={adapter.heads}",
@@ -305,6 +308,28 @@ def _hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
+def compose_config(script: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Composes a script's configuration outside of it.
+
+    Args:
+        script: A file of ``configs`` without suffix, e.g. ``train``.
+        overrides: Hydra overrides, as on the script's command line.
+
+    Raises:
+        UserError: An override is wrong.
+    """
+    from hydra import compose
+    from hydra.errors import HydraException
+
+    try:
+        with _hydra():
+            return compose(script, list(overrides))
+    except HydraException as error:
+        raise UserError(
+            f"can't compose configs/{script}.yaml with {list(overrides)}: {str(error).splitlines()[0]}"
+        ) from error
+
+
 def compose_model(name: str, overrides: list[str] | None = None) -> SamwiseConfig:
     """Composes a preset outside a script.
 
@@ -315,16 +340,7 @@ def compose_model(name: str, overrides: list[str] | None = None) -> SamwiseConfi
     Raises:
         UserError: There is no such preset, or an override is wrong.
     """
-    from hydra import compose
-    from hydra.errors import HydraException
-
     if name not in model_names():
         raise UserError(f"there is no model '{name}'; choose one of {', '.join(model_names())}")
-    try:
-        with _hydra():
-            config = compose("base", [f"model={name}", *(overrides or [])])
-    except HydraException as error:
-        raise UserError(
-            f"can't compose model '{name}' with {overrides}: {str(error).splitlines()[0]}"
-        ) from error
+    config = compose_config("base", [f"model={name}", *(overrides or [])])
     return SamwiseConfig.from_node(config.model)

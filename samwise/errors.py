@@ -18,12 +18,18 @@ class UserError(Exception):
 def cli(main: Callable[..., R]) -> Callable[..., R]:
     """Decorates the function under ``@hydra.main``: a :class:`UserError` becomes one line and exit status 2.
 
+    The modules that the config's ``extensions`` names are imported first.
+
     ``SAMWISE_TRACEBACK=1`` shows the traceback as well.
     """
 
     @functools.wraps(main)
     def run(*args: object, **kwargs: object) -> R:
         try:
+            if args and (modules := getattr(args[0], "get", {}.get)("extensions", None)):
+                from samwise.extensions import load_extensions
+
+                load_extensions(modules)
             return main(*args, **kwargs)
         except UserError as error:
             if os.environ.get("SAMWISE_TRACEBACK"):

@@ -27,11 +27,16 @@ EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.y
 SMALL = ["model=tiny_scratch", "model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
 
 
+def environment() -> dict[str, str]:
+    """Of a user's shell: nothing is downloaded, and this checkout's package is the one that runs."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+
+
 def run(cwd: Path, script: str, *arguments: str, status: int = 0) -> str:
     """Runs a script in ``cwd``; returns what it printed. A failing one prints one line and no traceback."""
     command = [sys.executable, str(ROOT / script), *arguments]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=300)
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment(), timeout=300)
     assert result.returncode == status, result.stdout + result.stderr
     if status:
         assert "Traceback" not in result.stderr, result.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from samwise.data.refcoco import RefCocoStorage
 from samwise.data.transforms import ClipAugmentation
 from samwise.data.types import VideoStorage
 from samwise.errors import UserError
+from samwise.extensions import FORMATS
 
 
 def build_storage(cfg: Any, split: str | None = None) -> VideoStorage:
@@ -26,18 +26,27 @@ def build_storage(cfg: Any, split: str | None = None) -> VideoStorage:
     Raises:
         UserError: The data aren't there or are broken, or the format is unknown.
     """
-    if cfg.format not in FORMATS:
-        raise UserError(f"data.format={cfg.format}: choose {', '.join(FORMATS)}")
-    return FORMATS[cfg.format](cfg, Path(cfg.root).expanduser(), split or cfg.eval_split)
+    return FORMATS.find(cfg.format)(cfg, Path(cfg.root).expanduser(), split or cfg.eval_split)
 
 
-# What opens a split of each format, from the ``data`` node, the root folder and the split's name.
-FORMATS: dict[str, Callable[[Any, Path, str], VideoStorage]] = {
-    "mevis": lambda cfg, root, split: MeViSStorage(root, split),
-    "ytvos": lambda cfg, root, split: RefYouTubeVosStorage(root, split, cfg.holdout),
-    "davis": lambda cfg, root, split: DavisStorage(root, split, cfg.annotator, cfg.masks),
-    "refcoco": lambda cfg, root, split: RefCocoStorage(root, list(cfg.datasets), split),
-}
+@FORMATS.register("mevis")
+def _mevis(cfg: Any, root: Path, split: str) -> VideoStorage:
+    return MeViSStorage(root, split)
+
+
+@FORMATS.register("ytvos")
+def _ytvos(cfg: Any, root: Path, split: str) -> VideoStorage:
+    return RefYouTubeVosStorage(root, split, cfg.holdout)
+
+
+@FORMATS.register("davis")
+def _davis(cfg: Any, root: Path, split: str) -> VideoStorage:
+    return DavisStorage(root, split, cfg.annotator, cfg.masks)
+
+
+@FORMATS.register("refcoco")
+def _refcoco(cfg: Any, root: Path, split: str) -> VideoStorage:
+    return RefCocoStorage(root, list(cfg.datasets), split)
 
 
 def build_train_dataset(

@@ -37,7 +37,10 @@ def main(cfg: DictConfig) -> None:
     storage.check_frames()
     checkpoint = find_checkpoint(cfg.checkpoint)
     predictor = SamwisePredictor.from_pretrained(
-        checkpoint, cfg.device or _own_gpu(os.environ), RuntimeConfig.from_node(cfg.runtime)
+        checkpoint,
+        cfg.device or _own_gpu(os.environ),
+        RuntimeConfig.from_node(cfg.runtime),
+        overrides=list(cfg.overrides),
     )
     clip_length = cfg.clip_length or predictor.model.clip_length
     output = writable_folder(cfg.output)
@@ -46,6 +49,7 @@ def main(cfg: DictConfig) -> None:
         "written": checkpoint.stat().st_mtime_ns,
         "data": str(Path(cfg.data.root).resolve()),
         "split": split,
+        "overrides": list(cfg.overrides),
         "clip_length": clip_length,
         "precision": predictor.runtime.precision,
     }

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config import AdapterConfig
+from samwise.extensions import ADAPTERS
 from samwise.modeling.positions import sine_embedding, sine_grid, unit_positions
 from samwise.modeling.recompute import run
 
@@ -71,6 +72,7 @@ class HierarchicalSelectiveAttention(nn.Module):
         return x.reshape(b, t, h, w, d)
 
 
+@ADAPTERS.register("cmt")
 class CMTAdapter(nn.Module):
     """The adapter after one vision stage and the text layers beside it (Eq. 3).
 
@@ -134,3 +136,8 @@ class CMTAdapter(nn.Module):
             y = (tokens * attended).unflatten(1, (frames, h, w))
         y = self.visual_up(y.flatten(0, 1).permute(0, 3, 1, 2))  # B*T, C, H, W
         return y, self.text_up(adapted_text)
+
+
+def build_adapter(vision_width: int, text_width: int, patch_size: int, config: AdapterConfig) -> nn.Module:
+    """Builds the adapter that ``config.kind`` names: a :class:`CMTAdapter`, or something called as one."""
+    return ADAPTERS.find(config.kind)(vision_width, text_width, patch_size, config)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config import SamwiseConfig, compose_model, model_names
-from samwise.modeling.cmt_adapter import CMTAdapter
+from samwise.modeling.cmt_adapter import build_adapter
 from samwise.modeling.conditional_memory_encoder import (
     ConditionalMemoryEncoder,
     cme_labels,
@@ -20,6 +20,7 @@ from samwise.modeling.conditional_memory_encoder import (
 from samwise.modeling.frozen import random_parts
 from samwise.modeling.hub import Pretrained
 from samwise.modeling.memory import StreamState
+from samwise.modeling.observer import FrameTrace, Observer
 from samwise.modeling.outputs import ClipOutput, SeenClips, TrainOutput
 from samwise.modeling.prompts import TextPrompts
 from samwise.modeling.recompute import run
@@ -41,6 +42,7 @@ class Samwise(nn.Module, Pretrained):
         recompute: Whether the backward pass computes activations again (samwise/modeling/recompute.py).
         static_shapes: Whether memory attention sees a full memory from the second frame on, with a mask, so
             that compiled code meets one shape. The results are the same.
+        observer: Is shown what happens inside, for pictures; None, which costs nothing, for nobody.
     """
 
     def __init__(self, config: SamwiseConfig) -> None:
@@ -51,7 +53,7 @@ class Samwise(nn.Module, Pretrained):
         width, text_width = self.backbone.width, self.text_encoder.width
         widths = self.backbone.stage_widths[FIRST_ADAPTED_STAGE:]
         self.adapters = nn.ModuleList(
-            CMTAdapter(w, text_width, patch, config.adapter)
+            build_adapter(w, text_width, patch, config.adapter)
             for w, patch in zip(widths, config.adapter.patch_sizes, strict=True)
             if config.adapter.enabled
         )
@@ -62,6 +64,7 @@ class Samwise(nn.Module, Pretrained):
         self.recompute = False
         self._tokenizer = None
         self.static_shapes = False
+        self.observer: Observer | None = None
         self.backbone.requires_grad_(config.backbone.trainable)
         self.text_encoder.requires_grad_(config.text_encoder.trainable)
         self.train(False)
@@ -178,6 +181,8 @@ class Samwise(nn.Module, Pretrained):
                 )
                 visual = visual + more_visual.permute(0, 2, 3, 1)
                 text = text + more_text
+            if self.observer is not None:
+                self.observer.saw_stage(stage, visual.unflatten(0, (batch, length)))
             stages.append(visual)
         features = FrameFeatures(stride4, *self.backbone.run_neck(stages))
         sentence = self.text_encoder.sentence_state(text, tokens)
@@ -233,6 +238,10 @@ class Samwise(nn.Module, Pretrained):
             present = (tracked.score > 0)[:, None, None]
             mask = torch.where(present, self.backbone.to_canvas(tracked.low_res_logits), ABSENT_LOGIT)  # P_m
             looks, fires, probability, for_memory = self._consult_cme(frame, prompt, tracked, mask, state)
+            if self.observer is not None:
+                self.observer.saw_frame(
+                    self._trace(frame, prompt, tracked, mask, looks, fires, state.frame_index)
+                )
             self._remember(frame, for_memory, tracked, state)
             logits.append(mask[:, :height, :width])
             scores.append(tracked.score)
@@ -289,6 +298,25 @@ class Samwise(nn.Module, Pretrained):
         memory = run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
         state.bank.add(memory, tracked.pointer)
         state.frame_index += 1
+
+    def _trace(
+        self,
+        frame: FrameFeatures,
+        prompt: Tensor,
+        tracked: Decoded,
+        mask: Tensor,
+        looks: Tensor,
+        fires: Tensor,
+        index: int,
+    ) -> FrameTrace:
+        """What an observer is shown of a frame: the memory-less mask and p_detect too, asked for or not."""
+        memoryless = self._memoryless(frame, prompt)
+        present = (memoryless.score > 0)[:, None, None]
+        candidate = torch.where(present, self.backbone.to_canvas(memoryless.low_res_logits), ABSENT_LOGIT)
+        probability = torch.full_like(tracked.score, float("nan"))
+        if self.cme is not None:
+            probability = self.cme(tracked.pointer, memoryless.early_token).softmax(1)[:, 1]
+        return FrameTrace(index, mask, candidate, probability, looks, fires)
 
     # training
 

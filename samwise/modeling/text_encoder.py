@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
+from samwise.extensions import TEXT_ENCODERS
 from samwise.modeling.recompute import run
 from samwise.modeling.text_models import build_bert_like, build_clip_text_tower, check_staged
 from samwise.modeling.tokens import Tokens
@@ -68,6 +69,8 @@ class StagedTextEncoder(nn.Module):
         return x
 
 
+@TEXT_ENCODERS.register("bert")
+@TEXT_ENCODERS.register("roberta")
 class BertLikeEncoder(StagedTextEncoder):
     """RoBERTa, BERT and their like through transformers. The sentence state is token 0."""
 
@@ -107,6 +110,7 @@ class BertLikeEncoder(StagedTextEncoder):
         self.train(was_training)
 
 
+@TEXT_ENCODERS.register("clip")
 class ClipTextEncoder(StagedTextEncoder):
     """CLIP's text tower through open_clip; the sentence state is the normalised end-of-text token."""
 
@@ -132,4 +136,4 @@ class ClipTextEncoder(StagedTextEncoder):
 
 def build_text_encoder(config: TextEncoderConfig) -> StagedTextEncoder:
     """Builds the encoder that ``config.family`` names."""
-    return ClipTextEncoder(config) if config.family == "clip" else BertLikeEncoder(config)
+    return TEXT_ENCODERS.find(config.family)(config)

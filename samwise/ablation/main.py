@@ -1,0 +1,124 @@
+"""``scripts/ablate.py``: trains and scores the rows of a table, and writes it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig
+
+from samwise.config import CONFIG_DIR, SamwiseConfig, with_overrides
+from samwise.errors import UserError, cli
+
+if TYPE_CHECKING:
+    from samwise.ablation.config import Row, TableConfig
+    from samwise.ablation.steps import RowSteps
+    from samwise.ablation.table import Table
+
+
+_command = ""  # as it was given
+
+
+def main() -> None:
+    """Makes the table that the command line names; ``table=2`` is short for ``ablation=table2``."""
+    global _command
+    _command = shlex.join(sys.argv[1:])
+    sys.argv[1:] = [re.sub(r"^table=", "ablation=table", word) for word in sys.argv[1:]]
+    _main()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="ablate")
+@cli
+def _main(cfg: DictConfig) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    ablate(cfg)
+
+
+def ablate(cfg: DictConfig) -> None:
+    """Trains and scores what isn't there yet, and writes the table.
+
+    Args:
+        cfg: ``configs/ablate.yaml``, composed.
+
+    Raises:
+        UserError: The table, or what an earlier run left, isn't right; or a step failed.
+    """
+    from samwise.ablation.config import table_config
+    from samwise.ablation.runner import run_steps
+    from samwise.ablation.steps import StepMaker
+    from samwise.io import writable_folder
+
+    table = table_config(cfg.ablation)
+    rows, seeds = table.chosen(cfg.rows), list(cfg.seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds={seeds}: give different numbers, such as seeds=[0,1,2]")
+    if cfg.jobs < 1:
+        raise UserError(f"jobs={cfg.jobs} must be at least 1")
+    output = writable_folder(Path(cfg.output).absolute())
+    maker = StepMaker(table, output, cfg.overrides, cfg.extensions)
+    # Everything is composed and checked before anything runs. Rows that aren't chosen are shown as well.
+    made = [maker.row(row, seed) for seed in seeds for row in table.rows]
+    models = {steps.row.name: _model(steps) for steps in made}
+    steps = [step for row in made if row.row in rows for step in row.steps]
+    for row in made:
+        for step in row.steps:
+            step.check()
+    failures = []
+    if not cfg.only_table:
+        import torch
+
+        failures = run_steps(steps, cfg.jobs, torch.cuda.device_count())
+    result = _table(table, made, models, seeds)
+    print(result.to_markdown())
+    print(f"wrote {', '.join(str(path) for path in result.save(output, table.name))}")
+    if failures:
+        raise UserError(f"{len(failures)} steps failed; {failures[0]}. The same command goes on from here")
+
+
+def _model(steps: RowSteps) -> SamwiseConfig:
+    """The network as it runs, its impossible combinations refused."""
+    return with_overrides(SamwiseConfig.from_node(steps.model), steps.row.infer)
+
+
+def _table(
+    table: TableConfig, made: Sequence[RowSteps], models: dict[str, SamwiseConfig], seeds: list[int]
+) -> Table:
+    from samwise.ablation.table import RowResult, Table
+    from samwise.benchmark.report import machine
+
+    def result(row: Row) -> RowResult:
+        scores = {steps.seed: steps.scores for steps in made if steps.row is row}
+        found = {seed: value for seed, value in scores.items() if value is not None}
+        return RowResult(row, _parameters(models[row.name]), found, seeds)
+
+    every = {step.identity: step for row in made for step in row.steps}
+    hours = sum(step.seconds for step in every.values()) / 3600
+    at = machine()
+    where = at["gpu"] or f"{at['cpu']}, {at['cores']} cores"
+    notes = [
+        f"J&F in percent, mean ± standard deviation over the seeds {', '.join(map(str, seeds))}; differences "
+        "are means over the seeds that both rows have",
+        f"`python scripts/ablate.py {_command}`",
+        f"{where}; Python {at['python']}, torch {at['torch']}, commit {(at['commit'] or 'unknown')[:12]}",
+        f"{hours:.2f} hours of one process in all",
+    ]
+    record: dict[str, Any] = {"command": _command, "machine": at, "hours": hours, "seeds": seeds}
+    return Table(table.title, [result(row) for row in table.rows], notes, record)
+
+
+def _parameters(config: SamwiseConfig) -> int:
+    """What trains, less the CME where inference doesn't ask it."""
+    from samwise.modeling.skeleton import part_sizes, skeleton
+
+    unused = () if config.cme.policy == "learned" else ("CME",)
+    return sum(part.trainable for part in part_sizes(skeleton(config)) if part.name not in unused)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Runs steps in several processes, each after the one it needs."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+from samwise.ablation.steps import Step, StepFailed, run_command
+from samwise.errors import UserError
+from samwise.progress import progress
+
+
+def run_steps(steps: Sequence[Step], jobs: int, gpus: int = 0) -> list[str]:
+    """Runs what isn't done.
+
+    Args:
+        steps: Each after the one it needs; equal ones may stand there several times.
+        jobs: Most processes at once; each computes with one thread.
+        gpus: GPUs, dealt out to the processes in turn.
+
+    Returns:
+        What failed, a sentence each; steps that needed it were left out.
+    """
+    todo = [step for step in dict.fromkeys(map(_Key, steps)) if not step.step.done]
+    waiting, failed, messages = [key.step for key in todo], set(), []
+    running: set[Popen] = set()
+    slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for slot in range(jobs):
+        slots.put(slot)
+
+    def work(step: Step) -> None:
+        slot = slots.get()
+        try:
+            step.run(lambda command, log: run_command(command, log, _environment(slot, gpus), running))
+        finally:
+            slots.put(slot)
+
+    with ThreadPoolExecutor(jobs) as pool, progress(desc="steps", total=len(waiting), unit="step") as bar:
+        began: dict[Future[None], Step] = {}
+        try:
+            while waiting or began:
+                for step in list(waiting):
+                    if step.needs is not None and step.needs.identity in failed:
+                        failed.add(step.identity)
+                        waiting.remove(step)
+                        bar.update()
+                    elif step.needs is None or step.needs.done:
+                        if len(began) < jobs:
+                            waiting.remove(step)
+                            began[pool.submit(work, step)] = step
+                finished, _ = wait(began, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    step = began.pop(future)
+                    bar.update()
+                    try:
+                        future.result()
+                        bar.write(f"done: {step.name}, {step.seconds:.0f} s", file=sys.stderr)
+                    except (StepFailed, UserError) as error:
+                        failed.add(step.identity)
+                        messages.append(f"{step.name} failed: {error}")
+                        bar.write(messages[-1], file=sys.stderr)
+        except BaseException:
+            for process in list(running):  # training saves what it has
+                process.send_signal(signal.SIGTERM)
+            raise
+    return messages
+
+
+class _Key:
+    """A step by what it is."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def __hash__(self) -> int:
+        return hash(self.step.identity)
+
+    def __eq__(self, other: Any) -> bool:
+        return self.step.identity == other.step.identity
+
+
+def _environment(slot: int, gpus: int) -> dict[str, str]:
+    here = str(Path(__file__).parent.parent.parent)  # the same code, installed or not
+    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = _visible(gpus)[slot % gpus]
+    return environment
+
+
+def _visible(gpus: int) -> list[str]:
+    """What the GPUs are called in ``CUDA_VISIBLE_DEVICES``."""
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(k) for k in range(gpus)]

@@ -1,0 +1,298 @@
+"""The steps of a table: trainings and scorings, each in a folder of its own, shared by rows that agree."""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from samwise.ablation.config import Row, StageConfig, TableConfig, quoted
+from samwise.config import compose_config
+from samwise.errors import UserError
+from samwise.io import read_json, write_json
+
+RECORD = "ablation.json"
+TRAIN, INFER, EVALUATE = (
+    [sys.executable, "-c", f"from samwise.{module} import main; main()"]
+    for module in ("training.main", "inference.main_infer", "evaluation.main")
+)
+# What may change without changing the result; "output" and "pretrained" follow from the step's place.
+_NO_MATTER = ("output", "device", "pretrained", "resume", "overwrite", "scratch.num_workers")
+
+
+@dataclass
+class Step:
+    """A piece of work that is done once.
+
+    Attributes:
+        name: For people.
+        folder: Where it writes.
+        commands: Programs that are run one after the other.
+        config: Everything that decides the result, with the step's it follows from.
+        needs: The step before it.
+    """
+
+    name: str
+    folder: Path
+    commands: list[list[str]]
+    config: dict[str, Any]
+    needs: Step | None = None
+    identity: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        before = self.needs.identity if self.needs else ""
+        text = json.dumps([before, self.config], sort_keys=True)
+        self.identity = hashlib.sha256(text.encode()).hexdigest()
+
+    def check(self) -> None:
+        """Makes sure that what the folder has, if anything, is this step's.
+
+        Raises:
+            UserError: It was begun with another configuration.
+        """
+        if (record := self._record()) is None or record["identity"] == self.identity:
+            return
+        changed = differences(record["config"], self.config) or ["the step it follows from"]
+        raise UserError(
+            f"{self.folder} was made with another configuration ({'; '.join(changed[:3])}): choose another "
+            "folder with output=..., or remove this one to make it again"
+        )
+
+    @property
+    def done(self) -> bool:
+        record = self._record()
+        return record is not None and record["done"]
+
+    @property
+    def seconds(self) -> float:
+        """What it has taken so far."""
+        record = self._record()
+        return record["seconds"] if record else 0.0
+
+    def _record(self) -> dict[str, Any] | None:
+        return read_json(self.folder / RECORD) if (self.folder / RECORD).exists() else None
+
+    def run(self, call: Callable[[list[str], Path], None]) -> bool:
+        """Does it, unless it is done; another process that has begun it is waited for.
+
+        Args:
+            call: Runs a command, its output going to a file; raises where it fails.
+
+        Returns:
+            Whether there was something to do.
+        """
+        with _alone(self.folder):
+            self.check()
+            if self.done:
+                return False
+            before, began = self.seconds, time.monotonic()
+            record = {"identity": self.identity, "config": self.config, "done": False, "seconds": before}
+            write_json(self.folder / RECORD, record)
+            try:
+                for command in self.commands:
+                    call(command, self.folder / "log.txt")
+                record["done"] = True
+            finally:
+                record["seconds"] = before + time.monotonic() - began
+                write_json(self.folder / RECORD, record)
+            return True
+
+
+@dataclass
+class RowSteps:
+    """A row with one seed.
+
+    Attributes:
+        row: The row.
+        seed: The seed.
+        steps: In the order in which they must run; the last one is the scoring.
+        model: The network's node of the configuration.
+    """
+
+    row: Row
+    seed: int
+    steps: list[Step]
+    model: dict[str, Any]
+
+    @property
+    def scores(self) -> dict[str, Any] | None:
+        """What scripts/evaluate.py wrote; None where it hasn't yet."""
+        return read_json(self.steps[-1].folder / "scores/scores.json") if self.steps[-1].done else None
+
+
+class StepMaker:
+    """Makes the steps of rows; equal ones only once.
+
+    Args:
+        table: The table.
+        output: Folder of all steps. Tables may share it: what two of them have in common is trained once.
+        overrides: Of every training.
+        extensions: Modules that every program imports.
+    """
+
+    def __init__(
+        self,
+        table: TableConfig,
+        output: Path,
+        overrides: Sequence[str] = (),
+        extensions: Sequence[str] = (),
+    ) -> None:
+        self.table, self.output, self.overrides = table, output, list(overrides)
+        self._extensions = [f"extensions={json.dumps(list(extensions))}"] if extensions else []
+        self._steps: dict[tuple[Path, str], Step] = {}
+
+    def row(self, row: Row, seed: int) -> RowSteps:
+        """The steps of a row with a seed.
+
+        Raises:
+            UserError: An override is wrong, or two different steps would share a folder.
+        """
+        table, steps = self.table, []
+        before: Step | None = None
+        own = list(row.overrides)
+        if table.image is not None:
+            own += row.image
+            before = self._training("image", table.image, [*row.overrides, *row.image], own, seed, None)
+            steps.append(before)
+        own += [f"video.{text}" for text in row.video]
+        video = self._training("video", table.video, [*row.overrides, *row.video], own, seed, before)
+        own += [f"infer.{text}" for text in row.infer]
+        scoring = self._scoring(row, own, seed, video)
+        return RowSteps(row, seed, [*steps, video, scoring], video.config["model"])
+
+    def _training(
+        self,
+        kind: str,
+        stage: StageConfig,
+        overrides: list[str],
+        own: list[str],
+        seed: int,
+        before: Step | None,
+    ) -> Step:
+        folder = self.output / kind / f"{slug(own)}-seed{seed}"
+        arguments = [*stage.arguments(), *self._extensions, *self.overrides, *overrides]
+        config = resolved("train", tuple(arguments))
+        config["scratch"]["seed"] = seed
+        # A run that was interrupted goes on, one that never began begins.
+        arguments += [f"scratch.seed={seed}", f"output={quoted(folder)}", "resume=true"]
+        if before is not None:
+            arguments.append(f"pretrained={quoted(before.folder)}")
+        commands = [[*TRAIN, *arguments]]
+        return self._once(Step(f"{kind} {folder.name}", folder, commands, config, before))
+
+    def _scoring(self, row: Row, own: list[str], seed: int, video: Step) -> Step:
+        table = self.table
+        folder = self.output / "scores" / f"{slug(own)}-seed{seed}"
+        data = [f"experiment={table.video.experiment}", *self._extensions]
+        if table.video.data is not None:
+            data.append(f"data.root={quoted(table.video.data)}")
+        data += [text for text in [*self.overrides, *table.video.overrides] if text.startswith("data.")]
+        if table.inference.split:
+            data.append(f"split={table.inference.split}")
+        infer = [*data, *table.inference.overrides, "submission=false"]
+        infer.append(f"overrides={json.dumps(row.infer)}")
+        config = resolved("infer", tuple(infer))
+        infer += [f"checkpoint={quoted(video.folder)}", f"output={quoted(folder)}"]
+        scores = [*data, "workers=1", f"predictions={quoted(folder / 'predictions')}"]
+        keys = ("data", "split", "clip_length", "overrides", "runtime")
+        commands = [[*INFER, *infer, "overwrite=true"], [*EVALUATE, *scores]]
+        kept = {key: config[key] for key in keys}
+        return self._once(Step(f"scores {folder.name}", folder, commands, kept, video))
+
+    def _once(self, step: Step) -> Step:
+        known = self._steps.setdefault((step.folder, step.identity), step)
+        if any(folder == step.folder and identity != step.identity for folder, identity in self._steps):
+            raise UserError(
+                f"two rows with different overrides would both be written to {step.folder}; rename one of "
+                "the overrides"
+            )
+        return known
+
+
+def resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+    """Everything in a script's configuration that decides its result, with plain values.
+
+    Raises:
+        UserError: An override is wrong.
+    """
+    return copy.deepcopy(_resolved(script, arguments))
+
+
+@lru_cache(maxsize=None)
+def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+    # Composing takes a tenth of a second, and a table's rows and seeds ask for the same again and again.
+    config = compose_config(script, [*arguments, "output=null"])
+    for key in _NO_MATTER:
+        if OmegaConf.select(config, key, default="absent") != "absent":
+            OmegaConf.update(config, key, None)
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """The keys in which two nested dictionaries differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            text
+            for name in sorted({*old, *new})
+            for text in differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+        ]
+    return [] if old == new else [f"{key} was {old}, is {new}"]
+
+
+def slug(overrides: Sequence[str]) -> str:
+    """A folder name that says what overrides a step has; ``default`` for none."""
+    parts = sorted(text.replace("model.", "") for text in overrides)
+    text = "_".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts) or "default"
+    if len(text) > 100:
+        text = f"{text[:90]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return text
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process works in the folder; a process that dies lets go of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class StepFailed(Exception):
+    """A program came back with an error."""
+
+
+def run_command(command: list[str], log: Path, environment: dict[str, str], running: set[Any]) -> None:
+    """Runs a program, its output appended to ``log``.
+
+    Args:
+        command: The program and its arguments.
+        log: The file.
+        environment: Its environment.
+        running: Where it is kept while it runs, for who wants to stop it.
+
+    Raises:
+        StepFailed: With the last line that it printed.
+    """
+    with open(log, "a", encoding="utf-8") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        running.add(process)
+        try:
+            status = process.wait()
+        finally:
+            running.discard(process)
+    if status:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
+        raise StepFailed(f"exit status {status}: {lines[-1].removeprefix('error: ')} (all of it: {log})")

@@ -1,0 +1,127 @@
+"""Fig. 5: vision features with and without CMT adapters, coloured by their principal components."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from samwise.inference.predictor import SamwisePredictor
+from samwise.modeling.observer import Observer, observed
+from samwise.modeling.sam2_backbone import NUM_STAGES
+from samwise.modeling.samwise import FIRST_ADAPTED_STAGE, Samwise
+from samwise.visualization.overlay import draw_overlay
+
+STRIDES = (4, 8, 16, 32)
+
+
+@dataclass
+class StageFeatures(Observer):
+    """Keeps the adapted features of one frame of the clip that runs.
+
+    Attributes:
+        frame: Position in its clip.
+        stages: For each stage (N, H, W, C).
+    """
+
+    frame: int
+    stages: dict[int, Tensor] = field(default_factory=dict)
+
+    def saw_stage(self, stage: int, features: Tensor) -> None:
+        kept = features[:, self.frame].float().cpu()  # B, H, W, C
+        before = self.stages.get(stage)  # of the sentences of another batch
+        self.stages[stage] = kept if before is None else torch.cat([before, kept])
+
+
+@torch.inference_mode()
+def plain_stages(model: Samwise, frame: Tensor) -> dict[int, Tensor]:
+    """SAM 2's own features of a (3, h, w) normalised frame: for each adapted stage (H, W, C)."""
+    visual, found = model.see(frame[None, None]).stage, {}
+    for stage in range(FIRST_ADAPTED_STAGE, NUM_STAGES):
+        if stage > FIRST_ADAPTED_STAGE:
+            visual = model.backbone.run_stage(stage, visual)
+        found[stage] = visual[0].float().cpu()
+    return found
+
+
+def principal_colours(maps: Sequence[Tensor], keep: Sequence[Tensor]) -> list[np.ndarray]:
+    """Colours the places of feature maps by their first three principal components.
+
+    The components are those of all maps together, so that a colour means the same in each. They go from
+    their 2nd to their 98th percentile; a component's sign, which means nothing, makes its largest loading
+    positive.
+
+    Args:
+        maps: (H, W, C) each.
+        keep: (H, W) bool each, the places that count: those inside the frame.
+
+    Returns:
+        (H, W, 3) float in [0, 1] each; white outside.
+    """
+    points = torch.cat([x[k] for x, k in zip(maps, keep, strict=True)]).double()  # N, C
+    centre = points.mean(0)
+    _, _, axes = torch.linalg.svd(points - centre, full_matrices=False)
+    axes = axes[:3]
+    axes = axes * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
+    projected = (points - centre) @ axes.T
+    low, high = (torch.quantile(projected, q, dim=0) for q in (0.02, 0.98))
+    pictures = []
+    for x, k in zip(maps, keep, strict=True):
+        colours = (((x.double() - centre) @ axes.T - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+        padded = torch.ones(*k.shape, 3, dtype=torch.float64)
+        padded[..., : colours.shape[-1]][k] = colours[k]
+        pictures.append(padded.numpy())
+    return pictures
+
+
+def feature_figure(
+    predictor: SamwisePredictor, frames: Sequence[np.ndarray], index: int, texts: Sequence[str]
+) -> Figure:
+    """Draws the figure: a row for each stage; SAM 2's features, then those adapted to each sentence.
+
+    Args:
+        predictor: The network.
+        frames: (H, W, 3) uint8 RGB, the clip that runs.
+        index: Which of them is drawn.
+        texts: N sentences.
+    """
+    from samwise.data.transforms import to_canvas
+
+    model, size = predictor.model, frames[index].shape[:2]
+    seen = StageFeatures(index)
+    session = predictor.start_session(texts, clip_length=len(frames))
+    with observed(model, seen):
+        results = [result for frame in frames for result in session.push(frame)]
+    image = torch.from_numpy(np.ascontiguousarray(frames[index])).permute(2, 0, 1).to(model.device)
+    canvas = to_canvas(image, model.canvas)  # 3, h, w
+    plain = plain_stages(model, canvas)
+    heads = ["SAM 2 alone", *(f"“{text}”" for text in texts)]
+    figure = Figure(figsize=(2.6 * len(heads), 2.6 * (1 + len(plain)) * size[0] / size[1] + 0.8))
+    axes = figure.subplots(1 + len(plain), len(heads), squeeze=False)
+    for column, head in enumerate(heads):
+        masks = results[index].masks[column - 1 : column] if column else np.zeros((0, *size), dtype=bool)
+        axes[0, column].imshow(draw_overlay(frames[index], masks))
+        axes[0, column].set_title(head, fontsize=9, wrap=True)
+    for row, (stage, without) in enumerate(plain.items(), 1):
+        # A network without adapters leaves SAM 2's features as they are.
+        maps = [without, *seen.stages.get(stage, without.expand(len(texts), *without.shape))]
+        inside = torch.zeros(without.shape[:2], dtype=torch.bool)
+        height, width = (-(-side // STRIDES[stage]) for side in canvas.shape[-2:])
+        inside[:height, :width] = True
+        colours = principal_colours(maps, [inside] * len(maps))
+        for column, picture in enumerate(colours):
+            axes[row, column].imshow(picture[:height, :width], interpolation="nearest")
+        axes[row, 0].set_ylabel(f"stride {STRIDES[stage]}", fontsize=9)
+    _bare(axes)
+    figure.tight_layout()
+    return figure
+
+
+def _bare(axes: np.ndarray) -> None:
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
