@@ -1,6 +1,6 @@
 """SAM 2, taken apart into the steps SAMWISE interleaves with text.
 
-With sam2_build.py, which makes it, the only file that knows sam2's insides.
+With sam2_build.py, which makes it, and sam2_tracking.py the only file that knows sam2's insides.
 
 All modules come from the installed sam2 package. What is ours is the order in which they run: the image
 encoder stage by stage, the mask decoder with one more sparse prompt and its early token, the memory without

@@ -118,8 +118,8 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
             problem = "is frozen, but no weights are named for it, so it would stay random"
             other = f"train it too with {part}.trainable=true, "
         raise UserError(
-            f"{part} {problem}: give {part}.checkpoint=FILE (python tools/download_checkpoints.py fetches it), "
-            f"{other}or try things out with scratch.random_frozen=true"
+            f"{part} {problem}: give {part}.checkpoint=FILE (python tools/download_checkpoints.py fetches "
+            f"it), {other}or try things out with scratch.random_frozen=true"
         )
     # A requeued job goes on by itself.
     resume = config.resume or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
