@@ -114,8 +114,8 @@ def _sam2(cfg: Any) -> tuple[Sam2Backbone, str]:
         config = SamwiseConfig.from_node(cfg.model)
         if not config.backbone.checkpoint:
             raise UserError(
-                f"system={cfg.system.name} needs SAM 2's weights: give model.backbone.checkpoint=FILE"
-                " (python tools/download_checkpoints.py fetches it), or checkpoint=... of a network that has one"
+                f"system={cfg.system.name} wants SAM 2's weights: give model.backbone.checkpoint=FILE "
+                "(python tools/download_checkpoints.py fetches it), or checkpoint=... of a network with one"
             )
         return Sam2Backbone(config.backbone, config.canvas), config.backbone.checkpoint
     checkpoint = find_checkpoint(cfg.checkpoint)
