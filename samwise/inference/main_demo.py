@@ -19,6 +19,7 @@ from samwise.errors import UserError, cli
 if TYPE_CHECKING:
     from samwise.data.frame_source import FrameSource
     from samwise.inference.predictor import SamwisePredictor
+    from samwise.inference.tracking import DetectTrack
 
 
 @dataclass
@@ -48,13 +49,17 @@ def main(cfg: DictConfig) -> None:
     from samwise.data.video import open_source
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.runtime import RuntimeConfig
+    from samwise.inference.systems import build_tracking, system_config
     from samwise.io import writable_folder
 
     source = open_source(str(cfg.input), cfg.fps)
     output = writable_folder(cfg.output)
-    predictor = SamwisePredictor.from_pretrained(
-        cfg.checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime)
-    )
+    if system_config(cfg.system).name == "samwise":
+        predictor = SamwisePredictor.from_pretrained(
+            cfg.checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime)
+        )
+    else:
+        predictor, _ = build_tracking(cfg, cfg.device)
     summary = segment(predictor, source, Path(cfg.input), texts, output, cfg)
     print(f"{summary['overlay']}: {summary['frames']} frames")
     for sentence in summary["sentences"]:
@@ -66,7 +71,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def segment(
-    predictor: SamwisePredictor,
+    predictor: SamwisePredictor | DetectTrack,
     source: FrameSource,
     path: Path,
     texts: Sequence[str],
@@ -76,7 +81,7 @@ def segment(
     """Runs the source through the network, writing overlay, masks and ``summary.json`` as it goes.
 
     Args:
-        predictor: The network.
+        predictor: The network, or what it is compared with.
         source: The frames.
         path: Where they come from; names the overlay and gives the sound.
         texts: N sentences.
