@@ -15,7 +15,7 @@ from samwise.data.types import ClipBatch
 from samwise.errors import UserError
 from samwise.training.config import TrainingConfig
 from samwise.training.distributed import rank, world_size
-from samwise.training.signals import SIGNALS
+from samwise.stopping import SIGNALS
 
 
 class StepOrder:
