@@ -72,7 +72,7 @@ class Camera(FrameSource):
                 f"{self.name} can't be opened or shows nothing; it may be used by another program, or have "
                 "another number (0 is the first one)"
             )
-        self._first, self.size = first, first.image.shape[:2]
+        self.size = first.image.shape[:2]
         self.fps = _rate(self._capture.get(cv2.CAP_PROP_FPS))
 
     def _take(self) -> Frame | None:
@@ -83,14 +83,14 @@ class Camera(FrameSource):
         return Frame(np.ascontiguousarray(image[..., ::-1]), _milliseconds(self._clock()))
 
     def _frames(self) -> Iterator[Frame]:
-        yield self._first
         while (frame := self._take()) is not None:
             yield frame
 
     def _read(self) -> Iterator[Frame]:
-        start = self._first.time
+        start = None  # the first frame shown, not the one that gave the size: the network has loaded since
         try:
             for frame in newest(self._frames):
+                start = frame.time if start is None else start
                 yield Frame(frame.image, frame.time - start)
         finally:
             self._capture.release()
@@ -141,11 +141,10 @@ class NetworkStream(FrameSource):
         decoded, index, start = self._waiting, 0, None
         try:
             while decoded is not None:
-                seconds = decoded.time if decoded.pts is not None else None
-                if seconds is None:
-                    seconds = float(index / (self.fps or 25))
+                timed = decoded.pts is not None
+                seconds = decoded.pts * decoded.time_base if timed else index / Fraction(self.fps or 25)
                 start = seconds if start is None else start
-                yield Frame(upright_rgb(decoded)[0], _milliseconds(seconds - start))
+                yield Frame(upright_rgb(decoded)[0], Fraction(seconds - start))
                 index += 1
                 decoded = next(self._decoded, None)
         except (av.error.FFmpegError, OSError) as error:
