@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from samwise.data.frame_source import FrameSource
 from samwise.data.images import image_size, is_still_image
 from samwise.data.video import open_source
@@ -14,6 +16,8 @@ from samwise.web.config import LimitsConfig
 # FFmpeg's demuxers for files that hold their own pictures. Playlists (hls, concat, dash) name other files,
 # of this machine too, and are never opened.
 _FORMATS = "mov,mp4,matroska,webm,avi,gif,apng,mpegts,mpeg,ogg,flv,asf,h264,hevc,m4v,webp_pipe,ivf,mjpeg"
+# Of Pillow's, without those that start other programs, such as PostScript.
+_PICTURES = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 
 
 @dataclass
@@ -90,6 +94,9 @@ def _header(path: Path) -> Header:
     import av
 
     if is_still_image(path):
+        with Image.open(path) as image:
+            if image.format not in _PICTURES:
+                raise UserError(f"images of the kind {image.format} aren't taken; save it as PNG or JPEG")
         return Header(image_size(path))
     try:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
