@@ -46,7 +46,9 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
         job.present.append(result.masks.any((1, 2)).tolist())  # last: it makes the frame count as done
 
     options = SimpleNamespace(clip_length=config.clip_length, masks=True, opacity=config.opacity)
-    summary = segment(predictor, job.source, job.folder / slug(job.title), job.texts, job.folder, options, watch)
+    summary = segment(
+        predictor, job.source, job.folder / slug(job.title), job.texts, job.folder, options, watch
+    )
     stem = slug(job.title)
     overlay = Path(summary["overlay"])
     zipped = job.folder / "masks.zip"
