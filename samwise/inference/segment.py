@@ -127,7 +127,7 @@ def slug(text: str) -> str:
 
 
 def source_stem(path: str | Path) -> str:
-    """A file name, without suffix, for what is made from a source: a path, an address or a camera's number."""
+    """File name, without suffix, of what is made from a source: a path, an address, a camera's number."""
     from samwise.data.live import ADDRESS
 
     if str(path).isdecimal():

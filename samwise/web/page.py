@@ -22,7 +22,7 @@ from samwise.web.style import SHOW_FRAME
 _TICK = 0.1  # seconds between two looks at a job
 _CATCH_UP = 8  # up to so many frames that wait are shown one by one; of more, several at a time
 _INTRO = """# SAMWISE
-A video and a sentence go in; one mask per frame comes out. Choose a video or an image and say what to segment."""
+A video and a sentence go in; one mask per frame comes out. Choose a video or an image; say what to segment."""
 
 # What an event gives: picture, status, slider, timeline, downloads.
 Shown = tuple[Any, Any, Any, Any, Any]
@@ -62,7 +62,9 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
             with gr.Column(scale=7, min_width=360):
                 picture = gr.HTML(render.empty_stage(), elem_id="sw-picture")
                 status = gr.HTML(elem_id="sw-progress")
-                slider = gr.Slider(0, 1, 0, step=1, label="Frame", visible=False, elem_id="sw-slider")
+                slider = gr.Slider(
+                    0, 1, 0, step=1, label="Frame", visible=False, elem_id="sw-slider", buttons=[]
+                )
                 line = gr.HTML(elem_id="sw-line")
                 files = gr.HTML(elem_id="sw-files")
         outputs = [picture, status, slider, line, files]

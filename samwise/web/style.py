@@ -2,8 +2,10 @@
 
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-.sw-stage { display: flex; justify-content: center; background: #14181d; border-radius: 8px; overflow: hidden; }
-.sw-stage img { width: 100%; max-height: 62vh; object-fit: contain; display: block; image-rendering: auto; }
+#sw-picture, #sw-progress, #sw-line, #sw-files { .html-container { padding: 0; } }
+.sw-stage { display: flex; justify-content: center; background: #14181d; border-radius: 8px;
+  overflow: hidden; }
+.sw-stage img { width: 100%; max-height: 62vh; object-fit: contain; display: block; }
 .sw-empty { color: #98a2ad; aspect-ratio: 16 / 9; align-items: center; }
 .sw-status { display: flex; gap: 12px; align-items: center; min-height: 1.8em; font-weight: 500; }
 .sw-status progress { flex: 1; height: 12px; accent-color: #0072b2; }

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from samwise.data.frame_source import Frame
@@ -16,11 +17,14 @@ from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.results import CocoResults, FrameResult
 from samwise.inference.segment import segment, slug
 from samwise.io import atomic_path, write_json
+from samwise.visualization.overlay import draw_overlay
 from samwise.web.checks import check_frames
 from samwise.web.config import WebConfig
 
 if TYPE_CHECKING:
     from samwise.web.jobs import Job
+
+_READABLE = 480  # pixels; smaller pictures are enlarged by a whole number of times
 
 
 def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callable[[], None]) -> None:
@@ -40,16 +44,14 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
     def watch(frame: Frame, result: FrameResult, picture: np.ndarray) -> None:
         check()
         check_frames(result.index + 1, config.limits)
-        write_jpeg(job.frame_file(result.index), picture)
+        write_jpeg(job.frame_file(result.index), _for_the_page(frame.image, result.masks, config.opacity))
         collected.add(result)
         job.switched.append(result.cme_fired.tolist())
         job.present.append(result.masks.any((1, 2)).tolist())  # last: it makes the frame count as done
 
     options = SimpleNamespace(clip_length=config.clip_length, masks=True, opacity=config.opacity)
-    summary = segment(
-        predictor, job.source, job.folder / slug(job.title), job.texts, job.folder, options, watch
-    )
     stem = slug(job.title)
+    summary = segment(predictor, job.source, job.folder / stem, job.texts, job.folder, options, watch)
     overlay = Path(summary["overlay"])
     zipped = job.folder / "masks.zip"
     _zip(zipped, job.folder / "masks")
@@ -61,10 +63,17 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
     }
 
 
+def _for_the_page(image: np.ndarray, masks: np.ndarray, opacity: float) -> np.ndarray:
+    """A frame with its masks, large enough to look at. The page's timeline is its legend."""
+    times = max(1, _READABLE // min(image.shape[:2]))
+    if times > 1:
+        image = cv2.resize(image, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
+        masks = masks.repeat(times, 1).repeat(times, 2)
+    return draw_overlay(image, masks, opacity=opacity)
+
+
 def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
     """Writes (H, W, 3) uint8 RGB."""
-    import cv2
-
     ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert ok
     with atomic_path(path) as temporary:
