@@ -127,22 +127,19 @@ def test_from_upload_to_downloads(page: Page, tmp_path: Path) -> None:
     page.evaluate(
         """() => { window.seen = new Set(); new MutationObserver(() => {
             const image = document.getElementById("sw-frame"); if (image) window.seen.add(image.src);
-        }).observe(document.getElementById("sw-picture"), {subtree: true, childList: true, attributes: true}); }"""
+        }).observe(document.getElementById("sw-picture"), {subtree: true, childList: true}); }"""
     )
     ask(page, "the red circle\n\nthe <b>dog</b>")
     page.wait_for_selector("#sw-progress progress")
     page.wait_for_selector("text=Done: 24 frames")
     assert page.evaluate("window.seen.size") > 3  # not only the end
     assert page.locator(".sw-bar").count() == 2 and page.locator("#sw-line b").count() == 0  # escaped
-    assert frame_shown(page) == {
-        "src": page.url + frame_shown(page)["src"].removeprefix(page.url),
-        "width": 64,
-    }
+    assert frame_shown(page)["src"].endswith("/frames/0")
 
     page.fill("#sw-slider input[type=number]", "17")
     page.press("#sw-slider input[type=number]", "Tab")
     page.wait_for_function("document.getElementById('sw-frame').src.endsWith('/frames/17')")
-    assert frame_shown(page)["width"] == 64
+    assert frame_shown(page)["width"] == 640  # enlarged ten times
     assert page.get_attribute(".sw-cursor", "x") == "17"
     box = page.locator(".sw-bar").first.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 5.5 / 24, box["y"] + box["height"] / 2)

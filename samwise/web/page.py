@@ -22,7 +22,7 @@ from samwise.web.style import SHOW_FRAME
 _TICK = 0.1  # seconds between two looks at a job
 _CATCH_UP = 8  # up to so many frames that wait are shown one by one; of more, several at a time
 _INTRO = """# SAMWISE
-A video and a sentence go in; one mask per frame comes out. Choose a video or an image; say what to segment."""
+A video and a sentence go in; one mask per frame comes out. Choose a video or image; say what to segment."""
 
 # What an event gives: picture, status, slider, timeline, downloads.
 Shown = tuple[Any, Any, Any, Any, Any]
