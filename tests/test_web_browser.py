@@ -127,7 +127,8 @@ def test_from_upload_to_downloads(page: Page, tmp_path: Path) -> None:
     page.evaluate(
         """() => { window.seen = new Set(); new MutationObserver(() => {
             const image = document.getElementById("sw-frame"); if (image) window.seen.add(image.src);
-        }).observe(document.getElementById("sw-picture"), {subtree: true, childList: true}); }"""
+        }).observe(document.getElementById("sw-picture"),
+                   {subtree: true, childList: true, attributes: true}); }"""
     )
     ask(page, "the red circle\n\nthe <b>dog</b>")
     page.wait_for_selector("#sw-progress progress")
