@@ -27,4 +27,4 @@ def main(cfg: DictConfig) -> None:
     from samwise.inference.predictor import SamwisePredictor
     from samwise.web.server import serve
 
-    serve(SamwisePredictor.from_pretrained(config.checkpoint, config.device, config.runtime), config)
+    serve(lambda: SamwisePredictor.from_pretrained(config.checkpoint, config.device, config.runtime), config)

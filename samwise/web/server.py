@@ -5,25 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from samwise.errors import UserError
-from samwise.inference.predictor import SamwisePredictor
 from samwise.web.config import WebConfig
 from samwise.web.store import Store
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from samwise.inference.predictor import SamwisePredictor
     from samwise.web.examples import Example
     from samwise.web.jobs import Jobs
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def serve(predictor: SamwisePredictor, config: WebConfig) -> None:
+def serve(load: Callable[[], SamwisePredictor], config: WebConfig) -> None:
     """Serves the page until Ctrl-C or SIGTERM; then its uploads and results are removed.
+
+    Args:
+        load: Loads the network. Called when all that can be wrong at once has been looked at.
+        config: The options.
 
     Raises:
         UserError: gradio isn't installed, or the address can't be listened on.
@@ -37,7 +42,7 @@ def serve(predictor: SamwisePredictor, config: WebConfig) -> None:
         from samwise.web.examples import make_examples
         from samwise.web.jobs import Jobs
 
-        jobs = Jobs(predictor, store, config)
+        jobs = Jobs(load(), store, config)
         stack.callback(jobs.close)
         app = build_app(jobs, make_examples(store.examples, config.examples))
         store.keep_what_is_there()
