@@ -75,7 +75,7 @@ def detector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text_config=bert,
         d_model=32,
         encoder_layers=1,
-        decoder_layers=1,
+        decoder_layers=2,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
         encoder_ffn_dim=16,
