@@ -1,4 +1,4 @@
-"""The baselines of Table 4: what they add, where, and that they train, resume, save and share like the rest."""
+"""The baselines of Table 4: what they add and where; they train, resume, save and share like the rest."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_sentences_share_the_encoder_and_change_nothing(
 
 @pytest.mark.parametrize("adapter", ADDING)
 def test_what_trains_and_what_is_saved(adapter: str, tmp_path: Path) -> None:
-    """A checkpoint holds what was trained; frozen weights keep name, value and identity; loading is strict."""
+    """A checkpoint holds what was trained; frozen weights keep name and identity; loading is strict."""
     plain, model = build("none"), stir(build(adapter, "model.baseline.dropout=0.5"))
     assert frozen_parts(model) == ["backbone", "text_encoder"]
     assert frozen_identity(model) == frozen_identity(plain)
