@@ -249,6 +249,7 @@ def test_wrong_settings(changes: dict[str, object], message: str) -> None:
     assert system_config({"name": "samwise"}) == SystemConfig()
 
 
+@pytest.mark.slow
 def test_scripts(mevis_tree: Path, detector_folder: Path, model: Samwise) -> None:
     """oracle_box through infer.py, with its zip; detect_track through demo.py; never mixed."""
     cwd = mevis_tree.parent
