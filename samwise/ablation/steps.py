@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,7 @@ def resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     return copy.deepcopy(_resolved(script, arguments))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     # Composing takes a tenth of a second, and a table's rows and seeds ask for the same again and again.
     config = compose_config(script, [*arguments, "output=null"])
