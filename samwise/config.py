@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from samwise.baseline_config import BaselineConfig
 from samwise.errors import UserError
 from samwise.extensions import ADAPTERS, TEXT_ENCODERS
 
@@ -177,6 +178,7 @@ class SamwiseConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     cme: CmeConfig = field(default_factory=CmeConfig)
@@ -247,6 +249,7 @@ class SamwiseConfig:
                     f"model.adapter.patch_sizes: {patch} doesn't divide the {self.canvas // stride} x "
                     f"{self.canvas // stride} feature map of stride {stride}; change it or model.canvas",
                 )
+        self.baseline.check({"backbone": self.backbone.trainable, "text_encoder": text.trainable})
         _require(
             cme.policy in ("learned", "never", "always", "every"),
             f"model.cme.policy={cme.policy}: choose learned, never, always or every",

@@ -1,4 +1,4 @@
-"""Predictions for a dataset: python scripts/infer.py experiment=synthetic checkpoint=runs/quickstart/video"""
+"""Predictions for a dataset: python scripts/infer.py experiment=synthetic"""
 
 from samwise.inference.main_infer import main
 

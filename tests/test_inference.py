@@ -119,8 +119,7 @@ def test_video_file_of_an_odd_size(predictor: SamwisePredictor, tmp_path: Path) 
 
 def test_find_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="quickstart"):
-        find_checkpoint(None)
+    assert find_checkpoint(None) == Path(__file__).parent.parent / "checkpoints/default.safetensors"
     with pytest.raises(UserError, match="no checkpoint at nowhere"):
         find_checkpoint("nowhere")
     for step in ("step_000005", "step_000010"):

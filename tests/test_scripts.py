@@ -251,3 +251,18 @@ def test_random_frozen_weights_are_refused(mevis_tree: Path, tmp_path: Path) -> 
     said = run(tmp_path, "scripts/train.py", *arguments, "output=run", "device=cpu", status=2)
     assert "model.backbone.checkpoint=FILE" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_of_results_still_and_moving(mevis_tree: Path, checkpoint: Path) -> None:
+    """A row of frames for each kind of expression, or a moving picture with all of them."""
+    from PIL import Image
+
+    cwd = mevis_tree.parent
+    common = ["experiment=mevis", f"data.root={mevis_tree}", f"checkpoint={checkpoint}", "device=cpu"]
+    run(cwd, "tools/picture_results.py", *common, "output=still.png", "frames=3", "scale=1")
+    run(cwd, "tools/picture_results.py", *common, "output=moving.webp", "columns=2", "scale=1", "fps=5")
+    with Image.open(cwd / "still.png") as still, Image.open(cwd / "moving.webp") as moving:
+        assert still.width == 3 * (WIDTH + 4) + 4
+        assert moving.n_frames == FRAMES and moving.width == 2 * (WIDTH + 4) + 4
+        moving.load()
+        assert moving.info["duration"] == 200 and moving.info["loop"] == 0

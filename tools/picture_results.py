@@ -1,9 +1,12 @@
-"""Draws a model's masks on videos of a dataset, a row for each sentence:
+"""Draws a model's masks on videos of a dataset, a sentence of each kind:
 
-``python tools/picture_results.py data.root=data/synth checkpoint=runs/quickstart/video output=picture.png``
+``python tools/picture_results.py data.root=data/synth output=picture.png`` a row of frames for each,
+``... output=picture.webp`` (or .gif) moving, all side by side.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import hydra
 import numpy as np
@@ -12,11 +15,13 @@ from omegaconf import DictConfig
 from samwise.config import CONFIG_DIR
 from samwise.errors import cli
 
+MOVING = (".webp", ".gif")
+
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="picture")
 @cli
 def main(cfg: DictConfig) -> None:
-    """Takes one sentence of each kind, from videos spread over the split, and draws a few frames of each."""
+    """Takes one sentence of each kind, from videos spread over the split, and draws some frames or all."""
     from PIL import Image
 
     from samwise.data.build import build_storage
@@ -31,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     by_kind: dict[str | None, list] = {}
     for expression in storage.expressions():
         by_kind.setdefault(expression.kind, []).append(expression)
-    pictures = []
+    clips = []
     for row, kind in enumerate(cfg.kinds or by_kind):
         expressions = by_kind[kind]
         expression = expressions[(cfg.seed + 7 * row) % len(expressions)]
@@ -43,11 +48,33 @@ def main(cfg: DictConfig) -> None:
             )
             for frame, result in predictor.results(source, [expression.text])
         ]
-        pictures += [drawn[i] for i in np.linspace(0, len(drawn) - 1, cfg.frames).round().astype(int)]
-    sheet = contact_sheet(pictures, cfg.frames, tile_width=pictures[0].shape[1])
+        clips.append(drawn)
     with atomic_path(cfg.output) as temporary:
-        Image.fromarray(sheet).save(temporary)
+        if Path(cfg.output).suffix in MOVING:
+            _save_moving(clips, cfg.columns, cfg.fps, temporary)
+        else:
+            chosen = [
+                clip[i]
+                for clip in clips
+                for i in np.linspace(0, len(clip) - 1, cfg.frames).round().astype(int)
+            ]
+            Image.fromarray(contact_sheet(chosen, cfg.frames, chosen[0].shape[1])).save(temporary)
     print(f"wrote {cfg.output}")
+
+
+def _save_moving(clips: list[list[np.ndarray]], columns: int, fps: float, path: Path) -> None:
+    """Writes clips of (H, W, 3) frames side by side, for ever; the shorter ones wait on their last frame."""
+    from PIL import Image
+
+    from samwise.visualization.contact_sheet import contact_sheet
+
+    sheets = [
+        Image.fromarray(
+            contact_sheet([clip[min(t, len(clip) - 1)] for clip in clips], columns, clips[0][0].shape[1])
+        )
+        for t in range(max(map(len, clips)))
+    ]
+    sheets[0].save(path, save_all=True, append_images=sheets[1:], duration=round(1000 / fps), loop=0)
 
 
 def _larger(image: np.ndarray, scale: int) -> np.ndarray:

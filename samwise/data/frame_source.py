@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -43,6 +44,8 @@ class FrameSource:
         frame_count: Number of frames, or None where it isn't known before the end.
         pixel_aspect: Width of a pixel over its height.
         read_ahead: Whether a thread decodes ahead of the reader.
+        still: Whether it is a single picture rather than a video of one frame.
+        sound: Video file whose sound goes with the frames, on the same clock; or None.
     """
 
     name: str
@@ -51,6 +54,8 @@ class FrameSource:
     frame_count: int | None = None
     pixel_aspect: Fraction = Fraction(1)
     read_ahead: bool = True
+    still: bool = False
+    sound: Path | None = None
 
     def _read(self) -> Iterator[Frame]:
         raise NotImplementedError

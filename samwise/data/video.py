@@ -1,4 +1,4 @@
-"""``open_source``: a video file, an image, a folder of frames, an array or an iterator as a frame stream."""
+"""``open_source``: a video file, camera, address, image, folder, array or iterator as a frame stream."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from samwise.data.frame_source import Frame, FrameSource
 from samwise.data.images import IMAGE_SUFFIXES, is_still_image, read_image
+from samwise.data.live import open_live
 from samwise.data.video_file import VideoFile
 from samwise.errors import UserError
 
@@ -22,13 +23,14 @@ def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource
     """Opens anything that shows frames.
 
     Args:
-        source: Path of a video file, of an image or of a folder of images (in natural order); an array
-            (T, H, W, 3) or (H, W, 3) uint8 RGB; an iterable of (H, W, 3) arrays, such as a camera; or a
-            FrameSource, as it is.
+        source: Path of a video file, of an image or of a folder of images (in natural order); the number of
+            a camera (0 is the first one); an address that begins with rtsp://, http:// or https://; an array
+            (T, H, W, 3) or (H, W, 3) uint8 RGB; an iterable of (H, W, 3) arrays; or a FrameSource, as it is.
         fps: Frame rate of what has none of its own.
 
     Raises:
-        UserError: The path is missing, isn't a video or image, or the folder has no images.
+        UserError: The path is missing, isn't a video or image, or the folder has no images; the camera or
+            address can't be opened.
         TypeError: ``source`` is something else.
     """
     rate = None if fps is None else Fraction(fps).limit_denominator(100_000)
@@ -36,6 +38,8 @@ def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource
         return source
     if isinstance(source, np.ndarray):
         return ArraySource(source, rate)
+    if isinstance(source, (str, int)) and (live := open_live(source)):
+        return live
     if isinstance(source, (str, PathLike)):
         path = Path(source)
         if path.is_dir():
@@ -83,7 +87,7 @@ class ImageFiles(FrameSource):
 
     def __init__(self, paths: Sequence[Path], fps: Fraction | None = None, name: str = "images") -> None:
         self.paths, self.fps, self.name = list(paths), fps, name
-        self.frame_count = len(self.paths)
+        self.frame_count, self.still = len(self.paths), len(self.paths) == 1
         self.size = read_image(self.paths[0]).shape[:2]
 
     def _read(self) -> Iterator[Frame]:
@@ -105,6 +109,7 @@ class ArraySource(FrameSource):
             raise UserError("the video array has no frames")
         _check_image(self._video[0], "the video array")
         self.frame_count, self.size = len(self._video), self._video.shape[1:3]
+        self.still = len(self._video) == 1
 
     def _read(self) -> Iterator[Frame]:
         for index, image in enumerate(self._video):

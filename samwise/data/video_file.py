@@ -36,11 +36,11 @@ class VideoFile(FrameSource):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = self.sound = Path(path)
         self.name = str(path)
         self._turned = False  # whether the orientation swaps height and width
         with self._open() as container:
-            stream = _picture_stream(container, self.path)
+            stream = picture_stream(container, self.path)
             self._check_complete(stream)
             self.fps = stream.average_rate or stream.guessed_rate
             # Where the container counts its frames its index lists them all, less what an edit list cuts
@@ -55,19 +55,7 @@ class VideoFile(FrameSource):
             self.pixel_aspect = 1 / self.pixel_aspect
 
     def _open(self) -> InputContainer:
-        import av
-
-        try:
-            container = av.open(str(self.path), metadata_errors="replace")
-        except av.error.FFmpegError as error:
-            raise UserError(
-                f"{self.path} isn't a video or image that can be read ({error.strerror}); "
-                "it may be truncated or of another kind"
-            ) from error
-        if _NOT_VIDEO & set(container.format.name.split(",")):
-            container.close()
-            raise UserError(f"{self.path} isn't a video or image")
-        return container
+        return open_container(self.path)
 
     def _check_complete(self, stream: VideoStream) -> None:
         """The index, where a container has one, says which bytes must be there."""
@@ -82,19 +70,18 @@ class VideoFile(FrameSource):
         import av
 
         with self._open() as container:
-            stream = _picture_stream(container, self.path)
+            stream = picture_stream(container, self.path)
             stream.thread_type = "AUTO"
             index, end = 0, Fraction(0)
             try:
                 for decoded in container.decode(stream):
+                    image, self._turned = upright_rgb(decoded)
                     if decoded.pts is not None:
                         time = decoded.pts * decoded.time_base
                         end = time + (decoded.duration or 0) * decoded.time_base
                     else:  # a bare stream without a container's clock
                         time = index / (self.fps or 25)
-                    orientation = _orientation(decoded)
-                    self._turned = orientation[0]
-                    yield Frame(_orient(_to_rgb(decoded), orientation), Fraction(time))
+                    yield Frame(image, Fraction(time))
                     index += 1
             except av.error.FFmpegError as error:
                 raise UserError(
@@ -111,7 +98,33 @@ class VideoFile(FrameSource):
                 )
 
 
-def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
+def open_container(path: Path) -> InputContainer:
+    """Opens a video file.
+
+    Raises:
+        UserError: It isn't one.
+    """
+    import av
+
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise UserError(
+            f"{path} isn't a video or image that can be read ({error.strerror}); "
+            "it may be truncated or of another kind"
+        ) from error
+    if _NOT_VIDEO & set(container.format.name.split(",")):
+        container.close()
+        raise UserError(f"{path} isn't a video or image")
+    return container
+
+
+def picture_stream(container: InputContainer, path: str | Path) -> VideoStream:
+    """The stream that is the video.
+
+    Raises:
+        UserError: There is none.
+    """
     from av.stream import Disposition
 
     for stream in container.streams.video:
@@ -130,8 +143,10 @@ def _declared_end(stream: VideoStream) -> Fraction | None:
     return match and 3600 * Fraction(match[1]) + 60 * Fraction(match[2]) + Fraction(match[3])
 
 
-def _to_rgb(frame: VideoFrame) -> np.ndarray:
-    return frame.to_ndarray(format="rgb24")  # H, W, 3
+def upright_rgb(frame: VideoFrame) -> tuple[np.ndarray, bool]:
+    """A decoded frame as (H, W, 3) uint8 RGB, upright, and whether that swapped height and width."""
+    orientation = _orientation(frame)
+    return _orient(frame.to_ndarray(format="rgb24"), orientation), orientation[0]
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:

@@ -1,7 +1,9 @@
 """Promptable video segmentation: sam2's own training network, prompts and losses, on small videos.
 
-SAM 2's recipe in small: masks, boxes or clicks in one or two frames, corrected by further clicks, and the
-object to be segmented in all frames. Single images first, then clips that grow longer.
+SAM 2's recipe in small: masks, boxes or clicks, corrected by further clicks, and the object to be segmented
+in all frames. Single images first, then clips that grow longer. Pairs of frames of which only the first is
+prompted teach to use the memory at all: with prompts in several frames of a clip, as SAM 2 is trained, a
+network this small found no use for it in half an hour.
 """
 
 from __future__ import annotations
@@ -40,12 +42,14 @@ class Phase:
         frames: Frames per clip; 1 for single images.
         videos: Clips per step.
         objects: Objects per clip.
+        prompts: What is other in this phase than in ``SegmentationConfig.prompts``.
     """
 
     until: float
     frames: int
     videos: int
     objects: int = 3
+    prompts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -94,7 +98,8 @@ class SegmentationTrainer:
         device: Where to train.
 
     Raises:
-        UserError: The phases don't lead to 1, or the saved state is another network's.
+        UserError: The phases don't lead to 1, they name unknown prompts, or the saved state is another
+            network's.
     """
 
     def __init__(
@@ -113,6 +118,8 @@ class SegmentationTrainer:
         torch.manual_seed(config.seed)
         initial = Sam2Backbone(model.backbone, model.canvas)
         self.network = build_trainable(initial.sam2, model.backbone, model.canvas, config.prompts).to(device)
+        for phase in config.phases:
+            self._set_prompts(phase)  # unknown ones are an error now, not in an hour
         self.loss = _loss(config.losses)
         optimizer = OptimizerConfig(
             "adamw", lr=config.lr, weight_decay=config.weight_decay, betas=[0.9, 0.98]
@@ -143,6 +150,7 @@ class SegmentationTrainer:
         for phase in self.config.phases:
             if self._done() >= phase.until:
                 continue
+            self._set_prompts(phase)
             batches = self._batches(phase)
             while self._done() < phase.until:
                 start = time.perf_counter()
@@ -160,6 +168,15 @@ class SegmentationTrainer:
                     self._save()
         bar.close()
         self._save()
+
+    def _set_prompts(self, phase: Phase) -> None:
+        """Lets sam2's network draw the phase's prompts: it keeps each argument under its own name."""
+        for name, value in {**self.config.prompts, **phase.prompts}.items():
+            if not hasattr(self.network, name):
+                raise UserError(
+                    f"segmentation: sam2's SAM2Train has no '{name}'; see training/model/sam2.py of sam2"
+                )
+            setattr(self.network, name, value)
 
     def _done(self) -> float:
         return self.schedule.progress(self.step, self.seconds)

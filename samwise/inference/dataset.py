@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from samwise.data.frame_source import Frame
 from samwise.data.masks import read_mask_png, write_mask_png
 from samwise.data.types import Expression, VideoStorage
 from samwise.data.video import ImageFiles
@@ -15,6 +16,8 @@ from samwise.errors import UserError
 from samwise.inference.jobs import Job, Shard, make_jobs, shard_jobs
 from samwise.inference.label_maps import LabelMapWriter, annotator_name
 from samwise.inference.predictor import SamwisePredictor
+from samwise.inference.results import FrameResult
+from samwise.inference.tracking import DetectTrack, OracleBox
 from samwise.progress import progress
 
 WRITERS = 2  # threads; encoding a PNG releases the interpreter
@@ -43,7 +46,7 @@ class DatasetInference:
     """Segments the expressions of a split, or one shard's share of them.
 
     Args:
-        predictor: The network.
+        predictor: The network, or what it is compared with.
         storage: The split.
         output: Folder for ``<video>/<expression id>/<frame>.png``.
         clip_length: Frames per clip.
@@ -58,7 +61,7 @@ class DatasetInference:
 
     def __init__(
         self,
-        predictor: SamwisePredictor,
+        predictor: SamwisePredictor | DetectTrack | OracleBox,
         storage: VideoStorage,
         output: Path,
         clip_length: int,
@@ -122,15 +125,22 @@ class DatasetInference:
     def _path(self, expression: Expression, frame_name: str) -> Path:
         return self.output / expression.video_id / expression.expression_id / f"{frame_name}.png"
 
+    def _results(
+        self, source: ImageFiles, expressions: Sequence[Expression]
+    ) -> Iterator[tuple[Frame, FrameResult]]:
+        if isinstance(self.predictor, (DetectTrack, OracleBox)):
+            return self.predictor.expression_results(source, expressions)
+        texts = [expression.text for expression in expressions]
+        return self.predictor.results(source, texts, self.clip_length, self.max_expressions)
+
     def _segment(self, video_id: str, expressions: Sequence[Expression], summary: Summary) -> None:
         names = self.storage.frame_names(video_id)
         source = ImageFiles(
             [self.storage.frame_path(video_id, name) for name in names], name=f"video {video_id}"
         )
-        texts = [expression.text for expression in expressions]
         waiting: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS, "png") as pool:
-            for _, result in self.predictor.results(source, texts, self.clip_length, self.max_expressions):
+            for _, result in self._results(source, expressions):
                 name = names[result.index]
                 for expression, mask in zip(expressions, result.masks, strict=True):
                     waiting.append(pool.submit(write_mask_png, self._path(expression, name), mask))

@@ -24,6 +24,7 @@ def main(cfg: DictConfig) -> None:
     from samwise.inference.label_maps import LABEL_MAPS, LabelMapWriter
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.runtime import RuntimeConfig
+    from samwise.inference.systems import build_tracking, system_config
     from samwise.io import writable_folder
     from samwise.modeling.checkpoint import find_checkpoint
 
@@ -35,22 +36,26 @@ def main(cfg: DictConfig) -> None:
         _finish(cfg, split, storage, predictions)
         return
     storage.check_frames()
-    checkpoint = find_checkpoint(cfg.checkpoint)
-    predictor = SamwisePredictor.from_pretrained(
-        checkpoint,
-        cfg.device or _own_gpu(os.environ),
-        RuntimeConfig.from_node(cfg.runtime),
-        overrides=list(cfg.overrides),
-    )
-    clip_length = cfg.clip_length or predictor.model.clip_length
+    device = cfg.device or _own_gpu(os.environ)
+    if system_config(cfg.system).name == "samwise":
+        checkpoint = find_checkpoint(cfg.checkpoint)
+        predictor = SamwisePredictor.from_pretrained(
+            checkpoint, device, RuntimeConfig.from_node(cfg.runtime), overrides=list(cfg.overrides)
+        )
+        clip_length = cfg.clip_length or predictor.model.clip_length
+        settings = {
+            "checkpoint": str(checkpoint.resolve()),
+            "written": checkpoint.stat().st_mtime_ns,
+            "overrides": list(cfg.overrides),
+            "clip_length": clip_length,
+        }
+    else:
+        predictor, settings = build_tracking(cfg, device, storage)
+        clip_length = 1
     output = writable_folder(cfg.output)
-    settings = {
-        "checkpoint": str(checkpoint.resolve()),
-        "written": checkpoint.stat().st_mtime_ns,
+    settings |= {
         "data": str(Path(cfg.data.root).resolve()),
         "split": split,
-        "overrides": list(cfg.overrides),
-        "clip_length": clip_length,
         "precision": predictor.runtime.precision,
     }
     _keep_apart(output, settings, cfg.overwrite, alone=shard.count == 1)
@@ -60,9 +65,10 @@ def main(cfg: DictConfig) -> None:
     )
     summary = inference.run()
     rate = 100 * summary.fired / max(summary.frames, 1)
+    corrected = f"; the memory was corrected on {rate:.1f} % of the frames"
     print(
-        f"{summary.segmented} expressions segmented, {summary.kept} kept from before; the memory was "
-        f"corrected on {rate:.1f} % of the frames"
+        f"{summary.segmented} expressions segmented, {summary.kept} kept from before"
+        + (corrected if cfg.system.name == "samwise" else "")
     )
     if shard.count > 1 and (lacking := _lacking(storage, predictions)):
         print(

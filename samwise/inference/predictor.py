@@ -12,7 +12,7 @@ import torch
 from samwise.data.frame_source import Frame
 from samwise.data.video import open_source
 from samwise.device import choose_device
-from samwise.inference.results import FrameResult
+from samwise.inference.results import CocoResults, FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.inference.session import Session
 from samwise.modeling.samwise import Samwise
@@ -52,7 +52,7 @@ class SamwisePredictor:
 
         Args:
             path: A ``.safetensors`` file, a training run's folder, a folder of ``save_pretrained`` or the
-                name of a repository on the hub; None for what ``scripts/quickstart.sh`` trained last.
+                name of a repository on the hub; None for the small default.
             device: By default the GPU where there is one.
             runtime: Number format, compilation, memory layout, e.g. ``RuntimeConfig("bfloat16")``.
             **options: As of :meth:`samwise.Samwise.from_pretrained`: ``overrides``, ``revision``, ...
@@ -152,23 +152,7 @@ class SamwisePredictor:
         if len(ids) != len(texts):
             raise ValueError(f"{len(ids)} expression_ids for {len(texts)} sentences")
         source = open_source(source)
-        rles, scores = [], []
+        collected = CocoResults(texts, source.size, video_id, ids)
         for _, result in self.results(source, texts, clip_length):
-            rles.append(result.rle())
-            scores.append(1 / (1 + np.exp(-result.scores.astype(np.float64))))
-        by_text = np.stack(scores, 1)  # N, T
-        height, width = source.size
-        return [
-            {
-                "video_id": video_id,
-                "expression_id": ids[k],
-                "text": text,
-                "height": height,
-                "width": width,
-                "length": len(rles),
-                "score": float(by_text[k].mean()),
-                "scores": by_text[k].tolist(),
-                "segmentations": [frame[k] for frame in rles],
-            }
-            for k, text in enumerate(texts)
-        ]
+            collected.add(result)
+        return collected.entries()

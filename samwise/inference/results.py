@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,3 +84,50 @@ class FrameResult:
             rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
             encoded.append({"size": [int(x) for x in rle["size"]], "counts": rle["counts"].decode("ascii")})
         return encoded
+
+
+class CocoResults:
+    """Collects a video's results as COCO run-length masks; ``SamwisePredictor.coco_results`` shows the form.
+
+    Args:
+        texts: N sentences.
+        size: (height, width) of the video.
+        video_id: What to call it.
+        expression_ids: N names of the sentences; "0", "1", ... by default.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        size: tuple[int, int],
+        video_id: str | int = 0,
+        expression_ids: Sequence[str] | None = None,
+    ) -> None:
+        self.texts, self.size, self.video_id = list(texts), size, video_id
+        self.ids = [str(k) for k in range(len(texts))] if expression_ids is None else list(expression_ids)
+        self._rles: list[list[dict[str, Any] | None]] = []
+        self._scores: list[np.ndarray] = []
+
+    def add(self, result: FrameResult) -> None:
+        """Adds the next frame."""
+        self._rles.append(result.rle())
+        self._scores.append(1 / (1 + np.exp(-result.scores.astype(np.float64))))
+
+    def entries(self) -> list[dict[str, Any]]:
+        """N dictionaries that JSON can hold."""
+        by_text = np.stack(self._scores, 1)  # N, T
+        height, width = self.size
+        return [
+            {
+                "video_id": self.video_id,
+                "expression_id": self.ids[k],
+                "text": text,
+                "height": height,
+                "width": width,
+                "length": len(self._rles),
+                "score": float(by_text[k].mean()),
+                "scores": by_text[k].tolist(),
+                "segmentations": [frame[k] for frame in self._rles],
+            }
+            for k, text in enumerate(self.texts)
+        ]

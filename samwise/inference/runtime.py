@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from samwise.device import AUTOCAST
 from samwise.errors import UserError
 from samwise.modeling.recompute import compile_parts
-from samwise.modeling.samwise import Samwise
 
 PRECISIONS = ("auto", "float32", "tf32", *AUTOCAST)
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -66,17 +66,17 @@ class Runtime:
     """Runs a network in the chosen way.
 
     Args:
-        model: The network, on its device. With ``compile`` or ``channels_last`` it is changed in place; its
-            results aren't.
+        model: The network, on its device, or SAM 2 alone. With ``compile`` or ``channels_last`` it is changed
+            in place; its results aren't.
         config: The choices.
 
     Raises:
         UserError: The device can't do what was chosen.
     """
 
-    def __init__(self, model: Samwise, config: RuntimeConfig | None = None) -> None:
+    def __init__(self, model: nn.Module, config: RuntimeConfig | None = None) -> None:
         self.config = config or RuntimeConfig()
-        self.device = model.device
+        self.device = next(model.parameters()).device
         self.config.check(self.device)
         self.precision = self.config.precision
         if self.precision == "auto":

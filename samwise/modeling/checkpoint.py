@@ -187,8 +187,7 @@ def _beside(weights: str | None, checkpoint: Path) -> str | None:
     return next((str(path) for path in places if path.exists()), weights)
 
 
-# Where the small default is looked for, in this order; the newest run of the quickstart comes first.
-DEFAULTS = ("runs/quickstart/video", "checkpoints/default.safetensors")
+DEFAULT = "checkpoints/default.safetensors"  # the small default, in the checkout or the wheel
 
 
 def find_checkpoint(path: str | Path | None) -> Path:
@@ -200,15 +199,7 @@ def find_checkpoint(path: str | Path | None) -> Path:
     Raises:
         UserError: There is none.
     """
-    if path is None:
-        for default in DEFAULTS:
-            if found := _in_run(Path(locate(default))):
-                return found
-        raise UserError(
-            "no checkpoint is named and there is no default one yet: give checkpoint=FILE, or let "
-            "`bash scripts/quickstart.sh` train the small default first"
-        )
-    if found := _in_run(Path(path)):
+    if found := _in_run(Path(locate(str(path or DEFAULT)))):
         return found
     raise UserError(
         f"there is no checkpoint at {path}; give a .safetensors file or a run folder of scripts/train.py"

@@ -113,8 +113,10 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
 
 
 def random_parts(model: Samwise) -> list[str]:
-    """Frozen parts whose config names no weights: they stay what chance made them."""
-    configs = {part: getattr(model.config, part) for part in frozen_parts(model)}
+    """Parts whose config names no weights though they should be pretrained: the frozen ones, which would stay
+    what chance made them, and in full finetuning both."""
+    parts = _PARTS if model.config.baseline.kind == "full" else frozen_parts(model)
+    configs = {part: getattr(model.config, part) for part in parts}
     return [part for part, c in configs.items() if not c.checkpoint and not getattr(c, "pretrained", False)]
 
 

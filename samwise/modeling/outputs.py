@@ -17,12 +17,15 @@ class SeenClips:
         stride4: (V*T, C/8, S/4, S/4), the decoder's finest features.
         frames: T.
         size: (h, w) of the frames on the canvas.
+        neck: Where no adapter brings the text into the image encoder, all of it is shared: its features at
+            stride 8, (V*T, C/4, S/8, S/8), and 16, (V*T, C, S/16, S/16).
     """
 
     stage: Tensor
     stride4: Tensor
     frames: int
     size: tuple[int, int]
+    neck: tuple[Tensor, Tensor] | None = None
 
     @property
     def clips(self) -> int:

@@ -1,6 +1,6 @@
 """SAM 2, taken apart into the steps SAMWISE interleaves with text.
 
-With sam2_build.py, which makes it, the only file that knows sam2's insides.
+With sam2_build.py, which makes it, and sam2_tracking.py the only file that knows sam2's insides.
 
 All modules come from the installed sam2 package. What is ours is the order in which they run: the image
 encoder stage by stage, the mask decoder with one more sparse prompt and its early token, the memory without
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config import BackboneConfig
+from samwise.modeling.places import Place, beside, linear_places
 from samwise.modeling.positions import sine_grid
 from samwise.modeling.recompute import run
 from samwise.modeling.rotary import rotate
@@ -37,7 +38,7 @@ class FrameFeatures:
     Attributes:
         stride4: (N, C/8, S/4, S/4), projected by the decoder's ``conv_s0``; one clip of T for all
             expressions, (T, C/8, S/4, S/4), where they share it.
-        stride8: (N, C/4, S/8, S/8), projected by ``conv_s1``.
+        stride8: (N, C/4, S/8, S/8), projected by ``conv_s1``; shared likewise where no adapter changes it.
         top: (N, C, S/16, S/16), the paper's memory-less features F.
     """
 
@@ -135,6 +136,22 @@ class Sam2Backbone(nn.Module):
             *sam2.sam_mask_decoder.transformer.layers,
             sam2.memory_encoder,
         ]
+
+    @property
+    def linears(self) -> list[Place]:
+        """The linear layers of the image encoder's blocks."""
+        return [
+            place
+            for index, block in enumerate(self.sam2.image_encoder.trunk.blocks)
+            for part, module in (("attention", block.attn), ("mlp", block.mlp))
+            for place in linear_places(module, f"{index}.{part}", part)
+        ]
+
+    @property
+    def mlps(self) -> list[Place]:
+        """The MLPs of the image encoder's blocks, after their LayerNorm."""
+        blocks = self.sam2.image_encoder.trunk.blocks
+        return [Place(f"{k}", "mlp", b.dim_out, b.dim_out, beside(b.mlp)) for k, b in enumerate(blocks)]
 
     # image encoder
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-# What sam2's own builders add to the YAML for clicks, where a preset doesn't say otherwise; SAMWISE's decoding has no
-# multi-mask fallback.
+# What sam2's own builders add to the YAML for clicks, where a preset doesn't say otherwise; SAMWISE's
+# decoding has no multi-mask fallback.
 _FOR_CLICKS: dict[str, Any] = {
     "sam_mask_decoder_extra_args.dynamic_multimask_via_stability": True,
     "sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": 0.05,

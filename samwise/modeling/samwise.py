@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config import SamwiseConfig, compose_model, model_names
+from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cmt_adapter import build_adapter
 from samwise.modeling.conditional_memory_encoder import (
     ConditionalMemoryEncoder,
@@ -57,6 +58,7 @@ class Samwise(nn.Module, Pretrained):
             for w, patch in zip(widths, config.adapter.patch_sizes, strict=True)
             if config.adapter.enabled
         )
+        self.baseline = build_baseline(config.baseline, self.backbone, self.text_encoder)
         self.prompts = TextPrompts(text_width, width, config.prompt.motion)
         self.cme = (
             ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn) if config.cme.enabled else None
@@ -82,9 +84,7 @@ class Samwise(nn.Module, Pretrained):
         """
         model = cls(compose_model(name, overrides))
         for part in random_parts(model):
-            logger.warning(
-                "the frozen %s has random weights; name its own in model.%s.checkpoint", part, part
-            )
+            logger.warning("the %s has random weights; name its own in model.%s.checkpoint", part, part)
         return model
 
     @staticmethod
@@ -137,9 +137,14 @@ class Samwise(nn.Module, Pretrained):
         clips, length, _, height, width = frames.shape
         stage = self.backbone.run_stage(0, self.backbone.embed_patches(self.pad(frames).flatten(0, 1)))
         stride4 = self.backbone.run_neck_stride4(stage)
-        return SeenClips(
-            self.backbone.run_stage(FIRST_ADAPTED_STAGE, stage), stride4, length, (height, width)
-        )
+        stage = self.backbone.run_stage(FIRST_ADAPTED_STAGE, stage)
+        neck = None
+        if not self.adapters:
+            stages = [stage]
+            for number in range(FIRST_ADAPTED_STAGE + 1, NUM_STAGES):
+                stages.append(self.backbone.run_stage(number, stages[-1]))
+            neck = self.backbone.run_neck(stages)
+        return SeenClips(stage, stride4, length, (height, width), neck)
 
     def encode(
         self, seen: SeenClips, tokens: Tokens, video_of: Tensor | None = None
@@ -160,31 +165,37 @@ class Samwise(nn.Module, Pretrained):
             raise ValueError(
                 f"{clips} videos for {batch} sentences: give one video, one for each sentence, or video_of"
             )
-        visual, stride4 = seen.stage, seen.stride4  # V*T, H, W, C
-        if video_of is not None:
-            visual, stride4 = (
-                x.unflatten(0, (clips, length))[video_of].flatten(0, 1) for x in (visual, stride4)
-            )
-        elif clips != batch:
-            visual = visual.repeat(batch, 1, 1, 1)  # B*T, H, W, C
+
+        def for_each(x: Tensor, shared: bool = False) -> Tensor:
+            """(V*T, ...) -> (B*T, ...); one clip of ``shared`` features stays (T, ...)."""
+            if video_of is not None:
+                return x.unflatten(0, (clips, length))[video_of].flatten(0, 1)
+            return x if shared or clips == batch else x.repeat(batch, 1, 1, 1)
+
+        visual = for_each(seen.stage) if self.adapters else seen.stage  # B*T, H, W, C
         text = self.text_encoder.embed(tokens)
         text = self.text_encoder.run_stage(0, text, tokens)
         padding = tokens.padding_or_none
         stages = []
         for stage in range(FIRST_ADAPTED_STAGE, NUM_STAGES):
+            text = self.text_encoder.run_stage(stage, text, tokens)
+            if not self.adapters:
+                continue
             if stage > FIRST_ADAPTED_STAGE:
                 visual = self.backbone.run_stage(stage, visual)
-            text = self.text_encoder.run_stage(stage, text, tokens)
-            if self.adapters:
-                more_visual, more_text = self.adapters[stage - FIRST_ADAPTED_STAGE](
-                    visual.permute(0, 3, 1, 2), text, padding, length
-                )
-                visual = visual + more_visual.permute(0, 2, 3, 1)
-                text = text + more_text
+            more_visual, more_text = self.adapters[stage - FIRST_ADAPTED_STAGE](
+                visual.permute(0, 3, 1, 2), text, padding, length
+            )
+            visual = visual + more_visual.permute(0, 2, 3, 1)
+            text = text + more_text
             if self.observer is not None:
                 self.observer.saw_stage(stage, visual.unflatten(0, (batch, length)))
             stages.append(visual)
-        features = FrameFeatures(stride4, *self.backbone.run_neck(stages))
+        if seen.neck is None:
+            stride8, top = self.backbone.run_neck(stages)
+        else:
+            stride8, top = for_each(seen.neck[0], shared=True), for_each(seen.neck[1])
+        features = FrameFeatures(for_each(seen.stride4, shared=True), stride8, top)
         sentence = self.text_encoder.sentence_state(text, tokens)
         return features, self.prompts(sentence, text, tokens.verbs, self.backbone.not_a_point)
 

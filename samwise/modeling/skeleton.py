@@ -56,7 +56,8 @@ class PartSize:
     """Number of parameters of a part of the network.
 
     Attributes:
-        name: ``backbone``, ``text encoder``, ``adapters``, ``contextual prompt``, ``motion prompt``, ``CME``.
+        name: ``backbone``, ``text encoder``, ``adapters``, ``baseline``, ``contextual prompt``, ``motion
+            prompt``, ``CME``.
         total: All.
         trainable: Those that train.
     """
@@ -72,6 +73,7 @@ def part_sizes(model: Samwise) -> list[PartSize]:
         "backbone": model.backbone,
         "text encoder": model.text_encoder,
         "adapters": model.adapters,
+        "baseline": model.baseline,
         "contextual prompt": model.prompts.contextual,
         "motion prompt": model.prompts.motion,
         "CME": model.cme,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
 from samwise.extensions import TEXT_ENCODERS
+from samwise.modeling.places import Place, attention_places, beside, linear_places, to_residual
 from samwise.modeling.recompute import run
 from samwise.modeling.text_models import build_bert_like, build_clip_text_tower, check_staged
 from samwise.modeling.tokens import Tokens
@@ -51,6 +52,16 @@ class StagedTextEncoder(nn.Module):
     def layers(self) -> nn.ModuleList:
         raise NotImplementedError
 
+    @property
+    def linears(self) -> list[Place]:
+        """The linear layers of attention and MLPs."""
+        raise NotImplementedError
+
+    @property
+    def mlps(self) -> list[Place]:
+        """The MLPs."""
+        raise NotImplementedError
+
     def embed(self, tokens: Tokens) -> Tensor:
         """(B, L, Ct) input embeddings."""
         raise NotImplementedError
@@ -84,6 +95,21 @@ class BertLikeEncoder(StagedTextEncoder):
     @property
     def layers(self) -> nn.ModuleList:
         return self.model.encoder.layer
+
+    @property
+    def linears(self) -> list[Place]:
+        parts = {"attention": "attention", "intermediate": "mlp", "output": "mlp"}
+        return [
+            place
+            for index, layer in enumerate(self.layers)
+            for name, part in parts.items()
+            for place in linear_places(getattr(layer, name), f"{index}.{name}", part)
+        ]
+
+    @property
+    def mlps(self) -> list[Place]:
+        width = self.width
+        return [Place(f"{k}", "mlp", width, width, to_residual(x.output)) for k, x in enumerate(self.layers)]
 
     def embed(self, tokens: Tokens) -> Tensor:
         return self.model.embeddings(input_ids=tokens.ids)
@@ -121,6 +147,19 @@ class ClipTextEncoder(StagedTextEncoder):
     @property
     def layers(self) -> nn.ModuleList:
         return self.model.transformer.resblocks
+
+    @property
+    def linears(self) -> list[Place]:
+        places = []
+        for index, layer in enumerate(self.layers):
+            places += attention_places(layer.attn, f"{index}.attn")
+            places += linear_places(layer.mlp, f"{index}.mlp", "mlp")
+        return places
+
+    @property
+    def mlps(self) -> list[Place]:
+        width = self.width
+        return [Place(f"{k}", "mlp", width, width, beside(x.mlp)) for k, x in enumerate(self.layers)]
 
     def embed(self, tokens: Tokens) -> Tensor:
         return self.model.token_embedding(tokens.ids) + self.model.positional_embedding[: tokens.ids.shape[1]]

@@ -112,10 +112,14 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     model = Samwise(model_config)
     if (random := random_parts(model)) and not knobs.random_frozen:
         part = f"model.{random[0]}"
+        if model_config.baseline.kind == "full":
+            problem, other = "is to be finetuned, but no weights are named for it", ""
+        else:
+            problem = "is frozen, but no weights are named for it, so it would stay random"
+            other = f"train it too with {part}.trainable=true, "
         raise UserError(
-            f"{part} is frozen, but no weights are named for it, so it would stay random: give "
-            f"{part}.checkpoint=FILE (python tools/download_checkpoints.py fetches it), train it too with "
-            f"{part}.trainable=true, or try things out with scratch.random_frozen=true"
+            f"{part} {problem}: give {part}.checkpoint=FILE (python tools/download_checkpoints.py fetches "
+            f"it), {other}or try things out with scratch.random_frozen=true"
         )
     # A requeued job goes on by itself.
     resume = config.resume or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0

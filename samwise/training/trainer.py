@@ -20,6 +20,7 @@ from samwise.data.types import ClipBatch
 from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss
 from samwise.modeling.recompute import compile_parts, set_checkpointing
+from samwise.stopping import StopRequest
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.distributed import from_main, is_main, maximum, mean, rank, together, world_size
 from samwise.training.loading import build_order, clip_batches
@@ -27,7 +28,7 @@ from samwise.training.monitor import Monitor
 from samwise.training.optim import Schedule, build_optimizer
 from samwise.training.pictures import training_picture
 from samwise.training.profiling import StepProfiler
-from samwise.training.signals import Interrupted, StopRequest
+from samwise.training.signals import Interrupted
 from samwise.training.state import Checkpoints, Position, flat_config
 from samwise.training.step import ClipStep, PartOutput
 from samwise.training.sync_batch_norm import synchronise_batch_norm

@@ -41,6 +41,9 @@ class VideoWriter:
         pixel_aspect: Width of a pixel over its height.
         quality: x264's constant rate factor; 18 is hard to tell from the original.
 
+    Attributes:
+        cut_sound: Set it where the pictures stop before their video does: the sound then stops with them.
+
     Raises:
         UserError: The file can't be written.
     """
@@ -60,6 +63,7 @@ class VideoWriter:
         self._audio_from, self._pixel_aspect, self._quality = audio_from, pixel_aspect, quality
         self._padding = (size[0] % 2, size[1] % 2)
         self._last_pts: int | None = None
+        self.cut_sound = False
         if any(self._padding):
             log.info(
                 "%s is written with %d x %d pixels: H.264 for browsers needs even sides",
@@ -136,7 +140,7 @@ class VideoWriter:
                 raise UserError(f"no frame for {self.path}")
             for packet in self._stream.encode():
                 self._container.mux(packet)
-            if self._audio:
+            if self._audio and not self.cut_sound:
                 self._audio.advance(None)
 
 

@@ -1,0 +1,39 @@
+"""Stopping on request: a signal is noted, and the work ends, whole, after its current step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+# SLURM's warnings (SIGTERM, and what --signal names), submitit's (SIGUSR2), Ctrl-C.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+
+class StopRequest:
+    """Context in which a signal of :data:`SIGNALS` sets ``received``; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.received is not None
+
+    @property
+    def name(self) -> str:
+        return signal.Signals(self.received).name if self.received is not None else ""
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def __enter__(self) -> StopRequest:
+        # Only the main thread may set handlers; in another one (a notebook) signals keep their usual effect.
+        main = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS} if main else {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""What the page can be told: the keys of ``configs/web_demo.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from samwise.errors import UserError
+from samwise.inference.runtime import RuntimeConfig
+
+
+@dataclass
+class LimitsConfig:
+    """What one user may ask for, so that others get their turn.
+
+    Attributes:
+        upload_mb: Largest file, in MiB.
+        seconds: Longest video.
+        frames: Most frames.
+        side: Most pixels of the longer side.
+        smallest_side: Fewest pixels of the shorter side.
+        sentences: Most sentences for a video.
+        jobs: Jobs that run at the same time; each shares the device with the others.
+        waiting: Jobs that may wait for their turn.
+    """
+
+    upload_mb: int = 200
+    seconds: float = 60.0
+    frames: int = 1000
+    side: int = 1920
+    smallest_side: int = 16
+    sentences: int = 8
+    jobs: int = 1
+    waiting: int = 8
+
+
+@dataclass
+class WebConfig:
+    """The keys of ``configs/web_demo.yaml``.
+
+    Attributes:
+        host: Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everybody who can reach it.
+        port: 0 for any free one.
+        checkpoint: As in ``configs/demo.yaml``.
+        device: cuda where there is one, else cpu.
+        clip_length: Frames per clip; null for the network's own.
+        opacity: Of the overlay's fill.
+        examples: Synthetic videos to choose from.
+        keep_minutes: Minutes after which uploads and results are removed.
+        temporary: Folder for uploads and results while the server runs; null for the system's own.
+        limits: What one user may ask for.
+        runtime: How the network runs.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    checkpoint: str | None = None
+    device: str | None = None
+    clip_length: int | None = None
+    opacity: float = 0.45
+    examples: int = 4
+    keep_minutes: float = 30.0
+    temporary: str | None = None
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def check(self) -> None:
+        """Refuses what can't be.
+
+        Raises:
+            UserError: With the key's name.
+        """
+        for name, value in vars(self.limits).items():
+            if value <= 0 and name != "waiting" or value < 0:
+                raise UserError(f"limits.{name}={value} must be more than 0")
+        if self.limits.smallest_side > self.limits.side:
+            raise UserError("limits.smallest_side is more than limits.side: no video would be accepted")
+        if self.keep_minutes <= 0:
+            raise UserError(f"keep_minutes={self.keep_minutes} must be more than 0")
+        if not 0 <= self.port < 65536:
+            raise UserError(f"port={self.port}: choose one from 1 to 65535, or 0 for any free one")
+        if not 0 <= self.opacity <= 1:
+            raise UserError(f"opacity={self.opacity} must be from 0 to 1")
+        if self.examples < 0:
+            raise UserError(f"examples={self.examples} must be at least 0")

@@ -1,0 +1,47 @@
+"""Videos to try the page with: made anew by the synthetic generator, the same ones each time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from samwise.web.work import write_jpeg
+
+_SEED, _SPLIT, _FPS, _SENTENCES = 5, "web", 8, 3  # a split of its own: training never sees them
+
+
+@dataclass
+class Example:
+    """A video with sentences.
+
+    Attributes:
+        video: The file.
+        picture: One of its frames.
+        texts: Sentences that are true of it.
+    """
+
+    video: Path
+    picture: Path
+    texts: list[str]
+
+
+def make_examples(folder: Path, count: int) -> list[Example]:
+    """Writes videos of coloured shapes and says what can be asked of them.
+
+    Args:
+        folder: Where to.
+        count: How many.
+    """
+    from samwise.data.synthetic.video import make_video
+    from samwise.visualization.video_writer import VideoWriter
+
+    made = []
+    for index in range(count):
+        video = make_video(_SEED, _SPLIT, index)
+        path, picture = folder / f"example_{index + 1}.mp4", folder / f"example_{index + 1}.jpg"
+        with VideoWriter(path, video.frames.shape[1:3], _FPS) as writer:
+            for image in video.frames:
+                writer.write(image)
+        write_jpeg(picture, video.frames[len(video.frames) // 2])
+        made.append(Example(path, picture, [x.text for x in video.statements][:_SENTENCES]))
+    return made

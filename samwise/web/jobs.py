@@ -1,0 +1,234 @@
+"""Jobs: who runs, who waits, who has left, and what became of them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samwise.data.limits import LimitedSource
+from samwise.errors import UserError
+from samwise.inference.predictor import SamwisePredictor
+from samwise.web.checks import check_sentences, check_upload
+from samwise.web.config import WebConfig
+from samwise.web.store import Store
+from samwise.web.work import work
+
+log = logging.getLogger(__name__)
+
+WAITING, RUNNING, DONE, FAILED, LEFT = "waiting", "running", "done", "failed", "left"
+
+
+class Left(Exception):
+    """The user has gone: nothing is to be finished."""
+
+
+@dataclass
+class Job:
+    """A video and its sentences.
+
+    Attributes:
+        name: Unguessable; the results are found under it.
+        folder: Its files.
+        title: What the user's file is called, for the names of the downloads.
+        texts: N sentences.
+        source: The frames; it ends early when asked to.
+        size: (height, width).
+        fps: Frame rate, or None.
+        total: Number of frames, or None where it isn't known.
+        state: One of the constants above.
+        message: What to tell the user, where it failed.
+        present: For each frame so far, N bools: the sentence's object is there.
+        switched: For each frame so far, N bools: the CME brought the memory-less mask in.
+        files: Names and paths of the downloads.
+    """
+
+    name: str
+    folder: Path
+    title: str
+    texts: list[str]
+    source: LimitedSource
+    size: tuple[int, int]
+    fps: Fraction | None
+    total: int | None
+    state: str = WAITING
+    message: str = ""
+    present: list[list[bool]] = field(default_factory=list)
+    switched: list[list[bool]] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+    stopping: bool = False
+    leaving: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.state in (DONE, FAILED, LEFT)
+
+    @property
+    def frames(self) -> int:
+        """Frames that are done."""
+        return len(self.present)
+
+    def frame_file(self, index: int) -> Path:
+        """The picture of a frame with its masks."""
+        return self.folder / "frames" / f"{index:05d}.jpg"
+
+
+class Jobs:
+    """All jobs of a server. A user's session has at most one.
+
+    Args:
+        predictor: The network.
+        store: Where the files go.
+        config: Limits and options.
+    """
+
+    def __init__(self, predictor: SamwisePredictor, store: Store, config: WebConfig) -> None:
+        self.predictor, self.store, self.config = predictor, store, config
+        self._pool = ThreadPoolExecutor(config.limits.jobs, thread_name_prefix="job")
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self._of_session: dict[str, Job] = {}
+
+    def start(self, session: str, upload: str | Path, text: str, title: str | None = None) -> Job:
+        """Checks what a user asks for and puts it in the queue; the session's job before it is dropped.
+
+        Raises:
+            UserError: Something is wrong with it, or too many wait already.
+        """
+        limits = self.config.limits
+        texts = check_sentences(text, limits)
+        self.predictor.model.tokenize(texts)  # says now what is wrong with a sentence
+        check_upload(upload, limits)
+        self.forget(session)
+        with self._lock:
+            unfinished = sum(not job.over for job in self._jobs.values())
+        if unfinished >= limits.jobs + limits.waiting:
+            raise UserError(f"{unfinished} other videos are being worked on; try again in a few minutes")
+        folder = self.store.new_job()
+        try:
+            job = self._make(folder, Path(upload), texts, title)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        with self._lock:
+            self._jobs[job.name] = self._of_session[session] = job
+        self._pool.submit(self._run, job)
+        return job
+
+    def _make(self, folder: Path, upload: Path, texts: list[str], title: str | None) -> Job:
+        own = self.store.adopt(upload, folder)
+        inner = check_upload(own, self.config.limits)
+        job: Job
+        source = LimitedSource(inner, stop=lambda: job.stopping)
+        job = Job(
+            folder.name,
+            folder,
+            title or Path(upload).stem,
+            texts,
+            source,
+            source.size,
+            source.fps,
+            source.frame_count,
+        )
+        return job
+
+    def _run(self, job: Job) -> None:
+        """Whatever happens to one job, the server goes on."""
+        try:
+            if job.leaving:
+                raise Left
+            job.state = RUNNING
+            work(self.predictor, job, self.config, _stop_if_left(job))
+            job.state = DONE
+        except Left:
+            job.state = LEFT
+        except UserError as error:
+            self._fail(job, str(error).replace(str(job.folder), "the file"))
+        except torch.OutOfMemoryError:
+            self._fail(job, "the memory isn't enough for this video; try a smaller one or fewer sentences")
+        except Exception:
+            log.exception("a job failed")
+            self._fail(job, "something went wrong here; the server's log has the details")
+        finally:
+            if job.state == LEFT:
+                self.remove(job.name)
+
+    def _fail(self, job: Job, message: str) -> None:
+        job.message, job.state = message, FAILED
+
+    def find(self, name: str) -> Job | None:
+        """The job of this name, while there is one."""
+        with self._lock:
+            return self._jobs.get(name)
+
+    def of_session(self, session: str) -> Job | None:
+        with self._lock:
+            return self._of_session.get(session)
+
+    def before(self, job: Job) -> int:
+        """Jobs that have their turn before this one."""
+        with self._lock:
+            names = list(self._jobs)
+            ahead = names[: names.index(job.name)] if job.name in self._jobs else []
+            return sum(not self._jobs[name].over for name in ahead)
+
+    def stop(self, session: str) -> None:
+        """Ends a session's job after the current clip, with everything done until then."""
+        if job := self.of_session(session):
+            job.stopping = True
+
+    def leave(self, session: str) -> None:
+        """The user has gone: a job that isn't over ends with nothing; results stay until their time."""
+        with self._lock:
+            job = self._of_session.pop(session, None)
+        if job is not None and not job.over:
+            job.leaving = True
+
+    def forget(self, session: str) -> None:
+        """Ends a session's job and removes its files."""
+        job = self.of_session(session)
+        self.leave(session)
+        if job is not None and job.over:
+            self.remove(job.name)
+
+    def remove(self, name: str) -> None:
+        """Removes a job and its files."""
+        with self._lock:
+            job = self._jobs.pop(name, None)
+            for session in [key for key, value in self._of_session.items() if value is job]:
+                del self._of_session[session]
+        if job is not None:
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Removes what is past its time; a job still at work is stopped first."""
+        self.store.sweep_uploads()
+        for name in self.store.old_jobs():
+            job = self.find(name)
+            if job is None:
+                shutil.rmtree(self.store.jobs / name, ignore_errors=True)
+            elif job.over:
+                self.remove(name)
+
+    def close(self) -> None:
+        """Ends all jobs."""
+        with self._lock:
+            for job in self._jobs.values():
+                job.leaving = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _stop_if_left(job: Job) -> Callable[..., Any]:
+    def check() -> None:
+        if job.leaving:
+            raise Left
+
+    return check

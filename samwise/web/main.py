@@ -1,0 +1,30 @@
+"""``scripts/web_demo.py``: the page in the browser."""
+
+from __future__ import annotations
+
+import logging
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from samwise.config import CONFIG_DIR
+from samwise.errors import cli
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="web_demo")
+@cli
+def main(cfg: DictConfig) -> None:
+    """Loads the network and serves the page."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+
+    from samwise.training.config import typed
+    from samwise.web.config import WebConfig
+
+    plain = {key: value for key, value in OmegaConf.to_container(cfg).items() if key != "hydra"}
+    config: WebConfig = typed(WebConfig, plain, "web_demo")
+    config.check()
+
+    from samwise.inference.predictor import SamwisePredictor
+    from samwise.web.server import serve
+
+    serve(lambda: SamwisePredictor.from_pretrained(config.checkpoint, config.device, config.runtime), config)

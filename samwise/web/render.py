@@ -1,0 +1,135 @@
+"""The page's own HTML: the picture, the progress, the timeline, the downloads. All of it is escaped."""
+
+from __future__ import annotations
+
+from html import escape
+from urllib.parse import quote
+
+from samwise.visualization.overlay import sentence_color
+from samwise.web.jobs import DONE, FAILED, WAITING, Job
+
+
+def results_url(job: Job, name: str) -> str:
+    """Relative, so that it also holds behind a proxy."""
+    return f"results/{quote(job.name)}/{quote(name)}"
+
+
+def stage(job: Job, index: int) -> str:
+    """The picture of a frame with its masks, at a size that doesn't change from frame to frame."""
+    height, width = job.size
+    return (
+        f'<div class="sw-stage"><img id="sw-frame" alt="frame {index} with its masks" decoding="sync" '
+        f'style="aspect-ratio:{width}/{height}" data-frames="{results_url(job, "frames")}" '
+        f'src="{results_url(job, "frames")}/{index}"></div>'
+    )
+
+
+def empty_stage(text: str = "The masks appear here.") -> str:
+    return f'<div class="sw-stage sw-empty">{escape(text)}</div>'
+
+
+def preview(data: str, size: tuple[int, int], what: str) -> str:
+    """The first frame of an upload.
+
+    Args:
+        data: JPEG as a data: URL.
+        size: (height, width).
+        what: What it is, in words.
+    """
+    height, width = size
+    return (
+        f'<div class="sw-stage"><img alt="the first frame" style="aspect-ratio:{width}/{height}" '
+        f'src="{data}"></div><div class="sw-note">{escape(what)}</div>'
+    )
+
+
+def error(message: str) -> str:
+    return f'<div class="sw-status sw-error" role="alert">{escape(_sentence(message))}</div>'
+
+
+def note(message: str) -> str:
+    return f'<div class="sw-status" role="status">{escape(_sentence(message))}</div>'
+
+
+def progress(job: Job, ahead: int = 0) -> str:
+    """What the job is doing, with a bar."""
+    if job.state == FAILED:
+        return error(job.message)
+    if job.state == WAITING:
+        return note(f"Waiting: {ahead} other video{'s' * (ahead != 1)} first.")
+    if job.state == DONE:
+        early = ", stopped early" if job.stopping else ""
+        return note(f"Done: {job.frames} frame{'s' * (job.frames != 1)}{early}.")
+    of = f" of {job.total}" if job.total else ""
+    value = f'value="{job.frames}" max="{job.total}"' if job.total else ""
+    return (
+        f'<div class="sw-status" role="status"><progress {value}></progress>'
+        f"<span>{'stopping after' if job.stopping else 'frame'} {job.frames}{of}</span></div>"
+    )
+
+
+def timeline(job: Job) -> str:
+    """A row for each sentence: where its object is found, and where the CME brought in a fresh mask."""
+    count = max(job.total or 0, job.frames) if not job.over else job.frames
+    if not count:
+        return ""
+    rows = []
+    for k, text in enumerate(job.texts):
+        found = [frame[k] for frame in job.present[: job.frames]]
+        fired = [i for i, frame in enumerate(job.switched[: job.frames]) if frame[k]]
+        color = "rgb({},{},{})".format(*sentence_color(k))
+        bars = "".join(
+            f'<rect x="{start}" y="6" width="{end - start}" height="14" fill="{color}"/>'
+            for start, end in runs(found)
+        )
+        ticks = "".join(
+            f'<rect class="sw-cme" x="{i + 0.25}" y="0" width="0.5" height="26">'
+            f"<title>CME switch at frame {i}</title></rect>"
+            for i in fired
+        )
+        switches = f", {len(fired)} CME switch{'es' * (len(fired) != 1)}" if fired else ""
+        rows.append(
+            f'<div class="sw-label"><i style="background:{color}"></i><span>{escape(text)}</span>'
+            f"<small>in {sum(found)} of {job.frames} frames{switches}</small></div>"
+            f'<svg class="sw-bar" data-frames="{count}" viewBox="0 0 {count} 26" preserveAspectRatio="none" '
+            f'role="img" aria-label="{escape(text, quote=True)}: in {sum(found)} of {job.frames} frames">'
+            f'<rect class="sw-track" x="0" y="6" width="{count}" height="14"/>{bars}{ticks}'
+            f'<rect class="sw-cursor" x="0" y="2" width="1" height="22"/></svg>'
+        )
+    return (
+        f'<div class="sw-timeline">{"".join(rows)}</div><div class="sw-note">Coloured where the object is '
+        "found; a dark stroke is a switch of the Conditional Memory Encoder (CME). Click to go there.</div>"
+    )
+
+
+def runs(flags: list[bool]) -> list[tuple[int, int]]:
+    """Where flags are true, as [start, end) pairs."""
+    edges = [i for i in range(len(flags) + 1) if (i < len(flags) and flags[i]) != (i > 0 and flags[i - 1])]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def downloads(job: Job, minutes: float) -> str:
+    """Links to the files, and the video to play."""
+    links = "".join(
+        f'<a class="sw-download" href="{results_url(job, name)}" download="{escape(name, quote=True)}">'
+        f"{label}</a>"
+        for name, label in zip(
+            job.files, ("Overlay", "Mask PNGs (zip)", "Run-lengths (COCO JSON)"), strict=True
+        )
+    )
+    overlay = next(iter(job.files))
+    video = (
+        f'<details><summary>Play the video</summary><video controls loop preload="none" '
+        f'src="{results_url(job, overlay)}"></video></details>'
+        if overlay.endswith(".mp4")
+        else ""
+    )
+    return (
+        f'<div class="sw-downloads">{links}</div>{video}<div class="sw-note">Everything is removed after '
+        f"{minutes:g} minutes, or at once by “Delete”.</div>"
+    )
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."

@@ -1,0 +1,129 @@
+"""The web server: gradio's page, and beside it the files of the results."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from samwise.errors import UserError
+from samwise.web.config import WebConfig
+from samwise.web.store import Store
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from samwise.inference.predictor import SamwisePredictor
+    from samwise.web.examples import Example
+    from samwise.web.jobs import Jobs
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+def serve(load: Callable[[], SamwisePredictor], config: WebConfig) -> None:
+    """Serves the page until Ctrl-C or SIGTERM; then its uploads and results are removed.
+
+    Args:
+        load: Loads the network. Called when all that can be wrong at once has been looked at.
+        config: The options.
+
+    Raises:
+        UserError: gradio isn't installed, or the address can't be listened on.
+    """
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listen(config.host, config.port))
+        store = stack.enter_context(Store(config.temporary, 60 * config.keep_minutes))
+        _prepare_gradio(store)
+        import uvicorn
+
+        from samwise.web.examples import make_examples
+        from samwise.web.jobs import Jobs
+
+        jobs = Jobs(load(), store, config)
+        stack.callback(jobs.close)
+        app = build_app(jobs, make_examples(store.examples, config.examples))
+        store.keep_what_is_there()
+        store.every(max(1.0, min(60.0, store.keep_seconds / 4)), jobs.sweep)
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        host, port = listening.getsockname()[:2]
+        print(f"SAMWISE is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        try:
+            server.run(sockets=[listening])
+        except KeyboardInterrupt:
+            print("ended; uploads and results are removed")
+
+
+def build_app(jobs: Jobs, examples: list[Example]) -> FastAPI:
+    """The page and the results as one application."""
+    import gradio as gr
+    from fastapi import FastAPI, HTTPException
+    from fastapi.responses import FileResponse
+
+    from samwise.web.page import build_page
+    from samwise.web.style import CSS, HEAD
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/results/{name}/frames/{index}")
+    def frame(name: str, index: int) -> FileResponse:
+        job = jobs.find(name)
+        if job is None or not 0 <= index < job.frames:
+            raise HTTPException(404, "it has been removed, or never was")
+        return FileResponse(job.frame_file(index), headers=_NO_STORE)
+
+    @app.get("/results/{name}/{file}")
+    def download(name: str, file: str) -> FileResponse:
+        job = jobs.find(name)
+        if job is None or file not in job.files:  # names from a table, never a path
+            raise HTTPException(404, "it has been removed, or never was")
+        return FileResponse(job.files[file], headers=_NO_STORE)
+
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    return gr.mount_gradio_app(
+        app,
+        build_page(jobs, examples),
+        "/",
+        theme=gr.themes.Default(primary_hue="blue", **fonts),  # the default ones come from Google
+        css=CSS,
+        head=HEAD,
+        footer_links=[],
+        allowed_paths=[str(jobs.store.examples)],
+        max_file_size=jobs.config.limits.upload_mb << 20,
+        ssr_mode=False,
+        show_error=False,
+    )
+
+
+def _prepare_gradio(store: Store) -> None:
+    """Before it is first imported: its files go to the store, and it calls nobody."""
+    os.environ["GRADIO_TEMP_DIR"] = str(store.uploads)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"the page needs gradio, which isn't there ({error}): pip install 'samwise-rvos[web]'"
+        ) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bound before anything slow happens, so that a port in use shows at once."""
+    try:
+        return socket.create_server((host, port), family=_family(host))
+    except OSError as error:
+        raise UserError(
+            f"can't listen on {host}:{port} ({error.strerror or error}); choose another port=..., or port=0 "
+            "for any free one"
+        ) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

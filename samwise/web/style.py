@@ -1,0 +1,53 @@
+"""Style and the little script of the page. Nothing is fetched from elsewhere."""
+
+CSS = """
+.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+#sw-picture, #sw-progress, #sw-line, #sw-files { .html-container { padding: 0; } }
+.sw-stage { display: flex; justify-content: center; background: #14181d; border-radius: 8px;
+  overflow: hidden; }
+.sw-stage img { width: 100%; max-height: 62vh; object-fit: contain; display: block; }
+.sw-empty { color: #98a2ad; aspect-ratio: 16 / 9; align-items: center; }
+.sw-status { display: flex; gap: 12px; align-items: center; min-height: 1.8em; font-weight: 500; }
+.sw-status progress { flex: 1; height: 12px; accent-color: #0072b2; }
+.sw-error { color: #b3261e; background: #fdeceb; border-radius: 6px; padding: 8px 12px; }
+.sw-note { color: #69737d; font-size: 0.85em; margin-top: 6px; }
+.sw-timeline { display: grid; grid-template-columns: minmax(120px, 34%) 1fr; gap: 4px 12px;
+  align-items: center; }
+.sw-label { line-height: 1.25; overflow-wrap: anywhere; }
+.sw-label i { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px; margin-right: 6px; }
+.sw-label small { display: block; color: #69737d; }
+.sw-bar { width: 100%; height: 26px; cursor: pointer; display: block; }
+.sw-track { fill: #8a939c; fill-opacity: 0.25; }
+.sw-cme { fill: #111; }
+.dark .sw-cme { fill: #fff; }
+.sw-cursor { fill: none; stroke: #d55e00; stroke-width: 2px; vector-effect: non-scaling-stroke; }
+.sw-downloads { display: flex; flex-wrap: wrap; gap: 8px; margin-bottom: 8px; }
+.sw-download { border: 1px solid #b8c0c8; border-radius: 6px; padding: 6px 12px; text-decoration: none; }
+.sw-download:hover { background: #8a939c33; }
+details video { width: 100%; max-height: 60vh; margin-top: 6px; background: #14181d; }
+"""
+
+# Shows a frame without asking the server for more than its picture.
+SHOW_FRAME = """(index) => {
+  const image = document.getElementById("sw-frame");
+  if (image && image.dataset.frames) {
+    image.src = image.dataset.frames + "/" + index;
+    image.alt = "frame " + index + " with its masks";
+  }
+  document.querySelectorAll(".sw-cursor").forEach((cursor) => cursor.setAttribute("x", index));
+  return index;
+}"""
+
+# A click on the timeline moves the slider.
+HEAD = """<script>
+document.addEventListener("click", (event) => {
+  const bar = event.target.closest && event.target.closest(".sw-bar");
+  const slider = document.querySelector("#sw-slider input[type=range]");
+  if (!bar || !slider) return;
+  const box = bar.getBoundingClientRect();
+  const frames = Number(bar.dataset.frames);
+  const place = Math.floor((event.clientX - box.left) / box.width * frames);
+  slider.value = Math.max(0, Math.min(frames - 1, place));
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+});
+</script>"""
