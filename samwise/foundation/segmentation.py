@@ -145,8 +145,9 @@ class SegmentationTrainer:
             UserError: The loss isn't a finite number any more, or a clip can't be read.
         """
         self.network.train()
-        bar = progress(desc="promptable segmentation", total=1000, unit="permille")
-        shown = 0
+        shown = int(1000 * self._done())
+        # miniters: a resumed run's first steps must not make tqdm expect a thousand more at once.
+        bar = progress(desc="promptable segmentation", total=1000, unit="permille", initial=shown, miniters=1)
         for phase in self.config.phases:
             if self._done() >= phase.until:
                 continue

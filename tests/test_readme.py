@@ -1,0 +1,139 @@
+"""The commands of the README as they are written there: each is run here, or its own test is named."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from samwise.data.synthetic.images import write_refcoco
+from samwise.data.synthetic.video import VideoSettings
+from samwise.modeling.checkpoint import save_checkpoint
+from tests.conftest import write_split
+from tests.test_samwise import build
+from tests.test_scripts import ROOT, SMALL, environment, run, write_video
+
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    [line for line in block.replace("\\\n", " ").splitlines() if shlex.split(line, comments=True)]
+    for block in BLOCKS
+]
+
+# What a command is given besides, so that it takes seconds. The first pattern that is found counts.
+SMALLER = [
+    ("scripts/train.py", ["debug=fast", *SMALL, "overwrite=true"]),
+    ("tools/make_synthetic.py .*format=", ["train=1", "valid=1", "images=4", "frames=[18,18]", "workers=1"]),
+    (
+        "tools/make_synthetic.py",
+        ["train=2", "valid_u=1", "valid=1", "images=4", "root=elsewhere", "workers=1"],
+    ),
+]
+
+# Not run here: what needs weights, a network, several processes or much time, and which tests run it.
+ELSEWHERE = {
+    "scripts/quickstart.sh": "test_readme.py::test_quickstart",
+    "scripts/test.sh": "this very run",
+    "input=0": "test_live.py",
+    "scripts/web_demo.py": "test_web_browser.py",
+    "torchrun .*train.py": "test_distributed.py",
+    "torchrun .*infer.py": "test_shards.py",
+    "sbatch": "test_shards.py",
+    "pip install": "nothing: packages from a registry",
+    "hydra/launcher=slurm": "test_distributed.py",
+    "tools/download_checkpoints.py": "test_download.py",
+    "tools/convert_checkpoint.py": "test_conversion.py",
+    "scripts/ablate.py": "test_ablate.py",
+    "tools/train_foundation.py": "test_foundation.py",
+    "tools/benchmark.py": "test_benchmark.py",
+    "tools/prepare_data.py": "test_benchmarks_pipeline.py",
+    "tools/score_davis.py": "test_davis_scores.py",
+    "system=detect_track": "test_detect_track.py",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the reader stands: the scripts, small data in their places, and runs made before."""
+    here = tmp_path_factory.mktemp("reader")
+    for name in ("scripts", "tools", "tests"):
+        (here / name).symlink_to(ROOT / name)
+    for data in ("mevis", "synth"):
+        for split, with_masks in (("train", True), ("valid_u", True), ("valid", False)):
+            write_split(here / "data" / data / split, with_masks)
+    write_refcoco(here / "data/coco", images=20, settings=VideoSettings(frames=(18, 18)))
+    write_refcoco(here / "data/synth/images", images=20, settings=VideoSettings(frames=(18, 18)))
+    write_video(here / "video.mp4")
+    for name in ("mevis", "refcoco", "synthetic_images"):
+        (here / "runs" / name).mkdir(parents=True)
+        save_checkpoint(build("model.clip_length=4"), here / "runs" / name / "best.safetensors")
+    infer = ["scripts/infer.py", "experiment=mevis", "checkpoint=runs/mevis", "submission=false"]
+    run(here, *infer, "output=runs/infer")
+    for name in ("a", "b"):
+        shutil.copytree(here / "runs/infer", here / "runs" / name)
+    return here
+
+
+def elsewhere(command: str) -> str | None:
+    return next((test for pattern, test in ELSEWHERE.items() if re.search(pattern, command)), None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block[0].split("#")[0].strip()[:60])
+def test_commands(block: list[str], folder: Path) -> None:
+    """A block from top to bottom: later commands use what earlier ones made."""
+    for command in block:
+        words = shlex.split(command, comments=True)
+        if elsewhere(" ".join(words)):
+            continue
+        assert words[0] == "python", f"nothing runs this command: {command}"
+        more = next((more for pattern, more in SMALLER if re.search(pattern, " ".join(words))), [])
+        result = subprocess.run(
+            [sys.executable, *words[1:], *more],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=300,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+
+
+def test_where_the_others_run() -> None:
+    """A command that isn't run here is one that the README has and a test that exists runs."""
+    commands = [" ".join(shlex.split(line, comments=True)) for block in COMMANDS for line in block]
+    for pattern, test in ELSEWHERE.items():
+        assert any(re.search(pattern, command) for command in commands), pattern
+        if test.startswith("test_"):
+            assert (ROOT / "tests" / test.split("::")[0]).is_file(), test
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / ".venv/.ready").exists(), reason="scripts/setup.sh hasn't made .venv")
+def test_quickstart(tmp_path: Path) -> None:
+    """The first command of all: from the committed default to masks, scores, the zip and an overlay."""
+    smaller = {
+        "RUN": str(tmp_path / "run"),
+        "DATA": str(tmp_path / "data"),
+        "QUICKSTART_DATA": "train=2 valid_u=1 valid=1 workers=1",
+        "QUICKSTART_TRAINING": "debug=fast scratch.validate_every=0",
+    }
+    script = ["bash", str(ROOT / "scripts/quickstart.sh")]
+    for said in ("tensors loaded from checkpoints/default.safetensors", "is trained already"):
+        result = subprocess.run(
+            script,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**environment(), **smaller},
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert said in result.stdout + result.stderr
+    made = tmp_path / "run"
+    assert (made / "valid/synthetic_valid.zip").is_file() and (made / "demo/video_overlay.mp4").is_file()
+    assert "J&F" in (made / "valid_u/scores/scores.md").read_text()
