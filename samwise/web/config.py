@@ -41,6 +41,7 @@ class WebConfig:
         host: Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everybody who can reach it.
         port: 0 for any free one.
         checkpoint: As in ``configs/demo.yaml``.
+        extensions: Modules that the checkpoint needs.
         device: cuda where there is one, else cpu.
         clip_length: Frames per clip; null for the network's own.
         opacity: Of the overlay's fill.
@@ -54,6 +55,7 @@ class WebConfig:
     host: str = "127.0.0.1"
     port: int = 7860
     checkpoint: str | None = None
+    extensions: list[str] = field(default_factory=list)
     device: str | None = None
     clip_length: int | None = None
     opacity: float = 0.45
