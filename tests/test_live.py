@@ -73,7 +73,7 @@ def reds(images: list[np.ndarray]) -> list[int]:
 
 
 def test_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colours and times; the picture that told its size is old by the time the others come, and isn't shown."""
+    """Colours and times. The picture that told its size is old by the time the others come: not shown."""
     taken = threading.Semaphore(2)
     fake = FakeCapture(wait=lambda n: taken.acquire())
     monkeypatch.setattr(cv2, "VideoCapture", fake)
@@ -256,11 +256,10 @@ CFG = SimpleNamespace(clip_length=2, masks=True, opacity=0.45)
 
 def test_the_demo_on_a_camera(predictor: SamwisePredictor, tmp_path: Path) -> None:
     """The overlay runs at the camera's times; the summary names the CME's switches."""
-    ticks = iter(range(100))
-    taken = threading.Semaphore(2)
-    fake = FakeCapture(frames=99, wait=lambda n: taken.acquire())
+    ticks = iter(range(1001))
+    fake = FakeCapture(frames=1000, wait=lambda n: time.sleep(0.005))
     source = LimitedSource(Camera(1, fake, clock=lambda: next(ticks) / 4), max_frames=5)
-    summary = segment(predictor, source, "1", ["a dog"], tmp_path, CFG, lambda *_: taken.release(2))
+    summary = segment(predictor, source, "1", ["a dog"], tmp_path, CFG)
     assert fake.released and summary["frames"] == 5
     assert summary["overlay"] == str(tmp_path / "camera1_overlay.mp4")
     times = [frame.time for frame in open_source(tmp_path / "camera1_overlay.mp4").frames()]
