@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -73,7 +75,7 @@ def reds(images: list[np.ndarray]) -> list[int]:
 
 
 def test_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colours and times; the picture that told its size is old when the others come, and isn't shown."""
+    """Colours and times. The picture that told its size is old by the time the others come: not shown."""
     taken = threading.Semaphore(2)
     fake = FakeCapture(wait=lambda n: taken.acquire())
     monkeypatch.setattr(cv2, "VideoCapture", fake)
@@ -256,11 +258,10 @@ CFG = SimpleNamespace(clip_length=2, masks=True, opacity=0.45)
 
 def test_the_demo_on_a_camera(predictor: SamwisePredictor, tmp_path: Path) -> None:
     """The overlay runs at the camera's times; the summary names the CME's switches."""
-    ticks = iter(range(100))
-    taken = threading.Semaphore(2)
-    fake = FakeCapture(frames=99, wait=lambda n: taken.acquire())
+    ticks = iter(range(1001))
+    fake = FakeCapture(frames=1000, wait=lambda n: time.sleep(0.005))
     source = LimitedSource(Camera(1, fake, clock=lambda: next(ticks) / 4), max_frames=5)
-    summary = segment(predictor, source, "1", ["a dog"], tmp_path, CFG, lambda *_: taken.release(2))
+    summary = segment(predictor, source, "1", ["a dog"], tmp_path, CFG)
     assert fake.released and summary["frames"] == 5
     assert summary["overlay"] == str(tmp_path / "camera1_overlay.mp4")
     times = [frame.time for frame in open_source(tmp_path / "camera1_overlay.mp4").frames()]
@@ -317,3 +318,38 @@ def test_ctrl_c_finishes_what_is_written(
     assert len(list((tmp_path / "out/masks/0_a_dog").glob("*.png"))) == summary["frames"]
     assert sum(1 for _ in open_source(tmp_path / "out/live_overlay.mp4")) == summary["frames"]
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_rtsp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's client waits for a sender here, instead of asking a server: the same protocol afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"rtsp://127.0.0.1:{free.getsockname()[1]}/live"
+    listen = {"rtsp_flags": "listen", "listen_timeout": "20"}
+    original = av.open
+
+    def send() -> None:
+        for _ in range(100):  # until somebody listens
+            with suppress(av.error.FFmpegError):
+                return _send()
+            time.sleep(0.1)
+
+    def _send() -> None:
+        with original(address, "w", format="rtsp", options={"rtsp_transport": "tcp"}) as container:
+            stream = container.add_stream("libx264", rate=20, options={"tune": "zerolatency", "g": "1"})
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for index in range(20):
+                image = np.full((48, 64, 3), 20 + 10 * index, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+                time.sleep(0.05)
+            container.mux(stream.encode())
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    monkeypatch.setattr(av, "open", lambda address, **_: original(address, options=listen))
+    source = open_source(address)
+    monkeypatch.undo()
+    frames = list(source.frames())
+    sender.join()
+    assert source.size == (48, 64) and len(frames) > 2 and frames[0].time == 0
+    means = [frame.image.mean() for frame in frames]
+    assert means == sorted(means) and means[-1] > 180

@@ -191,7 +191,7 @@ def test_what_is_wrong_is_said_in_a_sentence(page: Page, tmp_path: Path) -> None
 def test_delete_and_leaving(
     browser: Browser, page: Page, address: str, temporary: Path, tmp_path: Path
 ) -> None:
-    """Delete removes upload and results at once; a closed page stops its job."""
+    """Delete removes upload and results at once; Stop keeps what is done; a closed page stops its job."""
     store = next((temporary / "store").iterdir())
     before = {path for path in (store / "uploads").rglob("*.mp4")}
     write_video(tmp_path / "secret.mp4", frames=4)
@@ -206,9 +206,16 @@ def test_delete_and_leaving(
     assert page.request.get(link).status == 404
     assert {path for path in (store / "uploads").rglob("*.mp4")} == before
 
+    write_video(tmp_path / "long.mp4", frames=240, size=(240, 320))
+    upload(page, tmp_path / "long.mp4")
+    page.wait_for_selector("text=240 frames")
+    ask(page, "a dog")
+    page.wait_for_selector("#sw-progress progress[value]")
+    page.click("#sw-stop")
+    page.wait_for_selector("text=/Done: .*, stopped early/")
+
     other = browser.new_page()
     other.goto(address)
-    write_video(tmp_path / "long.mp4", frames=240, size=(240, 320))
     upload(other, tmp_path / "long.mp4")
     other.wait_for_selector("text=240 frames")
     jobs = set((store / "jobs").iterdir())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
+from math import ceil
 
 from samwise.data.frame_source import Frame, FrameSource
 from samwise.errors import UserError
@@ -39,14 +41,16 @@ class LimitedSource(FrameSource):
         if max_seconds is not None and source.fps is None and source.frame_count is not None:
             raise UserError(f"max_seconds needs a frame rate, and {source.name} has none: give fps=... too")
         self._source, self._stop = source, stop
-        self._max_frames, self._max_seconds = max_frames, max_seconds
+        self._max_frames = max_frames
+        # 0.2 as it is meant, not as a float has it: the frame at 1/5 s is the first one left out.
+        self._max_seconds = None if max_seconds is None else Fraction(max_seconds).limit_denominator(1000)
         self.name, self.size, self.fps = source.name, source.size, source.fps
         self.pixel_aspect, self.still, self.sound = source.pixel_aspect, source.still, source.sound
         self.cut = False
         self.frame_count = source.frame_count
         if self.frame_count is not None:
             if max_seconds is not None:
-                self.frame_count = min(self.frame_count, max(1, round(max_seconds * source.fps)))
+                self.frame_count = min(self.frame_count, max(1, ceil(self._max_seconds * source.fps)))
             self.frame_count = min(self.frame_count, max_frames or self.frame_count)
 
     def _read(self) -> Iterator[Frame]:

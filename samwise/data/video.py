@@ -38,7 +38,7 @@ def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource
         return source
     if isinstance(source, np.ndarray):
         return ArraySource(source, rate)
-    if isinstance(source, (str, int)) and (live := open_live(source)):
+    if isinstance(source, (str, int)) and (live := open_live(source)) is not None:
         return live
     if isinstance(source, (str, PathLike)):
         path = Path(source)

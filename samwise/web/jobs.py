@@ -152,7 +152,7 @@ class Jobs:
             job.state = LEFT
         except UserError as error:
             self._fail(job, str(error).replace(str(job.folder), "the file"))
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError):
             self._fail(job, "the memory isn't enough for this video; try a smaller one or fewer sentences")
         except Exception:
             log.exception("a job failed")

@@ -16,7 +16,7 @@ from samwise.errors import UserError
 from samwise.web import render
 from samwise.web.checks import check_upload
 from samwise.web.examples import Example
-from samwise.web.jobs import DONE, Job, Jobs
+from samwise.web.jobs import DONE, LEFT, Job, Jobs
 from samwise.web.style import SHOW_FRAME
 
 _TICK = 0.1  # seconds between two looks at a job
@@ -128,7 +128,8 @@ class _Events:
                     show, line = render.stage(job, shown), render.timeline(job)
                 yield show, self._progress(job), same, line, same
                 await asyncio.sleep(_TICK)
-            yield self._end(job)
+            if job.state != LEFT:  # else the page shows something newer already
+                yield self._end(job)
         finally:
             if not job.over:  # the page has gone
                 self.jobs.leave(request.session_hash)

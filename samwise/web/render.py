@@ -110,14 +110,13 @@ def runs(flags: list[bool]) -> list[tuple[int, int]]:
 
 def downloads(job: Job, minutes: float) -> str:
     """Links to the files, and the video to play."""
+    overlay = next(iter(job.files))
+    kind = "Overlay video" if overlay.endswith(".mp4") else "Overlay"
     links = "".join(
         f'<a class="sw-download" href="{results_url(job, name)}" download="{escape(name, quote=True)}">'
         f"{label}</a>"
-        for name, label in zip(
-            job.files, ("Overlay", "Mask PNGs (zip)", "Run-lengths (COCO JSON)"), strict=True
-        )
+        for name, label in zip(job.files, (kind, "Mask PNGs (zip)", "Run-lengths (COCO JSON)"), strict=True)
     )
-    overlay = next(iter(job.files))
     video = (
         f'<details><summary>Play the video</summary><video controls loop preload="none" '
         f'src="{results_url(job, overlay)}"></video></details>'

@@ -20,7 +20,7 @@ CSS = """
 .sw-track { fill: #8a939c; fill-opacity: 0.25; }
 .sw-cme { fill: #111; }
 .dark .sw-cme { fill: #fff; }
-.sw-cursor { fill: none; stroke: #d55e00; stroke-width: 2px; vector-effect: non-scaling-stroke; }
+.sw-cursor { fill: none; stroke: currentColor; stroke-width: 2px; vector-effect: non-scaling-stroke; }
 .sw-downloads { display: flex; flex-wrap: wrap; gap: 8px; margin-bottom: 8px; }
 .sw-download { border: 1px solid #b8c0c8; border-radius: 6px; padding: 6px 12px; text-decoration: none; }
 .sw-download:hover { background: #8a939c33; }
