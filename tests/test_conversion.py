@@ -29,7 +29,7 @@ from tests.test_samwise import clip
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["model.canvas=64", "model.clip_length=4", "model.adapter.heads=4"]
-NETWORK = ["backbone=tiny", "text_encoder=tiny", "model.adapter.dim=128", *SMALL]
+NETWORK = ["backbone=tiny_scratch", "text_encoder=tiny_scratch", "model.adapter.dim=128", *SMALL]
 ARGS = argparse.Namespace(lr=1e-5, HSA=True, patch_size=[8, 4, 2], resume=None, name="run é")
 
 
