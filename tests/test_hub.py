@@ -135,6 +135,9 @@ def test_from_an_installed_wheel(tmp_path: Path) -> None:
     source, site, elsewhere = tmp_path / "source", tmp_path / "site", tmp_path / "elsewhere"
     for name in ("samwise", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "checkpoints").mkdir()
+    for name in ("tiny_sam2", "tiny_text", "default"):
+        shutil.copy(ROOT / "checkpoints" / f"{name}.safetensors", source / "checkpoints")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
@@ -161,3 +164,5 @@ def test_from_an_installed_wheel(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "tools", tools)
     assert "4,904,512" in run("tools/model_summary.py")
     assert "| frames |" in run("tools/benchmark.py", "memory", "frames=3")
+    default = "from samwise import Samwise; print(Samwise.from_pretrained().config.name)"
+    assert run("-c", default) == "tiny\n"  # all three files of the default travel along

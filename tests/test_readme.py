@@ -67,6 +67,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_split(here / "data" / data / split, with_masks)
     write_refcoco(here / "data/coco", images=20, settings=VideoSettings(frames=(18, 18)))
     write_refcoco(here / "data/synth/images", images=20, settings=VideoSettings(frames=(18, 18)))
+    (here / "data/pretrain").symlink_to(here / "data/synth")
+    (here / "data/videos").symlink_to(here / "data/synth")
     write_video(here / "video.mp4")
     for name in ("mevis", "refcoco", "synthetic_images"):
         (here / "runs" / name).mkdir(parents=True)
