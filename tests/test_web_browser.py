@@ -206,11 +206,12 @@ def test_delete_and_leaving(
     assert page.request.get(link).status == 404
     assert {path for path in (store / "uploads").rglob("*.mp4")} == before
 
-    write_video(tmp_path / "long.mp4", frames=240, size=(240, 320))
+    long = "\n".join(f"a dog {number}" for number in range(8))  # enough to be at it when we go
+    write_video(tmp_path / "long.mp4", frames=240, size=(480, 640))
     upload(page, tmp_path / "long.mp4")
     page.wait_for_selector("text=240 frames")
-    ask(page, "a dog")
-    page.wait_for_selector("#sw-progress progress[value]")
+    ask(page, long)
+    page.wait_for_selector("text=/in [0-9]+ of [0-9]+ frame/")  # its masks stream in
     page.click("#sw-stop")
     page.wait_for_selector("text=/Done: .*, stopped early/")
 
@@ -219,7 +220,7 @@ def test_delete_and_leaving(
     upload(other, tmp_path / "long.mp4")
     other.wait_for_selector("text=240 frames")
     jobs = set((store / "jobs").iterdir())
-    ask(other, "a dog")
+    ask(other, long)
     other.wait_for_selector("#sw-progress progress[value]")
     (folder,) = set((store / "jobs").iterdir()) - jobs
     other.close()
