@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -92,7 +94,7 @@ class Jobs:
 
     def __init__(self, predictor: SamwisePredictor, store: Store, config: WebConfig) -> None:
         self.predictor, self.store, self.config = predictor, store, config
-        self._pool = ThreadPoolExecutor(config.limits.jobs, thread_name_prefix="job")
+        self._pool = ThreadPoolExecutor(config.limits.jobs, thread_name_prefix="job", initializer=_page_first)
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._of_session: dict[str, Job] = {}
@@ -224,6 +226,12 @@ class Jobs:
             for job in self._jobs.values():
                 job.leaving = True
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _page_first() -> None:
+    """On few cores the page must still hear of "Stop" while frames are worked on: these threads step back."""
+    with suppress(OSError, AttributeError):  # where threads have no priority of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _stop_if_left(job: Job) -> Callable[..., Any]:
