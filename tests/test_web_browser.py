@@ -207,21 +207,21 @@ def test_delete_and_leaving(
     assert {path for path in (store / "uploads").rglob("*.mp4")} == before
 
     long = "\n".join(f"a dog {number}" for number in range(8))  # enough to be at it when we go
-    write_video(tmp_path / "long.mp4", frames=240, size=(480, 640))
+    write_video(tmp_path / "long.mp4", frames=900, fps=48, size=(240, 320))
     upload(page, tmp_path / "long.mp4")
-    page.wait_for_selector("text=240 frames")
+    page.wait_for_selector("text=900 frames")
     ask(page, long)
-    page.wait_for_selector("text=/frame [1-9][0-9]* of 240/")
+    page.wait_for_selector("text=/frame [1-9][0-9]* of 900/")
     page.click("#sw-stop")
     page.wait_for_selector("text=/Done: .*, stopped early/")
 
     other = browser.new_page()
     other.goto(address)
     upload(other, tmp_path / "long.mp4")
-    other.wait_for_selector("text=240 frames")
+    other.wait_for_selector("text=900 frames")
     jobs = set((store / "jobs").iterdir())
     ask(other, long)
-    other.wait_for_selector("text=/frame [1-9][0-9]* of 240/")
+    other.wait_for_selector("text=/frame [1-9][0-9]* of 900/")
     (folder,) = set((store / "jobs").iterdir()) - jobs
     other.close()
     for _ in range(300):
