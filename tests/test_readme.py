@@ -30,7 +30,7 @@ SMALLER = [
     ("tools/make_synthetic.py .*format=", ["train=1", "valid=1", "images=4", "frames=[18,18]", "workers=1"]),
     (
         "tools/make_synthetic.py",
-        ["train=2", "valid_u=1", "valid=1", "images=4", "root=elsewhere", "workers=1"],
+        ["train=2", "valid_u=1", "valid=1", "images=4", "root=elsewhere", "overwrite=true"],
     ),
 ]
 
@@ -49,7 +49,6 @@ ELSEWHERE = {
     "tools/convert_checkpoint.py": "test_conversion.py",
     "scripts/ablate.py": "test_ablate.py",
     "tools/train_foundation.py": "test_foundation.py",
-    "tools/benchmark.py": "test_benchmark.py",
     "tools/prepare_data.py": "test_benchmarks_pipeline.py",
     "tools/score_davis.py": "test_davis_scores.py",
     "system=detect_track": "test_detect_track.py",
