@@ -202,7 +202,8 @@ def find_checkpoint(path: str | Path | None) -> Path:
     if found := _in_run(Path(locate(str(path or DEFAULT)))):
         return found
     raise UserError(
-        f"there is no checkpoint at {path or DEFAULT}; give a .safetensors file or a run folder of scripts/train.py"
+        f"there is no checkpoint at {path or DEFAULT}; give a .safetensors file or a run folder of "
+        "scripts/train.py"
     )
 
 
