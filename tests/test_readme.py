@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from samwise.data.synthetic.images import write_refcoco
-from samwise.data.synthetic.video import VideoSettings
 from samwise.modeling.checkpoint import save_checkpoint
 from tests.conftest import write_split
 from tests.test_samwise import build
-from tests.test_scripts import ROOT, SMALL, environment, run, write_video
+from tests.test_scripts import ROOT, environment, run, write_video
 
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 COMMANDS = [
@@ -26,7 +24,6 @@ COMMANDS = [
 
 # What a command is given besides, so that it takes seconds. The first pattern that is found counts.
 SMALLER = [
-    ("scripts/train.py", ["debug=fast", *SMALL, "overwrite=true"]),
     ("tools/make_synthetic.py .*format=", ["train=1", "valid=1", "images=4", "frames=[18,18]", "workers=1"]),
     (
         "tools/make_synthetic.py",
@@ -51,6 +48,10 @@ ELSEWHERE = {
     "tools/train_foundation.py": "test_foundation.py",
     "tools/prepare_data.py": "test_benchmarks_pipeline.py",
     "tools/score_davis.py": "test_davis_scores.py",
+    "tools/check_parity.py": "test_parity.py",
+    "tools/visualize.py": "test_visualize.py",
+    "split=valid output=runs/sent": "test_shards.py",
+    "python scripts/train.py experiment=": "test_scripts.py",  # test_every_experiment
     "system=detect_track": "test_detect_track.py",
 }
 
@@ -64,12 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for data in ("mevis", "synth"):
         for split, with_masks in (("train", True), ("valid_u", True), ("valid", False)):
             write_split(here / "data" / data / split, with_masks)
-    write_refcoco(here / "data/coco", images=20, settings=VideoSettings(frames=(18, 18)))
-    write_refcoco(here / "data/synth/images", images=20, settings=VideoSettings(frames=(18, 18)))
-    (here / "data/pretrain").symlink_to(here / "data/synth")
-    (here / "data/videos").symlink_to(here / "data/synth")
     write_video(here / "video.mp4")
-    for name in ("mevis", "refcoco", "synthetic_images"):
+    for name in ("mevis", "cmt", "no_hsa"):
         (here / "runs" / name).mkdir(parents=True)
         save_checkpoint(build("model.clip_length=4"), here / "runs" / name / "best.safetensors")
     infer = ["scripts/infer.py", "experiment=mevis", "checkpoint=runs/mevis", "submission=false"]
