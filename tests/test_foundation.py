@@ -105,6 +105,9 @@ def test_segmentation_learns_and_resumes(mevis_tree: Path, tmp_path: Path) -> No
     model.backbone.checkpoint, model.backbone.trainable = str(tmp_path / "sam2.safetensors"), False
     loaded = Sam2Backbone(model.backbone, 64).sam2.state_dict()
     assert all(torch.equal(loaded[name], x.half().float()) for name, x in again.network.state_dict().items())
+    alone = [Phase(1.0, 1, 1, prompts={"num_frames_to_correct_for_train": 1})]
+    with pytest.raises(UserError, match="in segmentation.prompts too"):
+        SegmentationTrainer(model, small_segmentation(phases=alone), storage, state, cpu)
     with pytest.raises(UserError, match="rise and end with 1.0"):
         SegmentationTrainer(model, small_segmentation(phases=[Phase(0.5, 1, 1)]), storage, state, cpu)
 

@@ -1,10 +1,16 @@
-"""The small text encoder: masked-language modelling on the grammar of the embedded data's sentences."""
+"""The small text encoder: masked-language modelling on the grammar of the embedded data's sentences.
+
+Masked words alone teach token 0 nothing, and that is the state from which the contextual prompt is made
+(Eq. 1): so it has to tell the whole sentence too, as in pretraining for retrieval (RetroMAE, Xiao et al.
+2022).
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +18,7 @@ from torch import Tensor, nn
 from samwise.config import SamwiseConfig
 from samwise.data.synthetic.grammar import grammar_corpus
 from samwise.foundation.segmentation import write_half
-from samwise.modeling.text_encoder import build_text_encoder
+from samwise.modeling.text_encoder import StagedTextEncoder, build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
 from samwise.progress import progress
 from samwise.training.config import OptimizerConfig, TrainingConfig
@@ -23,12 +29,13 @@ MASK_ID, FIRST_WORD = 4, 5  # of the embedded tokenizer: special tokens come fir
 
 @dataclass
 class LanguageConfig:
-    """Masked-language modelling, as RoBERTa was trained.
+    """Masked-language modelling, as RoBERTa was trained, and telling the sentence from token 0.
 
     Attributes:
         sentences: Sentences of the grammar to train on.
         held_out: Sentences to score on; none of them is trained on.
         masked: Share of the tokens to be guessed: 80 % of them are masked, 10 % replaced, 10 % kept.
+        sentence: Weight of telling the sentence from token 0; 0 for RoBERTa's own training.
         lr: Peak learning rate of AdamW; a cosine leads to 0.
         batch_size: Sentences per step.
         max_steps: Steps.
@@ -38,6 +45,7 @@ class LanguageConfig:
     sentences: int = 60000
     held_out: int = 2000
     masked: float = 0.15
+    sentence: float = 1.0
     lr: float = 1e-3
     batch_size: int = 64
     max_steps: int = 4000
@@ -45,23 +53,37 @@ class LanguageConfig:
 
 
 class MaskedLanguageModel(nn.Module):
-    """A text encoder with RoBERTa's head: dense, GELU, LayerNorm, and the word embeddings once more."""
+    """A text encoder with RoBERTa's head (dense, GELU, LayerNorm, the word embeddings once more), twice.
 
-    def __init__(self, encoder: nn.Module) -> None:
+    The second head is given token 0 and a position, and tells the word there.
+
+    Args:
+        encoder: The text encoder.
+        longest: Most tokens of a sentence.
+    """
+
+    def __init__(self, encoder: StagedTextEncoder, longest: int) -> None:
         super().__init__()
         self.encoder = encoder
         width = encoder.width
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.place = nn.Embedding(longest, width)
+        self.sentence_head = nn.Sequential(
+            nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.LayerNorm(width)
+        )
         words = encoder.model.embeddings.word_embeddings.weight
         self.bias = nn.Parameter(torch.zeros(len(words)))
 
-    def forward(self, tokens: Tokens) -> Tensor:
-        """(B, L, V) logits."""
+    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """(B, L, V) logits of the masked words, and those of all words, from token 0 alone."""
         x = self.encoder.embed(tokens)
         for stage in range(4):
             x = self.encoder.run_stage(stage, x, tokens)
         words = self.encoder.model.embeddings.word_embeddings.weight
-        return self.head(x) @ words.T + self.bias
+        sentence = self.encoder.sentence_state(x, tokens)[:, None].expand_as(x)  # B, L, Ct
+        place = self.place.weight[: x.shape[1]].expand_as(x)
+        told = self.sentence_head(torch.cat([sentence, place], -1))
+        return self.head(x) @ words.T + self.bias, told @ words.T + self.bias
 
 
 def corrupt(ids: Tensor, padding: Tensor, share: float, vocabulary: int, rng: torch.Generator) -> tuple:
@@ -95,10 +117,11 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
         path: The ``.safetensors`` file.
 
     Returns:
-        ``loss`` in nats and ``accuracy`` in [0, 1] of the guessed tokens on held-out sentences, and seconds.
+        ``loss`` in nats and ``accuracy`` in [0, 1] of the masked words on held-out sentences,
+        ``sentence_accuracy`` of all their words told from token 0, and seconds.
     """
     torch.manual_seed(config.seed)
-    network = MaskedLanguageModel(build_text_encoder(model.text_encoder))
+    network = MaskedLanguageModel(build_text_encoder(model.text_encoder), model.text_encoder.max_tokens)
     tokenize = build_tokenizer(model.text_encoder, verbs=False, lowercase=True)
     corpus = list(dict.fromkeys(grammar_corpus(config.sentences + config.held_out, config.seed + 1)))
     held_out, corpus = corpus[: config.held_out], corpus[config.held_out :]
@@ -114,11 +137,14 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
     for step in (bar := progress(range(config.max_steps), "masked language model", unit="step")):
         schedule.apply(optimizer, step, 0.0)
         picked = torch.randint(len(corpus), (config.batch_size,), generator=rng).tolist()
-        loss, _ = _guess(network, tokenize([corpus[i] for i in picked]), config.masked, rng)
+        masked, told = _guess(network, tokenize([corpus[i] for i in picked]), config.masked, rng)
+        loss = masked.loss + config.sentence * told.loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
+        bar.set_postfix_str(
+            f"masked {masked.loss.item():.3f}, sentence {told.loss.item():.3f}", refresh=False
+        )
     network.eval()
     with torch.inference_mode():
         results = [
@@ -126,21 +152,35 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
             for i in range(0, len(held_out), 200)
         ]
     write_half(path, "text_encoder.model.", network.encoder.model.state_dict())
-    losses, accuracies = zip(*results, strict=True)
+    masked, told = ([x[i] for x in results] for i in range(2))
     return {
-        "loss": float(sum(losses)) / len(losses),
-        "accuracy": float(sum(accuracies)) / len(accuracies),
+        "loss": sum(float(x.loss) for x in masked) / len(results),
+        "accuracy": sum(float(x.accuracy) for x in masked) / len(results),
+        "sentence_accuracy": sum(float(x.accuracy) for x in told) / len(results),
         "seconds": time.perf_counter() - start,
     }
 
 
+class Guess(NamedTuple):
+    """Cross-entropy in nats and share of right words."""
+
+    loss: Tensor
+    accuracy: Tensor
+
+
 def _guess(
-    network: MaskedLanguageModel, tokens: Tokens, masked: float, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Loss and accuracy on the masked tokens of a batch."""
-    ids, targets = corrupt(tokens.ids, tokens.padding, masked, len(network.bias), rng)
-    logits = network(Tokens(ids, tokens.padding, tokens.verbs, tokens.padded)).flatten(0, 1)
-    targets = targets.flatten()
-    loss = nn.functional.cross_entropy(logits, targets)
-    guessed = targets >= 0
-    return loss, (logits.argmax(1) == targets)[guessed].float().mean()
+    network: MaskedLanguageModel, tokens: Tokens, share: float, rng: torch.Generator
+) -> tuple[Guess, Guess]:
+    """How well a batch's masked words are guessed, and all its words from token 0."""
+    ids, targets = corrupt(tokens.ids, tokens.padding, share, len(network.bias), rng)
+    masked, told = network(Tokens(ids, tokens.padding, tokens.verbs, tokens.padded))
+    words = torch.where((tokens.ids >= FIRST_WORD) & ~tokens.padding, tokens.ids, -100)
+    return _score(masked, targets), _score(told, words)
+
+
+def _score(logits: Tensor, targets: Tensor) -> Guess:
+    logits, targets = logits.flatten(0, 1), targets.flatten()
+    asked = targets >= 0
+    return Guess(
+        nn.functional.cross_entropy(logits, targets), (logits.argmax(1) == targets)[asked].float().mean()
+    )

@@ -25,7 +25,7 @@ from samwise.errors import UserError
 from samwise.foundation.clips import ObjectClips, collate_objects
 from samwise.modeling.frozen import write_frozen
 from samwise.modeling.sam2_backbone import Sam2Backbone
-from samwise.modeling.sam2_build import build_trainable
+from samwise.modeling.sam2_build import build_trainable, build_training_loss, set_prompts
 from samwise.progress import progress
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.optim import Schedule, build_optimizer
@@ -120,7 +120,12 @@ class SegmentationTrainer:
         self.network = build_trainable(initial.sam2, model.backbone, model.canvas, config.prompts).to(device)
         for phase in config.phases:
             self._set_prompts(phase)  # unknown ones are an error now, not in an hour
-        self.loss = _loss(config.losses)
+            if extra := sorted(set(phase.prompts) - set(config.prompts)):
+                raise UserError(
+                    f"segmentation.phases: name '{extra[0]}' in segmentation.prompts too, so that the other "
+                    "phases have a value for it"
+                )
+        self.loss = build_training_loss(config.losses)
         optimizer = OptimizerConfig(
             "adamw", lr=config.lr, weight_decay=config.weight_decay, betas=[0.9, 0.98]
         )
@@ -171,13 +176,7 @@ class SegmentationTrainer:
         self._save()
 
     def _set_prompts(self, phase: Phase) -> None:
-        """Lets sam2's network draw the phase's prompts: it keeps each argument under its own name."""
-        for name, value in {**self.config.prompts, **phase.prompts}.items():
-            if not hasattr(self.network, name):
-                raise UserError(
-                    f"segmentation: sam2's SAM2Train has no '{name}'; see training/model/sam2.py of sam2"
-                )
-            setattr(self.network, name, value)
+        set_prompts(self.network, {**self.config.prompts, **phase.prompts})
 
     def _done(self) -> float:
         return self.schedule.progress(self.step, self.seconds)
@@ -253,21 +252,6 @@ def write_half(path: Path, prefix: str, state: dict[str, Tensor]) -> None:
     """Writes a part's weights rounded to float16, which halves the file: that is what will be loaded."""
     tensors = {prefix + name: x.half() if x.is_floating_point() else x for name, x in state.items()}
     write_frozen(path, tensors, {})
-
-
-def _loss(weights: dict[str, float]) -> nn.Module:
-    """sam2's own losses: focal, Dice, IoU and object score, over all frames and correction steps."""
-    import sam2  # noqa: F401
-    from training.loss_fns import MultiStepMultiMasksAndIous
-
-    return MultiStepMultiMasksAndIous(
-        dict(weights),
-        supervise_all_iou=True,
-        iou_use_l1_loss=True,
-        pred_obj_scores=True,
-        focal_gamma_obj_score=0.0,
-        focal_alpha_obj_score=-1.0,
-    )
 
 
 def _one_thread(_: int) -> None:

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from samwise.data.decoding import read_frames
 from samwise.data.mevis import MeViSStorage
-from samwise.data.transforms import resize_masks, to_canvas
 from samwise.evaluation.metrics import score_masks
 from samwise.modeling.sam2_backbone import Sam2Backbone
+from samwise.modeling.sam2_tracking import Sam2Tracker
 from samwise.progress import progress
 
+PADDING = 114  # about ImageNet's mean: nearly the 0 that SAMWISE pads normalised frames with
 
-@torch.inference_mode()
+
 def track(backbone: Sam2Backbone, frames: Tensor, masks: Tensor) -> Tensor:
     """Tracks K objects from their masks in the first frame with sam2's own video predictor.
 
@@ -28,27 +29,19 @@ def track(backbone: Sam2Backbone, frames: Tensor, masks: Tensor) -> Tensor:
     Returns:
         (T, K, H, W) bool.
     """
-    predictor = backbone.video_predictor()
-    canvas, size = backbone.canvas, frames.shape[-2:]
-    image = to_canvas(frames, canvas)
-    height, width = image.shape[-2:]
-    padding = (0, canvas - width, 0, canvas - height)
-    state = _start(predictor, torch.nn.functional.pad(image, padding), canvas)
-    prompts = torch.nn.functional.pad(resize_masks(masks, (height, width)), padding)
-    for k, mask in enumerate(prompts):
-        predictor.add_new_mask(state, frame_idx=0, obj_id=k, mask=mask)
-    logits = [found[2] for found in predictor.propagate_in_video(state)]
-    found = torch.stack(logits)[:, :, 0, :height, :width]  # T, K, h, w
-    return torch.nn.functional.interpolate(found, size=size, mode="bilinear", align_corners=False) > 0
+    tracker = Sam2Tracker(backbone.video_predictor(), len(frames))
+    images = _on_a_square(frames, PADDING).permute(0, 2, 3, 1).numpy()  # T, S, S, 3
+    first = list(_on_a_square(masks, 0).numpy())
+    logits = [tracker.step(image, masks=first if t == 0 else ())[0] for t, image in enumerate(images)]
+    height, width = frames.shape[-2:]
+    return torch.stack(logits)[..., :height, :width] > 0
 
 
-def _start(predictor: torch.nn.Module, frames: Tensor, canvas: int) -> dict:
-    """The predictor's own state for frames that are in memory: what ``init_state`` makes of a folder."""
-    from unittest.mock import patch
-
-    loaded = (frames, canvas, canvas)
-    with patch("sam2.sam2_video_predictor.load_video_frames", lambda **_: loaded):
-        return predictor.init_state("")
+def _on_a_square(x: Tensor, value: int) -> Tensor:
+    """Pads (..., H, W) at the bottom and right: the predictor would squeeze what isn't square."""
+    height, width = x.shape[-2:]
+    side = max(height, width)
+    return torch.nn.functional.pad(x, (0, side - width, 0, side - height), value=value)
 
 
 def score_tracking(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from samwise.data.frame_source import Frame
 from samwise.data.masks import read_mask_png, write_mask_png
 from samwise.data.types import Expression, VideoStorage
 from samwise.data.video import ImageFiles
@@ -16,7 +15,6 @@ from samwise.errors import UserError
 from samwise.inference.jobs import Job, Shard, make_jobs, shard_jobs
 from samwise.inference.label_maps import LabelMapWriter, annotator_name
 from samwise.inference.predictor import SamwisePredictor
-from samwise.inference.results import FrameResult
 from samwise.inference.tracking import DetectTrack, OracleBox
 from samwise.progress import progress
 
@@ -125,14 +123,6 @@ class DatasetInference:
     def _path(self, expression: Expression, frame_name: str) -> Path:
         return self.output / expression.video_id / expression.expression_id / f"{frame_name}.png"
 
-    def _results(
-        self, source: ImageFiles, expressions: Sequence[Expression]
-    ) -> Iterator[tuple[Frame, FrameResult]]:
-        if isinstance(self.predictor, (DetectTrack, OracleBox)):
-            return self.predictor.expression_results(source, expressions)
-        texts = [expression.text for expression in expressions]
-        return self.predictor.results(source, texts, self.clip_length, self.max_expressions)
-
     def _segment(self, video_id: str, expressions: Sequence[Expression], summary: Summary) -> None:
         names = self.storage.frame_names(video_id)
         source = ImageFiles(
@@ -140,7 +130,10 @@ class DatasetInference:
         )
         waiting: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS, "png") as pool:
-            for _, result in self._results(source, expressions):
+            results = self.predictor.expression_results(
+                source, expressions, self.clip_length, self.max_expressions
+            )
+            for _, result in results:
                 name = names[result.index]
                 for expression, mask in zip(expressions, result.masks, strict=True):
                     waiting.append(pool.submit(write_mask_png, self._path(expression, name), mask))

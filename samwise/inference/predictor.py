@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from samwise.data.frame_source import Frame
+from samwise.data.types import Expression
 from samwise.data.video import open_source
 from samwise.device import choose_device
 from samwise.inference.results import CocoResults, FrameResult
@@ -121,6 +122,16 @@ class SamwisePredictor:
                 yield from zip(waiting, done, strict=True)
                 waiting = []
         yield from zip(waiting, session.flush(), strict=True)
+
+    def expression_results(
+        self,
+        source: Any,
+        expressions: Sequence[Expression],
+        clip_length: int | None = None,
+        max_together: int | None = None,
+    ) -> Iterator[tuple[Frame, FrameResult]]:
+        """As :meth:`results`, for expressions of a dataset."""
+        return self.results(source, [x.text for x in expressions], clip_length, max_together)
 
     def coco_results(
         self,

@@ -149,7 +149,11 @@ class DetectTrack(BoxTracking):
         yield from self.track(chain(seen, frames), starts, source.frame_count)
 
     def expression_results(
-        self, source: Any, expressions: Sequence[Expression]
+        self,
+        source: Any,
+        expressions: Sequence[Expression],
+        clip_length: int | None = None,
+        max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
         """As :meth:`results`, for expressions of a dataset."""
         return self.results(source, [expression.text for expression in expressions])
@@ -187,7 +191,11 @@ class OracleBox(BoxTracking):
         self.storage = storage
 
     def expression_results(
-        self, source: Any, expressions: Sequence[Expression]
+        self,
+        source: Any,
+        expressions: Sequence[Expression],
+        clip_length: int | None = None,
+        max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
         """As :meth:`DetectTrack.expression_results`."""
         source = open_source(source)

@@ -89,6 +89,35 @@ def build_trainable(
     return network.requires_grad_(True).train()
 
 
+def set_prompts(network: nn.Module, prompts: Mapping[str, Any]) -> None:
+    """Changes arguments of a network of :func:`build_trainable`: it keeps each under its own name.
+
+    Raises:
+        UserError: sam2's network has no such argument.
+    """
+    for name, value in prompts.items():
+        if not hasattr(network, name):
+            raise UserError(
+                f"segmentation: sam2's SAM2Train has no '{name}'; see training/model/sam2.py of sam2"
+            )
+        setattr(network, name, value)
+
+
+def build_training_loss(weights: Mapping[str, float]) -> nn.Module:
+    """sam2's own losses: focal, Dice, IoU and object score, over all frames and correction steps."""
+    import sam2  # noqa: F401  (makes its training code importable)
+    from training.loss_fns import MultiStepMultiMasksAndIous
+
+    return MultiStepMultiMasksAndIous(
+        dict(weights),
+        supervise_all_iou=True,
+        iou_use_l1_loss=True,
+        pred_obj_scores=True,
+        focal_gamma_obj_score=0.0,
+        focal_alpha_obj_score=-1.0,
+    )
+
+
 def _sharing(sam2: nn.Module, other: nn.Module) -> Any:
     """``other`` on the memory of ``sam2``'s weights."""
     other.load_state_dict(sam2.state_dict(), strict=True, assign=True)

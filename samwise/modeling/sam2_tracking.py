@@ -1,4 +1,4 @@
-"""SAM 2's own video predictor on a stream: boxes in, masks out, frame by frame, in bounded memory."""
+"""SAM 2's own video predictor on a stream: boxes or masks in, masks out frame by frame, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENDLESS = sys.maxsize  # SAM 2 only looks at whether there are fewer frames than
 
 
 class Sam2Tracker:
-    """Tracks objects that enter as boxes.
+    """Tracks objects that enter as boxes or masks.
 
     sam2's predictor wants a whole video as files; this takes one frame at a time and computes the same.
 
@@ -44,17 +44,23 @@ class Sam2Tracker:
             predictor.fill_hole_area = 0
 
     @torch.inference_mode()
-    def step(self, image: np.ndarray, boxes: Sequence[np.ndarray] = ()) -> tuple[Tensor, Tensor]:
+    def step(
+        self,
+        image: np.ndarray,
+        boxes: Sequence[np.ndarray] = (),
+        masks: Sequence[np.ndarray] = (),
+    ) -> tuple[Tensor, Tensor]:
         """Segments the next frame.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             boxes: (x0, y0, x1, y1) in pixels of the objects that are tracked from this frame on.
+            masks: (H, W) bool of further ones; they come after those with boxes.
 
         Returns:
             (N, H, W) float32 mask logits of all objects so far, in their order, and (N,) object score logits.
         """
-        if self._state is None and not len(boxes):
+        if self._state is None and not len(boxes) and not len(masks):
             return torch.zeros(0, *image.shape[:2]), torch.zeros(0)
         self._frame += 1
         state = self._show(image)
@@ -63,6 +69,8 @@ class Sam2Tracker:
             self.predictor.add_new_points_or_box(
                 state, self._frame, number, box=np.asarray(box, np.float32).copy()
             )
+        for mask in masks:
+            self.predictor.add_new_mask(state, self._frame, len(state["obj_ids"]), torch.from_numpy(mask))
         with _without_its_bar():
             _, _, logits = next(
                 self.predictor.propagate_in_video(state, self._frame, max_frame_num_to_track=0)
