@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from samwise import Samwise
 from samwise.config import compose_model
 from samwise.data.mevis import MeViSStorage
+from samwise.data.synthetic.images import write_images
+from samwise.data.synthetic.vocabulary import SHAPES
 from samwise.data.synthetic.writer import write_split
 from samwise.errors import UserError
+from samwise.foundation.categories import CategoryHead, CategoryImages, collate_labelled
 from samwise.foundation.clips import ObjectClips, collate_objects
 from samwise.foundation.language import FIRST_WORD, MASK_ID, corrupt
 from samwise.foundation.segmentation import Phase, SegmentationConfig, SegmentationTrainer
@@ -112,15 +115,53 @@ def test_segmentation_learns_and_resumes(mevis_tree: Path, tmp_path: Path) -> No
         SegmentationTrainer(model, small_segmentation(phases=[Phase(0.5, 1, 1)]), storage, state, cpu)
 
 
+def test_categories(tmp_path: Path) -> None:
+    """Labels belong to their masks, mirrored or not, and a head on features that tell them finds them."""
+    write_images(tmp_path, 6, seed=3)
+    images = CategoryImages(tmp_path / "images", canvas=128, seed=1)
+    assert images.categories == list(SHAPES) and len(images) == 6
+    annotations = images.coco.loadAnns(images.coco.getAnnIds(images.images[0]))
+    turned = set()
+    for index in range(0, 60, 6):  # the first image again and again
+        item = images[index]
+        assert item.labels.tolist() == [x["category_id"] - 1 for x in annotations]
+        for mask, annotation in zip(item.masks, annotations, strict=True):
+            x, _, width, _ = annotation["bbox"]
+            middle = mask.nonzero()[:, 1].float().mean().item()
+            turned.add(abs(middle - x - width / 2) < 4)
+            assert abs(min(middle, 127 - middle) - min(x + width / 2, 127 - x - width / 2)) < 4
+    assert turned == {True, False}
+    batch = collate_labelled([images[0], images[1], images[2]])
+    assert batch.images.shape == (3, 3, 128, 128) and len(batch.masks) == len(batch.labels)
+    # features that are the category itself inside each object's mask, noise elsewhere
+    torch.manual_seed(0)
+    told = torch.randn(3, 8, 128, 128)
+    for mask, image, label in zip(batch.masks, batch.image_of, batch.labels, strict=True):
+        told[image, :, mask] = torch.eye(8)[label][:, None]
+    head = CategoryHead([8], 8)
+    with torch.no_grad():
+        head.linears[0].weight.copy_(torch.eye(8) * 9)
+        head.linears[0].bias.zero_()
+    loss, right = head([told], batch)
+    assert loss < 0.01 and right.tolist() == [1.0]
+    with pytest.raises(UserError, match="instances.json doesn't exist: make images"):
+        CategoryImages(tmp_path / "elsewhere", 128)
+
+
 def test_the_command(tmp_path: Path) -> None:
     """From videos to both files and the scores; a model can be built on them."""
     for split in ("train", "valid_u"):
         write_split(tmp_path / "data", split, 2, seed=3)
+    write_images(tmp_path / "data", 4, seed=3)
+    phases = "phases=[{until: 0.5, frames: 1, videos: 1}, {until: 1.0, frames: 2, videos: 1}]"
     arguments = [
         "root=data",
         "segmentation.max_steps=2",
+        "categories.max_steps=2",
         "segmentation.num_workers=0",
-        "segmentation.phases=[{until: 0.5, frames: 1, videos: 1}, {until: 1.0, frames: 2, videos: 1}]",
+        f"segmentation.{phases}",
+        f"categories.{phases}",
+        "categories.images.per_step=2",
         "language.max_steps=3",
         "language.sentences=200",
         "language.held_out=100",
@@ -136,6 +177,10 @@ def test_the_command(tmp_path: Path) -> None:
         "tracking: objects" in result.stdout
         and 0 <= json.loads((tmp_path / "run/tracking.json").read_text())["J&F"] <= 100
     )
+    before, after = (read_tensors(tmp_path / x) for x in ("run/segmentation.safetensors", "sam2.safetensors"))
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert before.keys() == after.keys() and any("trunk.blocks.0" in name for name in changed)
+    assert "categories: steps 2" in result.stdout
     files = [
         f"model.{part}.checkpoint={tmp_path / name}.safetensors"
         for part, name in (("backbone", "sam2"), ("text_encoder", "text"))
@@ -146,7 +191,7 @@ def test_the_command(tmp_path: Path) -> None:
     ]
     assert torch.equal(model.text_encoder.model.embeddings.word_embeddings.weight, words.float())
     result = subprocess.run([*command, "parts=[grammar]"], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 2 and "segmentation, language, tracking" in result.stderr
+    assert result.returncode == 2 and "segmentation, categories, language, tracking" in result.stderr
 
 
 @pytest.mark.slow

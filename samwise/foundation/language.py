@@ -55,7 +55,7 @@ class LanguageConfig:
 class MaskedLanguageModel(nn.Module):
     """A text encoder with RoBERTa's head (dense, GELU, LayerNorm, the word embeddings once more), twice.
 
-    The second head is given token 0 and a position, and tells the word there.
+    The second head is given one token and a position, and tells the word there.
 
     Args:
         encoder: The text encoder.
@@ -74,13 +74,13 @@ class MaskedLanguageModel(nn.Module):
         words = encoder.model.embeddings.word_embeddings.weight
         self.bias = nn.Parameter(torch.zeros(len(words)))
 
-    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """(B, L, V) logits of the masked words, and those of all words, from token 0 alone."""
+    def forward(self, tokens: Tokens, teller: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, V) logits of the masked words, and those of all words from token ``teller`` (B,) alone."""
         x = self.encoder.embed(tokens)
         for stage in range(4):
             x = self.encoder.run_stage(stage, x, tokens)
         words = self.encoder.model.embeddings.word_embeddings.weight
-        sentence = self.encoder.sentence_state(x, tokens)[:, None].expand_as(x)  # B, L, Ct
+        sentence = x[torch.arange(len(x)), teller][:, None].expand_as(x)  # B, L, Ct
         place = self.place.weight[: x.shape[1]].expand_as(x)
         told = self.sentence_head(torch.cat([sentence, place], -1))
         return self.head(x) @ words.T + self.bias, told @ words.T + self.bias
@@ -173,7 +173,9 @@ def _guess(
 ) -> tuple[Guess, Guess]:
     """How well a batch's masked words are guessed, and all its words from token 0."""
     ids, targets = corrupt(tokens.ids, tokens.padding, share, len(network.bias), rng)
-    masked, told = network(Tokens(ids, tokens.padding, tokens.verbs, tokens.padded))
+    lengths = (~tokens.padding).sum(1)  # B
+    teller = (torch.rand(lengths.shape, generator=rng) * lengths).long()
+    masked, told = network(Tokens(ids, tokens.padding, tokens.verbs, tokens.padded), teller)
     words = torch.where((tokens.ids >= FIRST_WORD) & ~tokens.padding, tokens.ids, -100)
     return _score(masked, targets), _score(told, words)
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from samwise.config import CONFIG_DIR, SamwiseConfig
 from samwise.errors import UserError, cli
 
-PARTS = ("segmentation", "language", "tracking")
+PARTS = ("segmentation", "categories", "language", "tracking")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train_foundation")
@@ -26,12 +26,20 @@ def main(config: DictConfig) -> None:
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     for part in config.parts:
-        result = {"segmentation": _segmentation, "language": _language, "tracking": _tracking}[part](config)
+        result = _run(part, config)
         write_json(output / f"{part}.json", result)
         print(
             f"{part}: "
             + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
         )
+
+
+def _run(part: str, config: DictConfig) -> dict[str, float | int | str]:
+    if part == "language":
+        return _language(config)
+    if part == "tracking":
+        return _tracking(config)
+    return _segmentation(part, config)
 
 
 def _fresh(config: DictConfig) -> SamwiseConfig:
@@ -42,7 +50,7 @@ def _fresh(config: DictConfig) -> SamwiseConfig:
     return model
 
 
-def _segmentation(config: DictConfig) -> dict[str, float | int | str]:
+def _segmentation(part: str, config: DictConfig) -> dict[str, float | int | str]:
     from samwise.data.mevis import MeViSStorage
     from samwise.device import choose_device
     from samwise.foundation.segmentation import SegmentationConfig, SegmentationTrainer
@@ -50,13 +58,13 @@ def _segmentation(config: DictConfig) -> dict[str, float | int | str]:
 
     trainer = SegmentationTrainer(
         _fresh(config),
-        typed(SegmentationConfig, config.segmentation, "segmentation"),
+        typed(SegmentationConfig, config[part], part),
         MeViSStorage(config.root, config.train_split),
-        Path(config.output) / "segmentation.pt",
+        Path(config.output) / f"{part}.pt",
         choose_device(config.device),
     )
     trainer.fit()
-    path = Path(config.sam2)
+    path = Path(config.sam2 if part == "categories" else config.categories.start)
     trainer.write(path)
     return {"steps": trainer.step, "seconds": trainer.seconds, "file": str(path)}
 

@@ -10,18 +10,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from samwise.config import SamwiseConfig
 from samwise.data.mevis import MeViSStorage
 from samwise.errors import UserError
+from samwise.foundation.categories import (
+    CategoryHead,
+    CategoryImages,
+    LabelledObjects,
+    collate_labelled,
+)
 from samwise.foundation.clips import ObjectClips, collate_objects
 from samwise.modeling.frozen import write_frozen
 from samwise.modeling.sam2_backbone import Sam2Backbone
@@ -53,10 +60,26 @@ class Phase:
 
 
 @dataclass
+class CategoryConfig:
+    """Categories that the image encoder learns along (samwise/foundation/categories.py).
+
+    Attributes:
+        root: Folder of images in COCO's form; null for none.
+        weight: Of the loss.
+        per_step: Images per step.
+    """
+
+    root: str | None = None
+    weight: float = 1.0
+    per_step: int = 16
+
+
+@dataclass
 class SegmentationConfig:
     """Training of the promptable SAM 2.
 
     Attributes:
+        start: Frozen file to start from; null for random weights.
         lr: Peak learning rate of AdamW; a cosine leads to 0.
         weight_decay: Of matrices and kernels.
         warmup_steps: Steps of linear warm-up.
@@ -67,11 +90,13 @@ class SegmentationConfig:
         prompts: Arguments of sam2's SAM2Train: how often which prompt, how many corrections.
         losses: Weights of sam2's losses.
         phases: The course of training.
+        images: Categories to learn along.
         num_workers: Processes that read clips.
         save_every: Steps between two states that can be resumed.
         seed: Of the initial weights and the clips.
     """
 
+    start: str | None = None
     lr: float = 1e-3
     weight_decay: float = 0.05
     warmup_steps: int = 100
@@ -82,6 +107,7 @@ class SegmentationConfig:
     prompts: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
+    images: CategoryConfig = field(default_factory=CategoryConfig)
     num_workers: int = 1
     save_every: int = 500
     seed: int = 0
@@ -116,7 +142,8 @@ class SegmentationTrainer:
         self.config, self.storage, self.canvas, self.device = config, storage, model.canvas, device
         self.state_file = state
         torch.manual_seed(config.seed)
-        initial = Sam2Backbone(model.backbone, model.canvas)
+        backbone = replace(model.backbone, checkpoint=config.start)
+        initial = Sam2Backbone(backbone, model.canvas)
         self.network = build_trainable(initial.sam2, model.backbone, model.canvas, config.prompts).to(device)
         for phase in config.phases:
             self._set_prompts(phase)  # unknown ones are an error now, not in an hour
@@ -129,7 +156,12 @@ class SegmentationTrainer:
         optimizer = OptimizerConfig(
             "adamw", lr=config.lr, weight_decay=config.weight_decay, betas=[0.9, 0.98]
         )
-        self.optimizer = build_optimizer(self.network, optimizer)
+        self.labelled = self.head = None
+        if config.images.root:
+            self.labelled = CategoryImages(config.images.root, model.canvas, config.seed)
+            self.head = CategoryHead(initial.stage_widths[1:], len(self.labelled.categories)).to(device)
+        trained = nn.ModuleList([self.network, *([self.head] if self.head else [])])
+        self.optimizer = build_optimizer(trained, optimizer)
         self.schedule = Schedule(
             TrainingConfig(
                 max_minutes=config.max_minutes,
@@ -157,10 +189,10 @@ class SegmentationTrainer:
             if self._done() >= phase.until:
                 continue
             self._set_prompts(phase)
-            batches = self._batches(phase)
+            batches, labelled = self._batches(phase), self._labelled_batches()
             while self._done() < phase.until:
                 start = time.perf_counter()
-                values = self._step(next(batches))
+                values = self._step(next(batches), next(labelled))
                 self.step, self.seconds = self.step + 1, self.seconds + time.perf_counter() - start
                 now = int(1000 * self._done())
                 bar.set_postfix_str(
@@ -191,22 +223,36 @@ class SegmentationTrainer:
             union=self.config.union,
             seed=self.config.seed,
         )
-        first = self.step * phase.videos  # a resumed run sees other clips than before
-        loader = DataLoader(
-            clips,
-            batch_size=phase.videos,
-            sampler=range(first, 10**9),
+        return iter(self._loader(clips, phase.videos, collate_objects))
+
+    def _labelled_batches(self) -> Iterator[LabelledObjects | None]:
+        if self.labelled is None:
+            return repeat(None)
+        size = self.config.images.per_step
+        return iter(self._loader(self.labelled, size, collate_labelled))
+
+    def _loader(self, dataset: Dataset, size: int, collate: Callable[[Any], Any]) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=size,
+            sampler=range(self.step * size, 10**9),  # a resumed run sees other items than before
             num_workers=self.config.num_workers,
-            collate_fn=collate_objects,
+            collate_fn=collate,
             worker_init_fn=_one_thread,
         )
-        return iter(loader)
 
-    def _step(self, batch: Any) -> dict[str, float]:
+    def _step(self, batch: Any, labelled: LabelledObjects | None) -> dict[str, float]:
         self.schedule.apply(self.optimizer, self.step, self.seconds)
         batch = batch.to(self.device)
         losses = self.loss(self.network(batch), batch.masks)
         total = losses.pop("core_loss") / batch.num_frames
+        values = {name: value.item() / batch.num_frames for name, value in losses.items()}
+        if labelled is not None:
+            labelled = labelled.to(self.device)
+            stages = self.network.image_encoder.trunk(labelled.images)
+            loss, right = self.head(stages[1:], labelled)
+            total = total + self.config.images.weight * loss
+            values |= {"categories": loss.item(), "right": right[-1].item()}
         total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         if not torch.isfinite(total):
@@ -216,13 +262,14 @@ class SegmentationTrainer:
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {"loss": total.item(), **{k: v.item() / batch.num_frames for k, v in losses.items()}}
+        return {"loss": total.item(), **values}
 
     def _save(self) -> None:
         from samwise.io import atomic_path
 
         state = {
             "network": self.network.state_dict(),
+            "head": self.head.state_dict() if self.head else {},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
@@ -234,6 +281,8 @@ class SegmentationTrainer:
         state = torch.load(self.state_file, map_location="cpu", weights_only=True)
         try:
             self.network.load_state_dict(state["network"], strict=True)
+            if self.head:
+                self.head.load_state_dict(state["head"], strict=True)
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise UserError(

@@ -1,0 +1,132 @@
+"""What the image encoder has seen before it learns to segment: here, the categories of objects in images.
+
+SAM 2's Hiera comes from pretraining on natural images and tells objects from each other by their looks. Masks
+alone don't teach that: trained on them only, a small encoder's features tell colours and not shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from samwise.data.decoding import read_frames
+from samwise.data.transforms import resize_masks, to_canvas
+from samwise.errors import UserError
+
+
+class LabelledObjects(NamedTuple):
+    """N images with K objects in all.
+
+    Attributes:
+        images: (N, 3, S, S) float32, normalised, zero-padded to the canvas.
+        masks: (K, S, S) bool.
+        image_of: (K,) long, each object's image.
+        labels: (K,) long, each object's category.
+    """
+
+    images: Tensor
+    masks: Tensor
+    image_of: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> LabelledObjects:
+        return LabelledObjects(*(x.to(device) for x in self))
+
+
+class CategoryImages(Dataset):
+    """Images in COCO's form: ``<root>/refcoco/instances.json`` beside ``<root>/train2014``.
+
+    Args:
+        root: The folder.
+        canvas: Side S of the canvas.
+        seed: Of the mirroring.
+
+    Attributes:
+        categories: Names of the categories, in the labels' order.
+
+    Raises:
+        UserError: The annotations aren't there.
+    """
+
+    def __init__(self, root: str | Path, canvas: int, seed: int = 0) -> None:
+        from pycocotools.coco import COCO
+
+        self.folder, self.canvas, self.seed = Path(root) / "train2014", canvas, seed
+        file = Path(root) / "refcoco/instances.json"
+        if not file.is_file():
+            raise UserError(
+                f"{file} doesn't exist: make images with `python tools/make_synthetic.py images=6000 "
+                f"root={Path(root).parent}`, or name COCO's folder in categories.images.root"
+            )
+        with redirect_stdout(StringIO()):
+            self.coco = COCO(str(file))
+        self.images = [k for k in sorted(self.coco.imgs) if self.coco.getAnnIds(k, iscrowd=False)]
+        self.categories = [x["name"] for x in self.coco.loadCats(sorted(self.coco.cats))]
+        self._label = {k: i for i, k in enumerate(sorted(self.coco.cats))}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> LabelledObjects:
+        """Image ``index`` with its objects, mirrored half of the times; the last is followed by the first."""
+        number = self.images[index % len(self)]
+        objects = self.coco.loadAnns(self.coco.getAnnIds(number, iscrowd=False))
+        masks = torch.from_numpy(np.stack([self.coco.annToMask(x) for x in objects])).bool()  # K, H, W
+        frame = read_frames([self.folder / self.coco.imgs[number]["file_name"]])
+        if np.random.default_rng([self.seed, index]).random() < 0.5:
+            frame, masks = frame.flip(-1), masks.flip(-1)
+        image = to_canvas(frame, self.canvas)
+        height, width = image.shape[-2:]
+        padding = (0, self.canvas - width, 0, self.canvas - height)
+        masks = F.pad(resize_masks(masks, (height, width)), padding)
+        labels = torch.tensor([self._label[x["category_id"]] for x in objects])
+        return LabelledObjects(F.pad(image, padding), masks, torch.zeros(len(masks)).long(), labels)
+
+
+def collate_labelled(items: Sequence[LabelledObjects]) -> LabelledObjects:
+    """Puts single images into a batch."""
+    images, masks, _, labels = (torch.cat(x) for x in zip(*items, strict=True))
+    image_of = torch.cat([torch.full_like(item.labels, n) for n, item in enumerate(items)])
+    return LabelledObjects(images, masks, image_of, labels)
+
+
+class CategoryHead(nn.Module):
+    """Tells categories from each adapted stage's features, averaged over an object's mask.
+
+    Args:
+        widths: Channels of the stages.
+        categories: Number of categories.
+    """
+
+    def __init__(self, widths: Sequence[int], categories: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
+        self.linears = nn.ModuleList(nn.Linear(width, categories) for width in widths)
+
+    def forward(self, stages: Sequence[Tensor], objects: LabelledObjects) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy.
+
+        Args:
+            stages: (N, C, h, w) of each stage.
+            objects: The N images' objects.
+
+        Returns:
+            Cross-entropy, the mean over the stages, and the last stages' accuracies (S,) in [0, 1].
+        """
+        losses, right = [], []
+        for norm, linear, x in zip(self.norms, self.linears, stages, strict=True):
+            area = F.interpolate(objects.masks[:, None].float(), x.shape[-2:], mode="area")  # K, 1, h, w
+            pooled = (x[objects.image_of] * area).sum((2, 3)) / area.sum((2, 3))  # K, C
+            logits = linear(norm(pooled))
+            losses.append(F.cross_entropy(logits, objects.labels))
+            right.append((logits.argmax(1) == objects.labels).float().mean())
+        return torch.stack(losses).mean(), torch.stack(right)
