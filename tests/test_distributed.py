@@ -71,11 +71,11 @@ def test_two_processes_give_the_gradients_of_one(mevis_tree: Path, tmp_path: Pat
     _assert_close(two["gradients"], one["gradients"], 1e-3)
     _assert_close(two["statistics"], one["statistics"], 1e-4)
     assert any(name.startswith("cme.") for name in one["gradients"])
-
-
-def test_clips_without_cme_pairs_are_no_obstacle(mevis_tree: Path, tmp_path: Path):
-    succeed(run_two("short", mevis_tree, tmp_path / "two"))
-    assert (tmp_path / "two/result1.pt").is_file()
+    # then clips too short for the CME, in the same processes: nothing of it, and no one waits for it
+    for rank in range(2):
+        largest = torch.load(tmp_path / f"two/short{rank}.pt", weights_only=True)
+        assert any(largest.values())
+        assert not any(value for name, value in largest.items() if name.startswith("cme."))
 
 
 def test_resuming_together_and_with_another_number(mevis_tree: Path, tmp_path: Path):
@@ -84,9 +84,6 @@ def test_resuming_together_and_with_another_number(mevis_tree: Path, tmp_path: P
     states = [torch.load(tmp_path / f"two/state{rank}.pt", weights_only=True) for rank in range(2)]
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
-    succeed(run_two("train", mevis_tree, tmp_path / "again"))
-    again = torch.load(tmp_path / "again/state0.pt", weights_only=True)
-    assert all(torch.equal(tensor, again[name]) for name, tensor in states[0].items())
     alone = make_trainer(mevis_tree, tmp_path / "two", max_steps=5, resume=True)
     assert alone.position.step == 4
     assert alone.fit().step == 5

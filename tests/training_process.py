@@ -82,9 +82,8 @@ def main(mode: str, data: Path, folder: Path) -> None:
             result = gradients(data, folder, grad_accumulation=2, batch_size=4)
             if rank() == 0:
                 torch.save(result, folder / "result.pt")
-        elif mode == "short":  # clips without CME pairs
-            result = gradients(data, folder, clip_length=2)
-            torch.save(sorted(result["gradients"]), folder / f"result{rank()}.pt")
+            short = gradients(data, folder / "short", clip_length=2)["gradients"]  # no CME pairs
+            torch.save({k: float(x.abs().max()) for k, x in short.items()}, folder / f"short{rank()}.pt")
         elif mode == "train":
             for steps in (2, 4):  # the second half resumes
                 trainer = make_trainer(data, folder, max_steps=steps, resume=True)
