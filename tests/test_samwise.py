@@ -232,7 +232,7 @@ def test_motion_prompt() -> None:
     fresh = Samwise.from_config("tiny_scratch").prompts
     for ours, copied in zip(fresh.contextual.parameters(), fresh.motion.parameters(), strict=True):
         assert torch.equal(ours, copied) and ours is not copied
-    text = torch.randn(2, 5, 128)
+    text = torch.randn(2, 5, model.text_encoder.width)
     verbs = torch.tensor([[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
     width = model.backbone.width
     none = torch.randn(1, width)

@@ -15,7 +15,7 @@ def sine_embedding(positions: Tensor, dim: int, temperature: float = 10000.0) ->
     return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], dim=2).flatten(1)
 
 
-def unit_positions(count: int, device: torch.device | str = "cpu") -> Tensor:
+def unit_positions(count: int, device: torch.device | str | None = None) -> Tensor:
     """Positions 1..count scaled to (0, 2 pi]: (count,)."""
     return torch.arange(1, count + 1, dtype=torch.float32, device=device) / (count + 1e-6) * 2 * math.pi
 
