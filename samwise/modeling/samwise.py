@@ -246,13 +246,15 @@ class Samwise(nn.Module, Pretrained):
         for t in range(length):
             frame = features.at(t, length)
             tracked = self._decode_with_memory(frame, prompt, state)
-            present = (tracked.score > 0)[:, None, None]
-            mask = torch.where(present, self.backbone.to_canvas(tracked.low_res_logits), ABSENT_LOGIT)  # P_m
+            mask = self._present(tracked)  # P_m
             looks, fires, probability, for_memory = self._consult_cme(frame, prompt, tracked, mask, state)
             if self.observer is not None:
-                self.observer.saw_frame(
-                    self._trace(frame, prompt, tracked, mask, looks, fires, state.frame_index)
-                )
+                memoryless = self._memoryless(frame, prompt)
+                asked = torch.full_like(tracked.score, float("nan"))
+                if self.cme is not None:
+                    asked = self.cme(tracked.pointer, memoryless.early_token).softmax(1)[:, 1]
+                trace = FrameTrace(state.frame_index, mask, self._present(memoryless), asked, looks, fires)
+                self.observer.saw_frame(trace)
             self._remember(frame, for_memory, tracked, state)
             logits.append(mask[:, :height, :width])
             scores.append(tracked.score)
@@ -276,6 +278,11 @@ class Samwise(nn.Module, Pretrained):
         )
         return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
 
+    def _present(self, decoded: Decoded) -> Tensor:
+        """(B, S, S) mask logits, ABSENT_LOGIT everywhere in frames whose object score isn't positive."""
+        present = (decoded.score > 0)[:, None, None]
+        return torch.where(present, self.backbone.to_canvas(decoded.low_res_logits), ABSENT_LOGIT)
+
     def _consult_cme(
         self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor, state: StreamState
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -296,11 +303,7 @@ class Samwise(nn.Module, Pretrained):
             fires = looks & (decision.argmax(1) == 1)
             probability = torch.where(looks, decision.softmax(1)[:, 1], probability)
         if bool(fires.any()):
-            memoryless = self.backbone.finish_decoding(progress, frame)
-            present = (memoryless.score > 0)[:, None, None]
-            candidate = torch.where(
-                present, self.backbone.to_canvas(memoryless.low_res_logits), ABSENT_LOGIT
-            )  # P_l
+            candidate = self._present(self.backbone.finish_decoding(progress, frame))  # P_l
             mask = torch.where(fires[:, None, None], fuse_masks(mask, candidate, config), mask)
             state.last_fired = torch.where(fires, state.frame_index, state.last_fired)
         return looks, fires, probability, mask
@@ -309,25 +312,6 @@ class Samwise(nn.Module, Pretrained):
         memory = run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
         state.bank.add(memory, tracked.pointer)
         state.frame_index += 1
-
-    def _trace(
-        self,
-        frame: FrameFeatures,
-        prompt: Tensor,
-        tracked: Decoded,
-        mask: Tensor,
-        looks: Tensor,
-        fires: Tensor,
-        index: int,
-    ) -> FrameTrace:
-        """What an observer is shown of a frame: the memory-less mask and p_detect too, asked for or not."""
-        memoryless = self._memoryless(frame, prompt)
-        present = (memoryless.score > 0)[:, None, None]
-        candidate = torch.where(present, self.backbone.to_canvas(memoryless.low_res_logits), ABSENT_LOGIT)
-        probability = torch.full_like(tracked.score, float("nan"))
-        if self.cme is not None:
-            probability = self.cme(tracked.pointer, memoryless.early_token).softmax(1)[:, 1]
-        return FrameTrace(index, mask, candidate, probability, looks, fires)
 
     # training
 
