@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from samwise.config import compose_model
 from samwise.errors import UserError
 from samwise.extensions import Registry, load_extensions
 from samwise.modeling.checkpoint import find_checkpoint, load_checkpoint
@@ -75,8 +76,8 @@ def test_a_text_encoder(folder: Path) -> None:
 
 
 def test_an_adapter(folder: Path) -> None:
-    widths = (64, 128, 256)
-    parameters = sum(129 * 64 + 65 * 2 * width for width in widths)
+    widths, text_width = (64, 128, 256), compose_model("tiny").text_encoder.overrides["hidden_size"]
+    parameters = sum((text_width + 1) * 64 + 65 * 2 * width for width in widths)
     assert f"| {parameters:,} |" in re.sub(" +", " ", commands("An adapter", folder))
 
 

@@ -65,10 +65,11 @@ class Predictor:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def results(
-        self, source: Any, texts: Sequence[str], clip_length: int, max_together: int
+    def expression_results(
+        self, source: Any, expressions: Sequence[Expression], clip_length: int, max_together: int
     ) -> Iterator[tuple[Any, Any]]:
-        self.asked.append(list(texts))
+        texts = [expression.text for expression in expressions]
+        self.asked.append(texts)
         probabilities = np.zeros((len(texts), 8, 12), np.float32)
         for k, text in enumerate(texts):
             if text.endswith("2"):
