@@ -120,7 +120,7 @@ class CategoryHead(nn.Module):
             objects: The N images' objects.
 
         Returns:
-            Cross-entropy, the mean over the stages, and the last stages' accuracies (S,) in [0, 1].
+            Cross-entropy, the mean over the stages, and each stage's accuracy (S,) in [0, 1].
         """
         losses, right = [], []
         for norm, linear, x in zip(self.norms, self.linears, stages, strict=True):

@@ -1,8 +1,8 @@
 """The small text encoder: masked-language modelling on the grammar of the embedded data's sentences.
 
-Masked words alone teach token 0 nothing, and that is the state from which the contextual prompt is made
-(Eq. 1): so it has to tell the whole sentence too, as in pretraining for retrieval (RetroMAE, Xiao et al.
-2022).
+Masked words never ask anything of token 0, the state from which the contextual prompt is made (Eq. 1): so
+every token, it too, has to tell the whole sentence, as one does in pretraining for retrieval (RetroMAE, Xiao
+et al. 2022).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ MASK_ID, FIRST_WORD = 4, 5  # of the embedded tokenizer: special tokens come fir
 
 @dataclass
 class LanguageConfig:
-    """Masked-language modelling, as RoBERTa was trained, and telling the sentence from token 0.
+    """Masked-language modelling, as RoBERTa was trained, and telling the sentence from any token.
 
     Attributes:
         sentences: Sentences of the grammar to train on.
         held_out: Sentences to score on; none of them is trained on.
         masked: Share of the tokens to be guessed: 80 % of them are masked, 10 % replaced, 10 % kept.
-        sentence: Weight of telling the sentence from token 0; 0 for RoBERTa's own training.
+        sentence: Weight of telling the sentence from a token at random; 0 for RoBERTa's own training.
         lr: Peak learning rate of AdamW; a cosine leads to 0.
         batch_size: Sentences per step.
         max_steps: Steps.
@@ -48,7 +48,7 @@ class LanguageConfig:
     sentence: float = 1.0
     lr: float = 1e-3
     batch_size: int = 64
-    max_steps: int = 4000
+    max_steps: int = 3000
     seed: int = 0
 
 
@@ -118,7 +118,7 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
 
     Returns:
         ``loss`` in nats and ``accuracy`` in [0, 1] of the masked words on held-out sentences,
-        ``sentence_accuracy`` of all their words told from token 0, and seconds.
+        ``sentence_accuracy`` of all their words told from a token at random, and seconds.
     """
     torch.manual_seed(config.seed)
     network = MaskedLanguageModel(build_text_encoder(model.text_encoder), model.text_encoder.max_tokens)
@@ -171,7 +171,7 @@ class Guess(NamedTuple):
 def _guess(
     network: MaskedLanguageModel, tokens: Tokens, share: float, rng: torch.Generator
 ) -> tuple[Guess, Guess]:
-    """How well a batch's masked words are guessed, and all its words from token 0."""
+    """How well a batch's masked words are guessed, and all its words from one token."""
     ids, targets = corrupt(tokens.ids, tokens.padding, share, len(network.bias), rng)
     lengths = (~tokens.padding).sum(1)  # B
     teller = (torch.rand(lengths.shape, generator=rng) * lengths).long()
