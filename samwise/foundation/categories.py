@@ -125,7 +125,8 @@ class CategoryHead(nn.Module):
         losses, right = [], []
         for norm, linear, x in zip(self.norms, self.linears, stages, strict=True):
             area = F.interpolate(objects.masks[:, None].float(), x.shape[-2:], mode="area")  # K, 1, h, w
-            pooled = (x[objects.image_of] * area).sum((2, 3)) / area.sum((2, 3))  # K, C
+            weight = area.sum((2, 3)).clamp(min=1e-6)  # K, 1; 0 for an object that vanished at the canvas
+            pooled = (x[objects.image_of] * area).sum((2, 3)) / weight  # K, C
             logits = linear(norm(pooled))
             losses.append(F.cross_entropy(logits, objects.labels))
             right.append((logits.argmax(1) == objects.labels).float().mean())
