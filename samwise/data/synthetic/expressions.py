@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -25,7 +25,12 @@ class Statement:
 
 
 def statements(
-    world: World, rng: np.random.Generator, count: int, kinds: dict[str, float], first: tuple[str, ...] = ()
+    world: World,
+    rng: np.random.Generator,
+    count: int,
+    kinds: dict[str, float],
+    first: tuple[str, ...] = (),
+    motions: Collection[str] | None = None,
 ) -> list[Statement]:
     """Up to ``count`` different sentences about the scene, each true of its targets and of nothing else.
 
@@ -35,10 +40,11 @@ def statements(
         count: How many are wanted.
         kinds: Relative frequency of the kinds.
         first: Kinds to be served before the others, if the scene allows.
+        motions: Motions that may be spoken of; None for all.
     """
     found: dict[str, list[Query]] = {kind: [] for kind in kinds}
     for query in candidates(world):
-        if query.kind in found:
+        if query.kind in found and _speaks_of(query, motions):
             found[query.kind].append(query)
     chosen: list[Statement] = []
     wanted = list(first)
@@ -59,6 +65,14 @@ def statements(
             chosen.append(Statement(text, query, tuple(targets)))
         found[kind] = [q for q in found[kind] if q != query]
     return [chosen[i] for i in rng.permutation(len(chosen))]
+
+
+def _speaks_of(query: Query, motions: Collection[str] | None) -> bool:
+    """Whether only motions that may be are mentioned."""
+    clause = query.clause
+    if motions is None or clause is None or clause.name not in ("does", "starts"):
+        return True
+    return clause.value in motions
 
 
 def _draw(queries: list[Query], world: World, chosen: list[Statement], rng: np.random.Generator) -> Query:

@@ -23,7 +23,9 @@ from samwise.errors import UserError, cli
 def main(config: DictConfig) -> None:
     """Writes the splits asked for and prints how many expressions of each kind they have."""
     settings = VideoSettings(
-        *(_pair(config, key) for key in ("width", "height", "frames", "expressions")), objects=config.objects
+        *(_pair(config, key) for key in ("width", "height", "frames", "expressions")),
+        objects=config.objects,
+        **{key: None if config[key] is None else tuple(config[key]) for key in ("kinds", "motions")},
     )
     common = {
         "seed": config.seed,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from samwise.data.synthetic.expressions import Statement, statements
+from samwise.data.synthetic.motion import MOTIONS
 from samwise.data.synthetic.planning import GROUPS, draw_scene
 from samwise.data.synthetic.queries import KINDS
 from samwise.data.synthetic.render import render, visible_masks
@@ -42,6 +43,8 @@ class VideoSettings:
         frames: Frames per video.
         expressions: Sentences per video.
         objects: Most objects in a video.
+        kinds: Kinds of sentences that are said, and that scenes are made for; None for all.
+        motions: Motions that sentences speak of; None for all. Scenes have others too.
     """
 
     width: tuple[int, int] = (128, 128)
@@ -49,6 +52,8 @@ class VideoSettings:
     frames: tuple[int, int] = (20, 32)
     expressions: tuple[int, int] = (3, 6)
     objects: int = 5
+    kinds: tuple[str, ...] | None = None
+    motions: tuple[str, ...] | None = None
 
     def check(self) -> None:
         """Refuses what can't be drawn.
@@ -62,11 +67,17 @@ class VideoSettings:
                 raise UserError(f"{name}={list(pair)}: give [least, most] with {least} <= least <= most")
         if not 3 <= self.objects <= 5:
             raise UserError(f"objects={self.objects}: choose 3, 4 or 5")
+        for name, known in (("kinds", KINDS), ("motions", MOTIONS)):
+            chosen = getattr(self, name)
+            if chosen is not None and (not chosen or set(chosen) - set(known)):
+                raise UserError(f"{name}={list(chosen)}: choose some of {', '.join(known)}, or null for all")
 
     def to_dict(self) -> dict[str, object]:
-        return {
+        settings = {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
         }
+        # Data sets made before there was a choice don't speak of it.
+        return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -105,21 +116,27 @@ def make_video(
     """
     settings = settings or VideoSettings()
     rng = seeded(seed, split, index)
-    names = list(GROUPS)
+    kinds = {
+        kind: _WEIGHTS[kind]
+        for kind in (_STATIC if still else KINDS)
+        if settings.kinds is None or kind in settings.kinds
+    }
+    if not kinds:
+        raise UserError(f"kinds={list(settings.kinds or ())}: images need one of {', '.join(_STATIC)}")
+    names = [name for name in GROUPS if name in kinds]
     while True:
         width, height, frames, count = (
             int(rng.integers(low, high + 1))
             for low, high in (settings.width, settings.height, settings.frames, settings.expressions)
         )
         # Features take turns, so that small splits have some of everything.
-        features = () if still else (names[index % len(names)], names[int(rng.integers(len(names)))])
+        features = (names[index % len(names)], names[int(rng.integers(len(names)))]) if names else ()
         scene = draw_scene(rng, height, width, 1 if still else frames, features, settings.objects)
         pixels, layers = render(scene)
         masks = visible_masks(scene, layers)
         world = measure(scene, layers, masks)
-        kinds = {kind: _WEIGHTS[kind] for kind in (_STATIC if still else KINDS)}
-        found = statements(world, rng, count, kinds, features)
-        if len(found) >= settings.expressions[0] and (still or found_kinds(found) & set(features[:1])):
+        found = statements(world, rng, count, kinds, features, settings.motions)
+        if len(found) >= settings.expressions[0] and (not names or found_kinds(found) & {features[0]}):
             return SyntheticVideo(pixels, masks, found, world)
 
 
