@@ -328,8 +328,9 @@ def compose_config(script: str, overrides: Sequence[str] = ()) -> DictConfig:
         with _hydra():
             return compose(script, list(overrides))
     except HydraException as error:
+        said = [line.strip() for line in str(error).splitlines() if "HYDRA_FULL_ERROR" not in line]
         raise UserError(
-            f"can't compose configs/{script}.yaml with {list(overrides)}: {str(error).splitlines()[0]}"
+            f"can't compose configs/{script}.yaml with {list(overrides)}: {' '.join(filter(None, said))}"
         ) from error
 
 

@@ -129,6 +129,34 @@ def test_every_kind_is_there(videos: list[SyntheticVideo]) -> None:
     assert min(counts.values()) >= 0.05 * sum(counts.values())
 
 
+def test_chosen_kinds_and_motions_are_all_that_is_said() -> None:
+    settings = VideoSettings(frames=(18, 20), kinds=("motion", "multiple"), motions=("left", "still"))
+    said = [s.query for index in range(6) for s in make_video(1, "train", index, settings).statements]
+    assert {query.kind for query in said} == {"motion", "multiple"}
+    does = {query.clause.value for query in said if query.clause and query.clause.name == "does"}
+    assert does and does <= {"left", "still"}
+    everything = make_video(1, "train", 0, SHORT)
+    assert len({query.kind for query in (s.query for s in everything.statements)}) > 2
+
+
+def test_kinds_and_motions_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    for wrong, word in (
+        ({"kinds": ("looks",)}, "kinds"),
+        ({"kinds": ()}, "kinds"),
+        ({"motions": ("jump",)}, "motions"),
+    ):
+        with pytest.raises(UserError, match=f"{word}=.*choose some of"):
+            write_split(tmp_path / "data", "train", 1, settings=VideoSettings(**wrong))
+    with pytest.raises(UserError, match="images need one of appearance"):
+        write_images(tmp_path / "data", 1, settings=VideoSettings(kinds=("motion",)))
+    assert not list(tmp_path.glob("data/*"))
+
+
+def test_data_made_before_kinds_could_be_chosen_is_known(tmp_path: Path) -> None:
+    assert not {"kinds", "motions"} & set(VideoSettings().to_dict())
+    assert VideoSettings(kinds=("motion",)).to_dict()["kinds"] == ["motion"]
+
+
 def test_colours_are_what_the_pixels_show(videos: list[SyntheticVideo]) -> None:
     checked = 0
     for video in videos:
