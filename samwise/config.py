@@ -145,6 +145,8 @@ class CmeConfig:
         lam: lambda of Eq. 10.
         heads: Attention heads of Eq. 9.
         ffn: Width of its feed-forward layer.
+        crossed: Training also compares what one sentence tracks with what another one of the same clip sees
+            without memory: examples of different objects where a clip hardly has any of its own.
     """
 
     enabled: bool = True
@@ -156,6 +158,7 @@ class CmeConfig:
     lam: float = 10.0
     heads: int = 8
     ffn: int = 128
+    crossed: bool = False
 
 
 @dataclass

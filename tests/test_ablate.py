@@ -43,7 +43,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(*more: str) -> list[str]:
-    own = ["scratch.clip_length=1", "scratch.expressions_per_clip=1"]
+    own = ["scratch.clip_length=1", "scratch.expressions_per_clip=2"]
     return [
         "ablation=table2", "seeds=[0]", f"overrides={json.dumps(SMALL + own)}", "ablation.image.max_steps=2",
         "ablation.video.max_steps=2", "output=out", *more,

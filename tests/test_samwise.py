@@ -10,6 +10,7 @@ from torch import Tensor
 
 from samwise.config import SamwiseConfig, compose_model
 from samwise.errors import UserError
+from samwise.modeling.conditional_memory_encoder import IGNORED
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.seeded import seeded_tensor
 from samwise.modeling.tokens import Tokens
@@ -190,7 +191,8 @@ SWITCHES = [
     ["adapter=none"],
     ["adapter=cmt_paper"], ["model.adapter.patch_sizes=[2,2,2]"], ["model.prompt.motion=false"],
     ["cme=never"],
-    ["cme=always"], ["cme=every"], ["model.cme.fusion=replace"], ["model.cme.fusion=average"],
+    ["cme=always"], ["cme=every"], ["model.cme.crossed=true"],
+    ["model.cme.fusion=replace"], ["model.cme.fusion=average"],
     ["model.memory.pointers=0"], ["model.memory.frames=1"], ["model.object_scores=false"],
 ]  # fmt: skip
 
@@ -211,6 +213,24 @@ def test_every_switch_streams_and_trains(overrides: list[str]) -> None:
     expected -= {"adapters"} if "adapter=none" in overrides else set()
     expected -= {"cme"} if any(o.startswith("cme=") for o in overrides) else set()
     assert touched == expected
+
+
+def test_crossed_pairs_compare_a_sentence_with_the_next_one_of_its_clip() -> None:
+    """``model.cme.crossed``: own pairs as without it, and beside them tau_m of one with tau_l of another."""
+    model, crossing = build(), build("model.cme.crossed=true")
+    crossing.load_state_dict(model.state_dict())
+    tokens, video_of = model.tokenize(SENTENCES[:3]), torch.tensor([0, 0, 1])
+    frames, seen = clip(2, 6), []
+    hook = crossing.cme.register_forward_pre_hook(lambda _, tokens: seen.append(tokens))
+    with torch.inference_mode():
+        alone, both = (m.forward_train(frames, tokens, video_of) for m in (model, crossing))
+    hook.remove()
+    assert both.cme_logits.shape == (3, 2, 2)
+    torch.testing.assert_close(both.cme_logits[:, :1], alone.cme_logits, atol=1e-5, rtol=1e-5)
+    assert torch.equal(both.cme_labels[:, :1], alone.cme_labels)
+    (pointer, token), (same_pointer, other) = seen
+    assert torch.equal(same_pointer, pointer) and torch.equal(other, token[[1, 0, 2]])
+    assert both.cme_labels[2, 1] == IGNORED  # it has no partner
 
 
 def test_frozen_parts_stay_frozen() -> None:

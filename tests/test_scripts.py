@@ -253,6 +253,14 @@ def test_random_frozen_weights_are_refused(mevis_tree: Path, tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
+def test_crossed_pairs_of_single_sentences_are_refused(mevis_tree: Path, tmp_path: Path) -> None:
+    """A switch that would change nothing: there is no second sentence to compare with."""
+    arguments = ["experiment=synthetic", f"data.root={mevis_tree}", "scratch.expressions_per_clip=1"]
+    said = run(tmp_path, "scripts/train.py", *arguments, "output=run", "device=cpu", status=2)
+    assert "model.cme.crossed=false" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_pictures_of_results_still_and_moving(mevis_tree: Path, checkpoint: Path) -> None:
     """A row of frames for each kind of expression, or a moving picture with all of them."""
     from PIL import Image

@@ -60,14 +60,16 @@ class ClipOutput:
 
 @dataclass
 class TrainOutput:
-    """What training needs of B clips of T frames, of which K are compared by the CME.
+    """What training needs of B clips of T frames, of which K are compared by the CME in P pairs.
+
+    P is K, or 2 K where each sentence is compared with another one as well (``model.cme.crossed``).
 
     Attributes:
         logits: (B, T, S, S) mask logits on the canvas, not gated by the object score.
         object_scores: (B, T).
         memoryless_logits: (B, K, S, S), the last K frames seen without memory.
-        cme_logits: (B, K, 2).
-        cme_labels: (B, K) long, -1 where ignored.
+        cme_logits: (B, P, 2).
+        cme_labels: (B, P) long, -1 where ignored.
     """
 
     logits: Tensor

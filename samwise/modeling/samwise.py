@@ -12,11 +12,13 @@ from samwise.config import SamwiseConfig, compose_model, model_names
 from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cmt_adapter import build_adapter
 from samwise.modeling.conditional_memory_encoder import (
+    IGNORED,
     ConditionalMemoryEncoder,
     cme_labels,
     consultable,
     fuse_masks,
     never_consulted,
+    partners,
 )
 from samwise.modeling.frozen import random_parts
 from samwise.modeling.hub import Pretrained
@@ -329,18 +331,21 @@ class Samwise(nn.Module, Pretrained):
         memory = self.config.memory
         state = StreamState.start(batch, memory.frames, memory.pointers, frames.device)
         masks, scores, pairs = [], [], []
+        crossed = partners(video_of, batch, frames.device) if self.config.cme.crossed else None
         for t in range(length):
             frame = features.at(t, length)
             tracked = self._decode_with_memory(frame, prompt, state)
             mask = self.backbone.to_canvas(tracked.low_res_logits)
             if self.cme is not None and t > self.config.cme.window:
-                pairs.append(self._compare(frame, prompt, tracked, mask))
+                pairs.append(self._compare(frame, prompt, tracked, mask, crossed))
             if t + 1 < length:
                 self._remember(frame, mask, tracked, state)
             masks.append(mask)
             scores.append(tracked.score)
         if pairs:
-            memoryless, decisions, labels = (torch.stack(x, 1) for x in zip(*pairs, strict=True))
+            candidates, of_decisions, of_labels = zip(*pairs, strict=True)
+            memoryless = torch.stack(candidates, 1)
+            decisions, labels = torch.cat(of_decisions, 1), torch.cat(of_labels, 1)
         else:
             memoryless = frames.new_zeros(batch, 0, self.canvas, self.canvas)
             decisions, labels = frames.new_zeros(batch, 0, 2), frames.new_zeros(batch, 0, dtype=torch.long)
@@ -352,10 +357,27 @@ class Samwise(nn.Module, Pretrained):
         return self.backbone.finish_decoding(progress, frame)
 
     def _compare(
-        self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor
+        self,
+        frame: FrameFeatures,
+        prompt: Tensor,
+        tracked: Decoded,
+        mask: Tensor,
+        crossed: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The CME's training pair of a frame: memory-less mask, decision logits, label; tokens detached."""
+        """The CME's training pairs of a frame, tokens detached: each sentence's own, and with its partner's.
+
+        Returns:
+            Memory-less masks (B, S, S), decisions (B, n, 2) and labels (B, n), n being 2 with ``crossed``
+            (the partners, and who has none), else 1.
+        """
         memoryless = self._memoryless(frame, prompt)
         candidate = self.backbone.to_canvas(memoryless.low_res_logits)
-        decision = self.cme(tracked.pointer.detach(), memoryless.early_token.detach())
-        return candidate, decision, cme_labels(mask.detach(), candidate, memoryless.score)
+        pointer, token = tracked.pointer.detach(), memoryless.early_token.detach()
+        decisions = [self.cme(pointer, token)]
+        labels = [cme_labels(mask.detach(), candidate, memoryless.score)]
+        if crossed is not None:
+            partner, alone = crossed
+            decisions.append(self.cme(pointer, token[partner]))
+            others = cme_labels(mask.detach(), candidate[partner], memoryless.score[partner])
+            labels.append(others.masked_fill(alone, IGNORED))
+        return candidate, torch.stack(decisions, 1), torch.stack(labels, 1)

@@ -91,6 +91,11 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     # Everything that can be wrong is looked at before the run folder is touched.
     knobs, optimizer = training_config(config.scratch), optimizer_config(config.optimizer)
     model_config = SamwiseConfig.from_node(config.model)
+    if model_config.cme.enabled and model_config.cme.crossed and knobs.expressions_per_clip == 1:
+        raise UserError(
+            "model.cme.crossed=true compares the sentences of a clip; with scratch.expressions_per_clip=1 "
+            "each has one: make it 2 or more, or leave model.cme.crossed=false"
+        )
     dataset = build_train_dataset(
         config.data,
         model_config.canvas,
