@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,21 @@ def test_every_row_is_possible(name: str, tmp_path: Path) -> None:
     trained = {"table2": 5, "table3": 5, "table4": 4}
     # never is in Table 3 twice: it is the patch size of the paper without the CME
     assert list(map(len, kinds)) == [trained[name]] * 2 + [len(made) - (name == "table3")]
+
+
+def test_a_stage_between_images_and_videos(tmp_path: Path) -> None:
+    """``ablation=motion``: one image pretraining without HSA for both rows, then each row's own stages."""
+    table = table_config(compose_config("ablate", ["ablation=motion"]).ablation)
+    both, hsa = (StepMaker(table, tmp_path).row(row, 0) for row in table.rows)
+    assert [step.folder.parent.name for step in hsa.steps] == ["image", "motion", "video", "scores"]
+    assert both.steps[0].identity == hsa.steps[0].identity and both.steps[0].folder == hsa.steps[0].folder
+    assert both.steps[1].folder != hsa.steps[1].folder and both.steps[2].folder != hsa.steps[2].folder
+    has_hsa = [[step.config["model"]["adapter"]["hsa"] for step in row.steps[:3]] for row in (both, hsa)]
+    assert has_hsa == [[False, False, False], [False, True, True]]
+    for row in (both, hsa):
+        for before, step in pairwise(row.steps[:3]):
+            assert f"pretrained='{before.folder}'" in step.commands[0] and step.needs is before
+        assert row.steps[1].config["data"]["root"].endswith("/directions")
 
 
 def test_tables_share_their_trainings(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class Row:
         paper: The paper's J&F in percent; null where it has no such row.
         overrides: Of both trainings.
         image: Of image pretraining alone.
+        motion: Of the stage between the two alone.
         video: Of video finetuning alone.
         infer: Switches of the trained network at inference, such as ``model.cme.policy=never``.
         base: The row whose training it shares; it may then only add to ``infer``.
@@ -75,6 +76,7 @@ class Row:
     paper: float | None = None
     overrides: list[str] = field(default_factory=list)
     image: list[str] = field(default_factory=list)
+    motion: list[str] = field(default_factory=list)
     video: list[str] = field(default_factory=list)
     infer: list[str] = field(default_factory=list)
     base: str | None = None
@@ -88,6 +90,7 @@ class TableConfig:
         name: Of the files that are written.
         title: Above the table.
         image: Image pretraining; null for none.
+        motion: A stage between image pretraining and video finetuning; null for none.
         video: Video finetuning.
         inference: Inference and scoring.
         rows: The rows, in the table's order.
@@ -96,6 +99,7 @@ class TableConfig:
     name: str = "table"
     title: str = ""
     image: StageConfig | None = None
+    motion: StageConfig | None = None
     video: StageConfig = field(default_factory=StageConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     rows: list[Row] = field(default_factory=list)
@@ -122,12 +126,13 @@ class TableConfig:
                 raise UserError(
                     f"row '{row.name}' has base={row.base}: name a row of the table that has no base itself"
                 )
-            if row.overrides or row.image or row.video:
+            if row.overrides or row.image or row.motion or row.video:
                 raise UserError(
                     f"row '{row.name}' shares the training of '{row.base}', so only its infer can differ; "
-                    "remove its overrides, image and video, or its base"
+                    "remove its overrides, image, motion and video, or its base"
                 )
-            row.overrides, row.image, row.video = base.overrides, base.image, base.video
+            for key in ("overrides", "image", "motion", "video"):
+                setattr(row, key, getattr(base, key))
 
     def chosen(self, names: list[str] | None) -> list[Row]:
         """The rows of these names, in the table's order; all for None.

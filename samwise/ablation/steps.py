@@ -161,17 +161,18 @@ class StepMaker:
             UserError: An override is wrong, or two different steps would share a folder.
         """
         table, steps = self.table, []
-        before: Step | None = None
-        own = list(row.overrides)
-        if table.image is not None:
-            own += row.image
-            before = self._training("image", table.image, [*row.overrides, *row.image], own, seed, None)
+        own, before = list(row.overrides), None
+        stages = (("image", table.image, row.image), ("motion", table.motion, row.motion))
+        for kind, stage, more in (*stages, ("video", table.video, row.video)):
+            if stage is None:
+                continue
+            own += more if kind == "image" else [f"{kind}.{text}" for text in more]
+            before = self._training(kind, stage, [*row.overrides, *more], own, seed, before)
             steps.append(before)
-        own += [f"video.{text}" for text in row.video]
-        video = self._training("video", table.video, [*row.overrides, *row.video], own, seed, before)
+        assert before is not None  # there are always videos
         own += [f"infer.{text}" for text in row.infer]
-        scoring = self._scoring(row, own, seed, video)
-        return RowSteps(row, seed, [*steps, video, scoring], video.config["model"])
+        scoring = self._scoring(row, own, seed, before)
+        return RowSteps(row, seed, [*steps, scoring], before.config["model"])
 
     def _training(
         self,

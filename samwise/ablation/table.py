@@ -149,7 +149,7 @@ class Table:
                     "paper": r.row.paper,
                     "parameters": r.parameters,
                     "overrides": {
-                        key: getattr(r.row, key) for key in ("overrides", "image", "video", "infer")
+                        key: getattr(r.row, key) for key in ("overrides", "image", "motion", "video", "infer")
                     },
                     "mean": plain(r.mean),
                     "sd": plain(r.deviation),
