@@ -164,6 +164,34 @@ def test_tracker_is_sam2s_own(backbone: Sam2Backbone, tmp_path: Path) -> None:
     assert all(len(outputs["non_cond_frame_outputs"]) <= 16 for outputs in tracker._outputs())
 
 
+def test_tracker_takes_masks_as_sam2_does(backbone: Sam2Backbone, tmp_path: Path) -> None:
+    """Objects that enter as masks, at the start and later, beside one with a box."""
+    images = video(8)
+    mask = np.zeros(images[0].shape[:2], bool)
+    mask[20:45, 30:60] = True
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{index}.jpg", format="png")
+    theirs = backbone.video_predictor()
+    theirs.fill_hole_area = 0
+    expected = []
+    for start, given in ((0, {"box": BOX}), (0, {"mask": mask}), (3, {"mask": mask[::-1].copy()})):
+        state = theirs.init_state(str(tmp_path))
+        if "box" in given:
+            theirs.add_new_points_or_box(state, start, obj_id=0, **given)
+        else:
+            theirs.add_new_mask(state, start, 0, torch.from_numpy(given["mask"]))
+        expected.append({t: logits[0, 0] for t, _, logits in theirs.propagate_in_video(state)})
+
+    tracker = Sam2Tracker(backbone.video_predictor(), len(images))
+    for index, image in enumerate(images):
+        boxes = [BOX] if index == 0 else []
+        masks = {0: [mask], 3: [mask[::-1].copy()]}.get(index, [])
+        logits, _ = tracker.step(image, boxes, masks)
+        assert len(logits) == (2 if index < 3 else 3)
+        for mine, of_sam2 in zip(logits, expected, strict=False):
+            torch.testing.assert_close(mine, of_sam2[index], rtol=0, atol=1e-5)
+
+
 def test_before_the_start_and_without_one_masks_are_empty(backbone: Sam2Backbone) -> None:
     images = video(5)
     tracking = BoxTracking(backbone, CPU)

@@ -22,7 +22,7 @@ from samwise.data.synthetic.writer import write_split
 from samwise.errors import UserError
 from samwise.foundation.categories import CategoryHead, CategoryImages, collate_labelled
 from samwise.foundation.clips import ObjectClips, collate_objects
-from samwise.foundation.language import FIRST_WORD, MASK_ID, corrupt
+from samwise.foundation.language import FIRST_WORD, MASK_ID, LanguageConfig, corrupt, train_language
 from samwise.foundation.segmentation import Phase, SegmentationConfig, SegmentationTrainer
 from samwise.foundation.tracking import score_tracking
 from samwise.modeling.frozen import read_tensors
@@ -146,6 +146,16 @@ def test_categories(tmp_path: Path) -> None:
     assert loss < 0.01 and right.tolist() == [1.0]
     with pytest.raises(UserError, match="instances.json doesn't exist: make images"):
         CategoryImages(tmp_path / "elsewhere", 128)
+
+
+def test_any_token_learns_to_tell_the_sentence(tmp_path: Path) -> None:
+    """Part ``language``: told words get right only where their weight isn't 0; masked words either way."""
+    model = compose_model("tiny")
+    config = LanguageConfig(sentences=400, held_out=60, max_steps=60, lr=2e-3, batch_size=32)
+    told = train_language(model, config, tmp_path / "told.safetensors")
+    config.sentence = 0.0
+    untold = train_language(model, config, tmp_path / "untold.safetensors")
+    assert told["sentence_accuracy"] > 0.25 > 0.15 > untold["sentence_accuracy"]
 
 
 def test_the_command(tmp_path: Path) -> None:
