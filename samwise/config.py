@@ -145,8 +145,8 @@ class CmeConfig:
         lam: lambda of Eq. 10.
         heads: Attention heads of Eq. 9.
         ffn: Width of its feed-forward layer.
-        crossed: Training also compares what one sentence tracks with what another one of the same clip sees
-            without memory: examples of different objects where a clip hardly has any of its own.
+        crossed: Training also shows pairs in which the memory is that of another sentence of the same clip:
+            examples of memory that tracks the wrong object, of which a clip of its own has hardly any.
     """
 
     enabled: bool = True

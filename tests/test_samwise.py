@@ -215,22 +215,25 @@ def test_every_switch_streams_and_trains(overrides: list[str]) -> None:
     assert touched == expected
 
 
-def test_crossed_pairs_compare_a_sentence_with_the_next_one_of_its_clip() -> None:
-    """``model.cme.crossed``: own pairs as without it, and beside them tau_m of one with tau_l of another."""
+def test_crossed_pairs_are_tracked_with_the_memory_of_the_next_sentence() -> None:
+    """``model.cme.crossed``: own pairs as without it, and beside them those with a partner's memory."""
     model, crossing = build(), build("model.cme.crossed=true")
     crossing.load_state_dict(model.state_dict())
     tokens, video_of = model.tokenize(SENTENCES[:3]), torch.tensor([0, 0, 1])
-    frames, seen = clip(2, 6), []
-    hook = crossing.cme.register_forward_pre_hook(lambda _, tokens: seen.append(tokens))
+    frames, compared, memories, track = clip(2, 6), [], [], crossing._track
+    crossing.cme.register_forward_pre_hook(lambda _, tokens: compared.append(tokens))
+    crossing._track = lambda frame, prompt, *memory: memories.append(memory) or track(frame, prompt, *memory)
     with torch.inference_mode():
         alone, both = (m.forward_train(frames, tokens, video_of) for m in (model, crossing))
-    hook.remove()
     assert both.cme_logits.shape == (3, 2, 2)
     torch.testing.assert_close(both.cme_logits[:, :1], alone.cme_logits, atol=1e-5, rtol=1e-5)
     assert torch.equal(both.cme_labels[:, :1], alone.cme_labels)
-    (pointer, token), (same_pointer, other) = seen
-    assert torch.equal(same_pointer, pointer) and torch.equal(other, token[[1, 0, 2]])
-    assert both.cme_labels[2, 1] == IGNORED  # it has no partner
+    for own, others in zip(memories[-2], memories[-1], strict=True):
+        assert torch.equal(others, own[[1, 0, 2]])
+    (pointer, token), (astray, same_token) = compared
+    assert torch.equal(same_token, token) and not torch.equal(astray[:2], pointer[:2])
+    torch.testing.assert_close(astray[2], pointer[2])  # it has no partner, and its pair has no label
+    assert both.cme_labels[2, 1] == IGNORED
 
 
 def test_frozen_parts_stay_frozen() -> None:

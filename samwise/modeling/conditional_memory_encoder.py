@@ -68,7 +68,7 @@ def cme_labels(tracked: Tensor, memoryless: Tensor, memoryless_score: Tensor) ->
 
 
 def partners(video_of: Tensor | None, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each sentence the next one of the same clip, for pairs of two sentences.
+    """For each sentence the next one of the same clip, whose memory it is given in crossed pairs.
 
     Args:
         video_of: (B,) long, the clip of each sentence; None where each has its own.

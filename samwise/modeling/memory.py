@@ -78,7 +78,7 @@ class MemoryBank:
         joined._pointers.extend(torch.cat(pair) for pair in zip(self._pointers, other._pointers, strict=True))
         return joined
 
-    def part(self, expressions: slice) -> MemoryBank:
+    def part(self, expressions: slice | Tensor) -> MemoryBank:
         """The memory of some of the expressions."""
         other = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)
         other._maps.extend(x[expressions] for x in self._maps)

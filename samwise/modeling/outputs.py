@@ -62,7 +62,7 @@ class ClipOutput:
 class TrainOutput:
     """What training needs of B clips of T frames, of which K are compared by the CME in P pairs.
 
-    P is K, or 2 K where each sentence is compared with another one as well (``model.cme.crossed``).
+    P is K, or 2 K where each frame is also tracked with another sentence's memory (``model.cme.crossed``).
 
     Attributes:
         logits: (B, T, S, S) mask logits on the canvas, not gated by the object score.

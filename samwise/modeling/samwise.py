@@ -22,7 +22,7 @@ from samwise.modeling.conditional_memory_encoder import (
 )
 from samwise.modeling.frozen import random_parts
 from samwise.modeling.hub import Pretrained
-from samwise.modeling.memory import StreamState
+from samwise.modeling.memory import MemoryBank, StreamState
 from samwise.modeling.observer import FrameTrace, Observer
 from samwise.modeling.outputs import ClipOutput, SeenClips, TrainOutput
 from samwise.modeling.prompts import TextPrompts
@@ -337,7 +337,7 @@ class Samwise(nn.Module, Pretrained):
             tracked = self._decode_with_memory(frame, prompt, state)
             mask = self.backbone.to_canvas(tracked.low_res_logits)
             if self.cme is not None and t > self.config.cme.window:
-                pairs.append(self._compare(frame, prompt, tracked, mask, crossed))
+                pairs.append(self._compare(frame, prompt, tracked, mask, state.bank, crossed))
             if t + 1 < length:
                 self._remember(frame, mask, tracked, state)
             masks.append(mask)
@@ -362,22 +362,31 @@ class Samwise(nn.Module, Pretrained):
         prompt: Tensor,
         tracked: Decoded,
         mask: Tensor,
+        bank: MemoryBank,
         crossed: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The CME's training pairs of a frame, tokens detached: each sentence's own, and with its partner's.
+        """The CME's training pairs of a frame, tokens detached.
+
+        Args:
+            frame, prompt: What is decoded.
+            tracked: With the sentences' own memory.
+            mask: (B, S, S) logits of it.
+            bank: That memory.
+            crossed: Each sentence's partner, and who has none: a second pair is tracked with its memory.
 
         Returns:
-            Memory-less masks (B, S, S), decisions (B, n, 2) and labels (B, n), n being 2 with ``crossed``
-            (the partners, and who has none), else 1.
+            Memory-less masks (B, S, S), decisions (B, n, 2) and labels (B, n), n being 2 with ``crossed``.
         """
         memoryless = self._memoryless(frame, prompt)
         candidate = self.backbone.to_canvas(memoryless.low_res_logits)
-        pointer, token = tracked.pointer.detach(), memoryless.early_token.detach()
-        decisions = [self.cme(pointer, token)]
+        token = memoryless.early_token.detach()
+        decisions = [self.cme(tracked.pointer.detach(), token)]
         labels = [cme_labels(mask.detach(), candidate, memoryless.score)]
         if crossed is not None:
             partner, alone = crossed
-            decisions.append(self.cme(pointer, token[partner]))
-            others = cme_labels(mask.detach(), candidate[partner], memoryless.score[partner])
-            labels.append(others.masked_fill(alone, IGNORED))
+            with torch.no_grad():
+                astray = self._track(frame, prompt, *bank.part(partner).stacked())
+                other = self.backbone.to_canvas(astray.low_res_logits)
+            decisions.append(self.cme(astray.pointer, token))
+            labels.append(cme_labels(other, candidate, memoryless.score).masked_fill(alone, IGNORED))
         return candidate, torch.stack(decisions, 1), torch.stack(labels, 1)

@@ -93,8 +93,8 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     model_config = SamwiseConfig.from_node(config.model)
     if model_config.cme.enabled and model_config.cme.crossed and knobs.expressions_per_clip == 1:
         raise UserError(
-            "model.cme.crossed=true compares the sentences of a clip; with scratch.expressions_per_clip=1 "
-            "each has one: make it 2 or more, or leave model.cme.crossed=false"
+            "model.cme.crossed=true exchanges memories in a clip; with scratch.expressions_per_clip=1 "
+            "each has one sentence: make it 2 or more, or leave model.cme.crossed=false"
         )
     dataset = build_train_dataset(
         config.data,
