@@ -220,9 +220,9 @@ def test_crossed_pairs_are_tracked_with_the_memory_of_the_next_sentence() -> Non
     model, crossing = build(), build("model.cme.crossed=true")
     crossing.load_state_dict(model.state_dict())
     tokens, video_of = model.tokenize(SENTENCES[:3]), torch.tensor([0, 0, 1])
-    frames, compared, memories, track = clip(2, 6), [], [], crossing._track
+    frames, compared, memories, track = clip(2, 6), [], [], crossing.track
     crossing.cme.register_forward_pre_hook(lambda _, tokens: compared.append(tokens))
-    crossing._track = lambda frame, prompt, *memory: memories.append(memory) or track(frame, prompt, *memory)
+    crossing.track = lambda frame, prompt, *memory: memories.append(memory) or track(frame, prompt, *memory)
     with torch.inference_mode():
         alone, both = (m.forward_train(frames, tokens, video_of) for m in (model, crossing))
     assert both.cme_logits.shape == (3, 2, 2)

@@ -52,7 +52,7 @@ class TracedSamwise(Samwise):
         self.calls.append((tracked.pointer, tracked.score))
         out = super()._consult_cme(frame, prompt, tracked, mask, state)
         if bool(out[0].any()):
-            memoryless = self._memoryless(frame, prompt)
+            memoryless = self.memoryless(frame, prompt)
             self.calls.append((memoryless.pointer, memoryless.score))
         return out
 

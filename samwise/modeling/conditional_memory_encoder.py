@@ -67,26 +67,6 @@ def cme_labels(tracked: Tensor, memoryless: Tensor, memoryless_score: Tensor) ->
     return labels.masked_fill(ignored, IGNORED)
 
 
-def partners(video_of: Tensor | None, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each sentence the next one of the same clip, whose memory it is given in crossed pairs.
-
-    Args:
-        video_of: (B,) long, the clip of each sentence; None where each has its own.
-        batch: B.
-        device: Where the result lies.
-
-    Returns:
-        (B,) long, its partner, and (B,) bool, whether it is alone in its clip (then its partner is itself).
-    """
-    own = torch.arange(batch, device=device)
-    if video_of is None:
-        return own, torch.ones_like(own, dtype=torch.bool)
-    same = video_of[:, None] == video_of  # B, B
-    distance = (own - own[:, None] - 1) % batch  # of the next one 0, of the sentence itself B - 1
-    partner = distance.masked_fill(~same, batch).argmin(1)
-    return partner, partner == own
-
-
 def fuse_masks(tracked: Tensor, memoryless: Tensor, config: CmeConfig) -> Tensor:
     """The mask that enters the memory where the encoder fired (Eq. 10 and alternatives).
 

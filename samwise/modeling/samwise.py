@@ -10,19 +10,17 @@ from torch import Tensor, nn
 
 from samwise.config import SamwiseConfig, compose_model, model_names
 from samwise.modeling.baselines import build_baseline
+from samwise.modeling.cme_pairs import compare, partners
 from samwise.modeling.cmt_adapter import build_adapter
 from samwise.modeling.conditional_memory_encoder import (
-    IGNORED,
     ConditionalMemoryEncoder,
-    cme_labels,
     consultable,
     fuse_masks,
     never_consulted,
-    partners,
 )
 from samwise.modeling.frozen import random_parts
 from samwise.modeling.hub import Pretrained
-from samwise.modeling.memory import MemoryBank, StreamState
+from samwise.modeling.memory import StreamState
 from samwise.modeling.observer import FrameTrace, Observer
 from samwise.modeling.outputs import ClipOutput, SeenClips, TrainOutput
 from samwise.modeling.prompts import TextPrompts
@@ -251,7 +249,7 @@ class Samwise(nn.Module, Pretrained):
             mask = self._present(tracked)  # P_m
             looks, fires, probability, for_memory = self._consult_cme(frame, prompt, tracked, mask, state)
             if self.observer is not None:
-                memoryless = self._memoryless(frame, prompt)
+                memoryless = self.memoryless(frame, prompt)
                 asked = torch.full_like(tracked.score, float("nan"))
                 if self.cme is not None:
                     asked = self.cme(tracked.pointer, memoryless.early_token).softmax(1)[:, 1]
@@ -270,9 +268,10 @@ class Samwise(nn.Module, Pretrained):
         """Eq. 7: the mask and the token of the object tracked so far."""
         bank = state.bank
         memory = () if bank.empty else bank.filled() if self.static_shapes else bank.stacked()
-        return run(self.recompute, self._track, frame, prompt, *memory)
+        return run(self.recompute, self.track, frame, prompt, *memory)
 
-    def _track(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor | None) -> Decoded:
+    def track(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor | None) -> Decoded:
+        """Eq. 7 with the memory that is given (``MemoryBank.stacked`` or ``filled``), or none."""
         features = (
             self.backbone.with_memory(frame.top, *memory)
             if memory
@@ -337,7 +336,7 @@ class Samwise(nn.Module, Pretrained):
             tracked = self._decode_with_memory(frame, prompt, state)
             mask = self.backbone.to_canvas(tracked.low_res_logits)
             if self.cme is not None and t > self.config.cme.window:
-                pairs.append(self._compare(frame, prompt, tracked, mask, state.bank, crossed))
+                pairs.append(compare(self, frame, prompt, tracked, mask, state.bank, crossed))
             if t + 1 < length:
                 self._remember(frame, mask, tracked, state)
             masks.append(mask)
@@ -352,41 +351,7 @@ class Samwise(nn.Module, Pretrained):
         return TrainOutput(torch.stack(masks, 1), torch.stack(scores, 1), memoryless, decisions, labels)
 
     @torch.no_grad()
-    def _memoryless(self, frame: FrameFeatures, prompt: Tensor) -> Decoded:
+    def memoryless(self, frame: FrameFeatures, prompt: Tensor) -> Decoded:
+        """Eq. 8: what the frame alone shows, and the memory-less token."""
         progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
         return self.backbone.finish_decoding(progress, frame)
-
-    def _compare(
-        self,
-        frame: FrameFeatures,
-        prompt: Tensor,
-        tracked: Decoded,
-        mask: Tensor,
-        bank: MemoryBank,
-        crossed: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The CME's training pairs of a frame, tokens detached.
-
-        Args:
-            frame, prompt: What is decoded.
-            tracked: With the sentences' own memory.
-            mask: (B, S, S) logits of it.
-            bank: That memory.
-            crossed: Each sentence's partner, and who has none: a second pair is tracked with its memory.
-
-        Returns:
-            Memory-less masks (B, S, S), decisions (B, n, 2) and labels (B, n), n being 2 with ``crossed``.
-        """
-        memoryless = self._memoryless(frame, prompt)
-        candidate = self.backbone.to_canvas(memoryless.low_res_logits)
-        token = memoryless.early_token.detach()
-        decisions = [self.cme(tracked.pointer.detach(), token)]
-        labels = [cme_labels(mask.detach(), candidate, memoryless.score)]
-        if crossed is not None:
-            partner, alone = crossed
-            with torch.no_grad():
-                astray = self._track(frame, prompt, *bank.part(partner).stacked())
-                other = self.backbone.to_canvas(astray.low_res_logits)
-            decisions.append(self.cme(astray.pointer, token))
-            labels.append(cme_labels(other, candidate, memoryless.score).masked_fill(alone, IGNORED))
-        return candidate, torch.stack(decisions, 1), torch.stack(labels, 1)
