@@ -177,6 +177,7 @@ def test_every_row_is_possible(name: str, tmp_path: Path) -> None:
         assert [step.folder.parent.name for step in row.steps] == ["image", "video", "scores"]
         assert row.steps[0].config["scratch"]["max_steps"] and row.steps[1].config["scratch"]["max_steps"]
         assert row.steps[0].config["scratch"]["max_minutes"] is None
+        assert row.steps[-1].config["clip_length"] == 8
     kinds: list[set[Path]] = [{row.steps[i].folder for row in made} for i in range(3)]
     trained = {"table2": 5, "table3": 5, "table4": 4}
     # never is in Table 3 twice: it is the patch size of the paper without the CME

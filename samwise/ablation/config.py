@@ -10,6 +10,8 @@ from omegaconf import DictConfig
 from samwise.errors import UserError
 from samwise.training.config import typed
 
+TRAINING = ("overrides", "image", "motion", "video")  # what of a row decides its trainings
+
 
 @dataclass
 class StageConfig:
@@ -62,9 +64,9 @@ class Row:
         label: What the table calls it; by default its name.
         section: Rows of one section are compared with the section's last.
         paper: The paper's J&F in percent; null where it has no such row.
-        overrides: Of both trainings.
+        overrides: Of all trainings.
         image: Of image pretraining alone.
-        motion: Of the stage between the two alone.
+        motion: Of the table's stage ``motion`` alone.
         video: Of video finetuning alone.
         infer: Switches of the trained network at inference, such as ``model.cme.policy=never``.
         base: The row whose training it shares; it may then only add to ``infer``.
@@ -126,12 +128,12 @@ class TableConfig:
                 raise UserError(
                     f"row '{row.name}' has base={row.base}: name a row of the table that has no base itself"
                 )
-            if row.overrides or row.image or row.motion or row.video:
+            if any(getattr(row, key) for key in TRAINING):
                 raise UserError(
                     f"row '{row.name}' shares the training of '{row.base}', so only its infer can differ; "
                     "remove its overrides, image, motion and video, or its base"
                 )
-            for key in ("overrides", "image", "motion", "video"):
+            for key in TRAINING:
                 setattr(row, key, getattr(base, key))
 
     def chosen(self, names: list[str] | None) -> list[Row]:

@@ -161,7 +161,8 @@ class StepMaker:
             UserError: An override is wrong, or two different steps would share a folder.
         """
         table, steps = self.table, []
-        own, before = list(row.overrides), None
+        before: Step | None = None
+        own = list(row.overrides)
         stages = (("image", table.image, row.image), ("motion", table.motion, row.motion))
         for kind, stage, more in (*stages, ("video", table.video, row.video)):
             if stage is None:

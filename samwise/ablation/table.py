@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from samwise.ablation.config import Row
+from samwise.ablation.config import TRAINING, Row
 from samwise.evaluation.tables import save_files, to_csv, to_markdown
 
 JF = "J&F"
@@ -148,9 +148,7 @@ class Table:
                     "section": r.row.section,
                     "paper": r.row.paper,
                     "parameters": r.parameters,
-                    "overrides": {
-                        key: getattr(r.row, key) for key in ("overrides", "image", "motion", "video", "infer")
-                    },
+                    "overrides": {key: getattr(r.row, key) for key in (*TRAINING, "infer")},
                     "mean": plain(r.mean),
                     "sd": plain(r.deviation),
                     "to_last": plain(r.minus(self.reference(r))),
