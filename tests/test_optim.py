@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from samwise.config import compose_config
 from samwise.errors import UserError
 from samwise.training.config import OptimizerConfig, TrainingConfig, optimizer_config, training_config
 from samwise.training.optim import Schedule, build_optimizer, parameter_groups
@@ -128,3 +129,11 @@ def test_impossible_knobs_are_refused(change: dict, message: str):
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(UserError, match="adam or adamw"):
         optimizer_config({"name": "sgd"})
+
+
+def test_lr_scale_on_the_command_line() -> None:
+    """As the comment in configs/optimizer says; without the plus, the message says how."""
+    config = compose_config("train", ["+optimizer.lr_scale={adapters.0.hsa: 3}"])
+    assert optimizer_config(config.optimizer).lr_scale == {"adapters.0.hsa": 3}
+    with pytest.raises(UserError, match=r"use \+optimizer.lr_scale"):
+        compose_config("train", ["optimizer.lr_scale={adapters.0.hsa: 3}"])

@@ -150,7 +150,7 @@ def test_kinds_and_motions_that_do_not_exist_are_refused(tmp_path: Path) -> None
     assert not list(tmp_path.glob("data/*"))
 
 
-def test_data_made_before_kinds_could_be_chosen_is_known(tmp_path: Path) -> None:
+def test_data_made_before_kinds_could_be_chosen_is_known() -> None:
     assert not {"kinds", "motions"} & set(VideoSettings().to_dict())
     assert VideoSettings(kinds=("motion",)).to_dict()["kinds"] == ["motion"]
 
