@@ -147,6 +147,8 @@ class CmeConfig:
         ffn: Width of its feed-forward layer.
         crossed: Training also shows pairs in which the memory is that of another sentence of the same clip:
             examples of memory that tracks the wrong object, of which a clip of its own has hardly any.
+        appearing: Training counts a frame in which memory sees nothing and the frame alone something as two
+            objects; the released code counts it as the same.
     """
 
     enabled: bool = True
@@ -159,6 +161,7 @@ class CmeConfig:
     heads: int = 8
     ffn: int = 128
     crossed: bool = False
+    appearing: bool = False
 
 
 @dataclass

@@ -185,9 +185,10 @@ def test_every_row_is_possible(name: str, tmp_path: Path) -> None:
 
 
 def test_a_stage_between_images_and_videos(tmp_path: Path) -> None:
-    """``ablation=motion``: one image pretraining without HSA for both rows, then each row's own stages."""
+    """``ablation=motion``: one image pretraining without HSA for all rows, then each network's own stages."""
     table = table_config(compose_config("ablate", ["ablation=motion"]).ablation)
-    both, hsa = (StepMaker(table, tmp_path).row(row, 0) for row in table.rows)
+    maker = StepMaker(table, tmp_path)
+    both, hsa = (maker.row(row, 0) for row in table.chosen(["both", "hsa"]))
     assert [step.folder.parent.name for step in hsa.steps] == ["image", "motion", "video", "scores"]
     assert both.steps[0].identity == hsa.steps[0].identity and both.steps[0].folder == hsa.steps[0].folder
     assert both.steps[1].folder != hsa.steps[1].folder and both.steps[2].folder != hsa.steps[2].folder
@@ -197,6 +198,24 @@ def test_a_stage_between_images_and_videos(tmp_path: Path) -> None:
         for before, step in pairwise(row.steps[:3]):
             assert f"pretrained='{before.folder}'" in step.commands[0] and step.needs is before
         assert row.steps[1].config["data"]["root"].endswith("/directions")
+
+
+def test_a_stage_for_the_cme_alone(tmp_path: Path) -> None:
+    """It follows the videos' stage of rows that ask the CME, on the same network; others don't need it."""
+    table = table_config(compose_config("ablate", ["ablation=motion"]).ablation)
+    table.rows[-1].video = ["model.adapter.heads=2", "scratch.lr=0.5"]
+    maker = StepMaker(table, tmp_path)
+    rows = {row.name: maker.row(row, 0) for row in table.rows}
+    stages = {name: [step.folder.parent.name for step in row.steps] for name, row in rows.items()}
+    assert stages.pop("cme") == ["image", "motion", "video", "cme", "scores"]
+    assert set(map(tuple, stages.values())) == {("image", "motion", "video", "scores")}
+    *_, video, cme, scoring = rows["cme"].steps
+    assert (
+        f"pretrained='{video.folder}'" in cme.commands[0]
+        and f"checkpoint='{cme.folder}'" in scoring.commands[0]
+    )
+    assert cme.config["model"]["adapter"]["heads"] == 2 and cme.config["scratch"]["lr"] != 0.5
+    assert cme.config["optimizer"]["lr_scale"] == {"adapters": 0, "prompts": 0}
 
 
 def test_tables_share_their_trainings(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from samwise.modeling.conditional_memory_encoder import (
     consultable,
     fuse_masks,
 )
-from samwise.modeling.losses import cme_loss, dice_loss, focal_loss
+from samwise.modeling.losses import SamwiseLoss, cme_loss, dice_loss, focal_loss
 from samwise.modeling.released_names import PREFIXES, our_name, released_names
 from samwise.modeling.seeded import seeded_tensor
+from samwise.training.step import ClipStep
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -118,12 +119,37 @@ def test_cme_label_boundaries(tracked: Tensor, memoryless: Tensor, score: float,
     assert cme_labels(tracked, memoryless, torch.tensor([score])).item() == label
 
 
-def test_cme_loss_is_pytorchs_weighted_mean() -> None:
+@pytest.mark.parametrize(
+    ("tracked", "memoryless", "scores", "label"),
+    [
+        (_mask(50), _mask(100), (1.0, 1.0), 1),  # the frame alone shows what memory doesn't
+        (_mask(100), _mask(100), (-0.1, 1.0), 1),  # memory says that it is away
+        (_mask(100), _mask(100), (0.0, 1.0), 1),  # as does a score of 0, where the mask is dropped
+        (_mask(100), _mask(100), (0.1, 1.0), 0),
+        (_mask(100), _mask(0), (1.0, 1.0), 0),  # the reverse says nothing new
+        (_mask(100), _mask(50), (-0.1, 1.0), 0),
+        (_mask(0), _mask(50), (1.0, 1.0), -1),
+        (_mask(0), _mask(100), (1.0, -0.1), -1),
+    ],
+)
+def test_cme_labels_of_what_memory_misses(
+    tracked: Tensor, memoryless: Tensor, scores: tuple[float, float], label: int
+) -> None:
+    """``model.cme.appearing``; scores with memory and without."""
+    with_memory, without = map(torch.tensor, scores)
+    assert cme_labels(tracked, memoryless, without, with_memory).item() == label
+
+
+@pytest.mark.parametrize("weight", [2.0, 8.0])
+def test_cme_loss_is_pytorchs_weighted_mean(weight: float) -> None:
+    """Of the function and of the step, whose weight is ``loss.cme_different``; 2 by default."""
     decisions, labels = torch.randn(2, 3, 2), torch.tensor([[0, 1, -1], [1, 1, 0]])
     expected = nn.functional.cross_entropy(
-        decisions.flatten(0, 1), labels.flatten(), torch.tensor([1.0, 2.0]), ignore_index=-1
+        decisions.flatten(0, 1), labels.flatten(), torch.tensor([1.0, weight]), ignore_index=-1
     )
-    torch.testing.assert_close(cme_loss(decisions, labels), expected)
+    torch.testing.assert_close(cme_loss(decisions, labels, *([] if weight == 2.0 else [weight])), expected)
+    loss = SamwiseLoss(**({} if weight == 2.0 else {"cme_different": weight}))
+    torch.testing.assert_close(ClipStep(nn.Identity(), loss)._cme([(decisions, labels)]), expected)
     assert cme_loss(decisions, torch.full((2, 3), -1)).item() == 0.0
     assert cme_loss(decisions[:, :0], labels[:, :0]).item() == 0.0
 

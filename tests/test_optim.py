@@ -13,7 +13,7 @@ from torch import nn
 from samwise.config import compose_config
 from samwise.errors import UserError
 from samwise.training.config import OptimizerConfig, TrainingConfig, optimizer_config, training_config
-from samwise.training.optim import Schedule, build_optimizer, parameter_groups
+from samwise.training.optim import Schedule, build_optimizer, freeze_unscaled, parameter_groups
 
 
 class Toy(nn.Module):
@@ -54,6 +54,21 @@ def test_the_longest_prefix_scales_the_learning_rate():
 def test_a_prefix_of_nothing_is_refused():
     with pytest.raises(UserError, match="decoder.*encoder, frozen, head"):
         parameter_groups(Toy(), OptimizerConfig(lr_scale={"decoder": 0.1}))
+
+
+def test_a_factor_of_nothing_freezes():
+    model, config = Toy(), OptimizerConfig(lr_scale={"encoder": 0, "encoder.1": 0.5, "words": 0, "frozen": 0})
+    freeze_unscaled(model, config)
+    trained = set().union(*(_names(model, g) for g in parameter_groups(model, config)))
+    assert trained == {
+        "encoder.1.weight", "encoder.1.bias", "head.weight", "head.bias", "spatial_embedding"
+    }  # fmt: skip
+
+
+def test_leaving_sam2_out_of_checkpoints_by_a_factor_is_refused():
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    with pytest.raises(UserError, match="model.backbone.trainable=false"):
+        freeze_unscaled(model, OptimizerConfig(lr_scale={"backbone": 0}))
 
 
 def test_a_frozen_model_is_refused():

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from samwise.config import SamwiseConfig, compose_model
 from samwise.errors import UserError
-from samwise.modeling.conditional_memory_encoder import IGNORED
+from samwise.modeling import cme_pairs
+from samwise.modeling.conditional_memory_encoder import IGNORED, cme_labels
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.seeded import seeded_tensor
 from samwise.modeling.tokens import Tokens
@@ -234,6 +235,22 @@ def test_crossed_pairs_are_tracked_with_the_memory_of_the_next_sentence() -> Non
     assert torch.equal(same_token, token) and not torch.equal(astray[:2], pointer[:2])
     torch.testing.assert_close(astray[2], pointer[2])  # it has no partner, and its pair has no label
     assert both.cme_labels[2, 1] == IGNORED
+
+
+@pytest.mark.parametrize("appearing", [False, True])
+def test_labels_look_at_the_object_scores_of_memory(appearing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``model.cme.appearing``, own pairs and crossed ones: the score of the mask that is compared."""
+    model = build("model.cme.crossed=true", f"model.cme.appearing={appearing}")
+    seen = []
+    monkeypatch.setattr(cme_pairs, "cme_labels", lambda *masks: seen.append(masks) or cme_labels(*masks))
+    with torch.inference_mode():
+        output = model.forward_train(clip(1, 6), model.tokenize(SENTENCES[:2]), torch.tensor([0, 0]))
+    own, crossed = seen
+    assert torch.equal(own[0], output.logits[:, 5]) and not torch.equal(crossed[0], own[0])
+    if appearing:
+        assert torch.equal(own[3], output.object_scores[:, 5]) and not torch.equal(crossed[3], own[3])
+    else:
+        assert own[3] is None and crossed[3] is None
 
 
 def test_frozen_parts_stay_frozen() -> None:

@@ -34,12 +34,14 @@ def small_model(seed: int = 0, overrides: list[str] | None = None) -> Samwise:
 
 @pytest.fixture
 def make_trainer(mevis_tree: Path, tmp_path: Path):
-    def make(run: str, model: Samwise | None = None, resume: bool = False, validate=None, **knobs) -> Trainer:
+    def make(
+        run: str, model: Samwise | None = None, resume: bool = False, validate=None, lr_scale=None, **knobs
+    ) -> Trainer:
         config = TrainingConfig(**{"lr": 1e-3, "batch_size": 2, "num_workers": 0, "log_every": 1, **knobs})
         dataset = ClipDataset(MeViSStorage(mevis_tree, "train"), "global", 6, 64, seed=config.seed)
         folder = tmp_path / run
         folder.mkdir(exist_ok=True)
-        optimizer = OptimizerConfig(lr=config.lr)
+        optimizer = OptimizerConfig(lr=config.lr, weight_decay=0.1, lr_scale=lr_scale or {})
         return Trainer(model or small_model(), dataset, config, optimizer, folder, resume, validate)
 
     return make
@@ -141,6 +143,30 @@ def test_frozen_parts_stay_as_they_are_and_out_of_checkpoints(make_trainer):
         assert parameter.requires_grad or torch.equal(parameter, before[name]), name
     assert any(not torch.equal(saved[name], before[name]) for name in saved)
     assert saved.keys() == trained_state(model).keys()
+
+
+CME_ALONE = {"adapters": 0, "prompts": 0}
+
+
+def test_the_cme_alone_learns(make_trainer):
+    """A factor of 0 freezes: the rest keeps its bits, is in the checkpoint, and costs no backward pass."""
+    model = small_model(overrides=FROZEN)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    knobs = {"batch_size": 2, "grad_accumulation": 2, "freeze_batch_norm": True}
+    trainer = make_trainer("run", model, max_steps=2, lr_scale=CME_ALONE, **knobs)
+    assert all(name.startswith("cme.") for name, p in model.named_parameters() if p.requires_grad)
+    trainer.fit()
+    saved, _ = read_checkpoint(trainer.checkpoints.all()[-1] / "model.safetensors")
+    assert saved.keys() == trained_state(small_model(overrides=FROZEN)).keys()
+    changed = {name for name, tensor in saved.items() if not torch.equal(tensor, before[name])}
+    assert "cme.classifier.weight" in changed
+    assert all(name.startswith("cme.") for name in changed)
+
+
+def test_the_cme_alone_on_clips_without_pairs_is_refused(make_trainer):
+    model = small_model(overrides=[*FROZEN, "model.cme.window=5"])
+    with pytest.raises(UserError, match="longer scratch.clip_length"):
+        make_trainer("run", model, max_steps=1, lr_scale=CME_ALONE).fit()
 
 
 def test_checkpoints_beyond_the_last_are_removed(make_trainer):

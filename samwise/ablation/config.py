@@ -94,6 +94,7 @@ class TableConfig:
         image: Image pretraining; null for none.
         motion: A stage between image pretraining and video finetuning; null for none.
         video: Video finetuning.
+        cme: A stage after it that trains the CME alone, for rows whose inference asks it; null for none.
         inference: Inference and scoring.
         rows: The rows, in the table's order.
     """
@@ -103,6 +104,7 @@ class TableConfig:
     image: StageConfig | None = None
     motion: StageConfig | None = None
     video: StageConfig = field(default_factory=StageConfig)
+    cme: StageConfig | None = None
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     rows: list[Row] = field(default_factory=list)
 

@@ -20,7 +20,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from samwise.ablation.config import Row, StageConfig, TableConfig, quoted
-from samwise.config import compose_config
+from samwise.config import SamwiseConfig, compose_config, with_overrides
 from samwise.errors import UserError
 from samwise.io import read_json, write_json
 
@@ -31,6 +31,7 @@ TRAIN, INFER, EVALUATE = (
 )
 # What may change without changing the result; "output" and "pretrained" follow from the step's place.
 _NO_MATTER = ("output", "device", "pretrained", "resume", "overwrite", "scratch.num_workers")
+_NOT_THE_NETWORK = ("scratch.", "data", "optimizer", "loss.")  # what other overrides of a training begin with
 
 
 @dataclass
@@ -171,6 +172,11 @@ class StepMaker:
             before = self._training(kind, stage, [*row.overrides, *more], own, seed, before)
             steps.append(before)
         assert before is not None  # there are always videos
+        if table.cme is not None and _asks_cme(before.config["model"], row):
+            # The network is the one of the videos, so what that stage alone changes in it holds here too.
+            network = [text for text in row.video if not text.startswith(_NOT_THE_NETWORK)]
+            before = self._training("cme", table.cme, [*row.overrides, *network], own, seed, before)
+            steps.append(before)
         own += [f"infer.{text}" for text in row.infer]
         scoring = self._scoring(row, own, seed, before)
         return RowSteps(row, seed, [*steps, scoring], before.config["model"])
@@ -241,6 +247,11 @@ def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
         if OmegaConf.select(config, key, default="absent") != "absent":
             OmegaConf.update(config, key, None)
     return OmegaConf.to_container(config, resolve=True)
+
+
+def _asks_cme(model: dict[str, Any], row: Row) -> bool:
+    """Whether the row's inference does what its CME says."""
+    return with_overrides(SamwiseConfig.from_node(model), row.infer).cme.policy == "learned"
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:

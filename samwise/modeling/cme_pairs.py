@@ -60,16 +60,19 @@ def compare(
         Memory-less masks (B, S, S), decisions (B, n, 2) and labels (B, n); n is 2 with ``crossed``, else 1.
     """
     assert model.cme is not None
+    appearing = model.config.cme.appearing
     memoryless = model.memoryless(frame, prompt)
     candidate = model.backbone.to_canvas(memoryless.low_res_logits)
     token = memoryless.early_token.detach()
     decisions = [model.cme(tracked.pointer.detach(), token)]
-    labels = [cme_labels(mask.detach(), candidate, memoryless.score)]
+    score = tracked.score.detach() if appearing else None
+    labels = [cme_labels(mask.detach(), candidate, memoryless.score, score)]
     if crossed is not None:
         partner, alone = crossed
         with torch.no_grad():
             astray = model.track(frame, prompt, *bank.part(partner).stacked())
             other = model.backbone.to_canvas(astray.low_res_logits)
         decisions.append(model.cme(astray.pointer, token))
-        labels.append(cme_labels(other, candidate, memoryless.score).masked_fill(alone, IGNORED))
+        score = astray.score if appearing else None
+        labels.append(cme_labels(other, candidate, memoryless.score, score).masked_fill(alone, IGNORED))
     return candidate, torch.stack(decisions, 1), torch.stack(labels, 1)

@@ -48,13 +48,17 @@ class ConditionalMemoryEncoder(nn.Module):
         return self.classifier(x[:, 0])
 
 
-def cme_labels(tracked: Tensor, memoryless: Tensor, memoryless_score: Tensor) -> Tensor:
+def cme_labels(
+    tracked: Tensor, memoryless: Tensor, memoryless_score: Tensor, tracked_score: Tensor | None = None
+) -> Tensor:
     """Self-supervised labels: do the two masks show different objects?
 
     Args:
         tracked: (N, S, S) mask logits with memory, at canvas resolution.
         memoryless: (N, S, S) mask logits without memory.
         memoryless_score: (N,) object score logits without memory.
+        tracked_score: (N,) the same with memory, where an object that memory misses counts as different
+            (``model.cme.appearing``): no mask, or a score that isn't positive, beside a memory-less mask.
 
     Returns:
         (N,) long: 1 different, 0 same, :data:`IGNORED` where nothing can be said.
@@ -62,7 +66,10 @@ def cme_labels(tracked: Tensor, memoryless: Tensor, memoryless_score: Tensor) ->
     a, b = (tracked > 0).flatten(1), (memoryless > 0).flatten(1)
     area_a, area_b = a.sum(1), b.sum(1)
     overlap = (a & b).sum(1) / torch.minimum(area_a, area_b)  # 0/0 with one empty mask: not below, label 0
-    labels = (overlap < MAX_OVERLAP).long()
+    different = overlap < MAX_OVERLAP
+    if tracked_score is not None:
+        different |= ((area_a <= MIN_AREA) | (tracked_score <= 0)) & (area_b > MIN_AREA)
+    labels = different.long()
     ignored = (memoryless_score < 0) | ((area_a <= MIN_AREA) & (area_b <= MIN_AREA))
     return labels.masked_fill(ignored, IGNORED)
 

@@ -39,7 +39,7 @@ def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
 
 
 def cme_weights(labels: Tensor, different_weight: float = 2.0) -> Tensor:
-    """What each pair counts in the CME loss: 1 for "same", 2 for "different", 0 where it is ignored.
+    """What each pair counts in the CME loss: 1 for "same", more for "different", 0 where it is ignored.
 
     Args:
         labels: (...) long, 1 different, 0 same, -1 ignored.
@@ -93,12 +93,19 @@ class SamwiseLoss(nn.Module):
         dice: Weight of the Dice loss.
         cme: Weight of the CME loss.
         object_score: Weight of the object scores' loss; 0 in the paper.
+        cme_different: Weight of a pair that shows two objects within the CME loss; of one object it is 1.
     """
 
     def __init__(
-        self, focal: float = 1.0, dice: float = 1.0, cme: float = 1.0, object_score: float = 0.0
+        self,
+        focal: float = 1.0,
+        dice: float = 1.0,
+        cme: float = 1.0,
+        object_score: float = 0.0,
+        cme_different: float = 2.0,
     ) -> None:
         super().__init__()
+        self.cme_different = cme_different
         self.weights = {"focal": focal, "dice": dice, "cme": cme, "object_score": object_score}
 
     def forward(
@@ -118,7 +125,7 @@ class SamwiseLoss(nn.Module):
         losses = {
             "focal": focal_loss(logits, targets, counted),
             "dice": dice_loss(logits, targets, counted),
-            "cme": cme_loss(output.cme_logits, output.cme_labels) if cme is None else cme,
+            "cme": cme_loss(output.cme_logits, output.cme_labels, self.cme_different) if cme is None else cme,
         }
         if self.weights["object_score"]:
             losses["object_score"] = object_score_loss(output.object_scores, masks)

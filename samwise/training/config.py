@@ -22,7 +22,8 @@ class OptimizerConfig:
         weight_decay: On matrices and filters only; norms, biases and embeddings never decay.
         betas: Adam's two momenta.
         eps: Adam's epsilon.
-        lr_scale: Prefixes of parameter names and the factor on their learning rate; the longest prefix wins.
+        lr_scale: Prefixes of parameter names and the factor on their learning rate, 0 to leave them as they
+            are; the longest prefix wins.
     """
 
     name: str = "adamw"

@@ -25,6 +25,28 @@ def _undecayed(model: nn.Module) -> set[str]:
     return names
 
 
+def freeze_unscaled(model: nn.Module, config: OptimizerConfig) -> None:
+    """Freezes what ``lr_scale`` gives the factor 0: training the CME alone then computes no other gradient.
+
+    Raises:
+        UserError: This would freeze all of SAM 2 or of the text encoder, which a checkpoint then leaves out.
+    """
+    for name, parameter in model.named_parameters():
+        prefix = _scaled_by(name, config)
+        if prefix is not None and config.lr_scale[prefix] == 0 and parameter.requires_grad:
+            if prefix in ("backbone", "text_encoder"):
+                raise UserError(
+                    f"optimizer.lr_scale: 0 for all of {prefix} would leave it out of the checkpoint; set "
+                    f"model.{prefix}.trainable=false, or name the parts of it that stay as they are"
+                )
+            parameter.requires_grad_(False)
+
+
+def _scaled_by(name: str, config: OptimizerConfig) -> str | None:
+    """The longest prefix of ``lr_scale`` that a parameter's name has."""
+    return max((p for p in config.lr_scale if name.startswith(p)), key=len, default=None)
+
+
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     """Groups the trainable parameters by learning rate and decay.
 
@@ -42,9 +64,11 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     groups: dict[tuple[float, float], dict] = {}
     used = set()
     for name, parameter in model.named_parameters():
+        prefix = _scaled_by(name, config)
         if not parameter.requires_grad:
+            # What freeze_unscaled froze has been found; any other prefix of a frozen parameter is a mistake.
+            used |= {prefix} if prefix is not None and config.lr_scale[prefix] == 0 else set()
             continue
-        prefix = max((p for p in config.lr_scale if name.startswith(p)), key=len, default=None)
         used.add(prefix)
         lr = config.lr * (1.0 if prefix is None else config.lr_scale[prefix])
         decay = 0.0 if name in undecayed else config.weight_decay

@@ -72,8 +72,9 @@ class ClipStep(nn.Module):
 
     def _cme(self, pairs: Sequence[Pairs]) -> Tensor:
         decisions, labels = (torch.cat(x) for x in zip(*pairs, strict=True))
-        total = cme_weights(labels).sum()
+        weight = self.loss.cme_different
+        total = cme_weights(labels, weight).sum()
         if world_size() > 1:
             dist.all_reduce(total)
         # The processes' gradients are averaged, where those of a sum's parts should be added.
-        return cme_loss(decisions, labels, total=total) * world_size()
+        return cme_loss(decisions, labels, weight, total) * world_size()

@@ -25,7 +25,7 @@ from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.distributed import from_main, is_main, maximum, mean, rank, together, world_size
 from samwise.training.loading import build_order, clip_batches
 from samwise.training.monitor import Monitor
-from samwise.training.optim import Schedule, build_optimizer
+from samwise.training.optim import Schedule, build_optimizer, freeze_unscaled
 from samwise.training.pictures import training_picture
 from samwise.training.profiling import StepProfiler
 from samwise.training.signals import Interrupted
@@ -72,6 +72,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.order = build_order(dataset, config)
         self.schedule = Schedule(config, self.order.steps_per_epoch)
+        freeze_unscaled(model, optimizer)
         self.optimizer = build_optimizer(model, optimizer)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -207,7 +208,9 @@ class Trainer:
             batch = part.to(self.device)
             with contextlib.nullcontext() if last or world_size() == 1 else self.wrapped.no_sync():
                 loss, output = self._forward(batch, pairs, last)
-                self.scaler.scale(loss).backward()
+                self._check_trained(loss, last)
+                if loss.requires_grad:  # the CME's alone comes with the last part
+                    self.scaler.scale(loss).backward()
             pairs.append(output.pairs)
             self.monitor.cme.add(*output.pairs)
             for key, value in output.values.items():
@@ -216,6 +219,15 @@ class Trainer:
 
     def _forward(self, batch: ClipBatch, pairs: list, last: bool) -> tuple[Tensor, PartOutput]:
         return self.wrapped(batch, pairs, last)
+
+    def _check_trained(self, loss: Tensor, last: bool) -> None:
+        """Says why there is nothing to learn where only the CME trains and clips are too short for it."""
+        if last and not loss.requires_grad:
+            raise UserError(
+                "nothing that trains has a share in the loss: only the CME trains, and compares the frames "
+                f"after the first model.cme.window + 1 = {self.model.config.cme.window + 1}; take a longer "
+                "scratch.clip_length, or drop the zeros from optimizer.lr_scale"
+            )
 
     def _check_finite(self, values: dict[str, float], batch: ClipBatch) -> None:
         """Stops before a broken gradient reaches the weights."""
