@@ -19,7 +19,8 @@ from samwise.ablation.main import ablate
 from samwise.ablation.runner import run_steps
 from samwise.ablation.steps import RowSteps, Step, StepMaker, differences, slug
 from samwise.ablation.table import RowResult, Table
-from samwise.config import CONFIG_DIR, SamwiseConfig, compose_config, with_overrides
+from samwise.composing import CONFIG_DIR, compose_config
+from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
 from samwise.modeling.checkpoint import read_checkpoint
 from tests.test_scripts import ROOT, environment, run

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from samwise.config import SamwiseConfig, compose_model
+from samwise.composing import compose_model
+from samwise.config import SamwiseConfig
 from samwise.errors import UserError
 from samwise.modeling.checkpoint import load_checkpoint, load_trained, read_checkpoint, save_checkpoint
 from samwise.modeling.frozen import (

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from samwise.config import compose_model
+from samwise.composing import compose_model
 from samwise.inference.predictor import SamwisePredictor
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.seeded import seeded_tensor

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from samwise.config import compose_model
+from samwise.composing import compose_model
 from samwise.errors import UserError
 from samwise.modeling.checkpoint import load_checkpoint, load_trained, read_checkpoint
 from samwise.modeling.conversion import convert, convert_back

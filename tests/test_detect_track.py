@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from samwise.config import compose_model
+from samwise.composing import compose_model
 from samwise.data.frame_source import Frame
 from samwise.data.mevis import MeViSStorage
 from samwise.data.types import Expression

@@ -152,7 +152,7 @@ def test_tool_without_a_network(tmp_path: Path) -> None:
 
 
 def test_every_backbone_and_text_encoder_is_listed() -> None:
-    from samwise.config import CONFIG_DIR
+    from samwise.composing import CONFIG_DIR
 
     groups = [path.stem for g in ("backbone", "text_encoder") for path in (CONFIG_DIR / g).glob("*.yaml")]
     assert set(groups) - {"tiny", "tiny_scratch"} == set(WEIGHTS)

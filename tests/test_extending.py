@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from samwise.config import compose_model
+from samwise.composing import compose_model
 from samwise.errors import UserError
 from samwise.extensions import Registry, load_extensions
 from samwise.modeling.checkpoint import find_checkpoint, load_checkpoint

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samwise import Samwise
-from samwise.config import compose_model
+from samwise.composing import compose_model
 from samwise.data.mevis import MeViSStorage
 from samwise.data.synthetic.images import write_images
 from samwise.data.synthetic.vocabulary import SHAPES

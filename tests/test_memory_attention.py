@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samwise.config import compose_model
+from samwise.composing import compose_model
 from samwise.modeling.memory import MemoryBank
 from samwise.modeling.sam2_backbone import Sam2Backbone
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.data.masks import write_mask_png
 from samwise.data.mevis import MeViSStorage
 from samwise.data.refcoco import RefCocoStorage

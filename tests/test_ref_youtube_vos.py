@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.data.build import build_storage, build_train_dataset
 from samwise.data.label_maps import read_label_map
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage

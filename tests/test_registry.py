@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samwise.config import CONFIG_DIR, compose_model, model_names
+from samwise.composing import CONFIG_DIR, compose_model, model_names
 from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.skeleton import part_sizes, skeleton

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from samwise.config import SamwiseConfig, compose_model
+from samwise.composing import compose_model
+from samwise.config import SamwiseConfig
 from samwise.errors import UserError
 from samwise.modeling import cme_pairs
 from samwise.modeling.conditional_memory_encoder import IGNORED, cme_labels

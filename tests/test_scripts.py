@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.data.synthetic.images import write_refcoco
 from samwise.data.synthetic.video import VideoSettings
 from samwise.data.synthetic.ytvos import write_ytvos

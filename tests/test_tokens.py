@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samwise.config import SamwiseConfig, TextEncoderConfig, compose_model
+from samwise.composing import compose_model
+from samwise.config import SamwiseConfig, TextEncoderConfig
 from samwise.data.synthetic.grammar import grammar_corpus
 from samwise.errors import UserError
 from samwise.modeling.tokens import Tokenizer, build_tokenizer, mark_spans, verb_spans

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from samwise.config import compose_model
+from samwise.composing import compose_model
 from samwise.data.clips import ClipDataset
 from samwise.data.mevis import MeViSStorage
 from samwise.errors import UserError

@@ -2,7 +2,7 @@
 
 import torch.utils.tensorboard  # noqa: F401
 
-from samwise.config import compose_model
+from samwise.composing import compose_model
 from samwise.modeling.samwise import Samwise
 from tests.training_process import SMALL
 

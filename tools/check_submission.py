@@ -9,7 +9,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.errors import UserError, cli, require_keys
 
 USAGE = "python tools/check_submission.py submission.zip meta_expressions.json [JPEGImages] [minus=test.json]"

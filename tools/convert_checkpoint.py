@@ -13,7 +13,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR, SamwiseConfig
+from samwise.composing import CONFIG_DIR
+from samwise.config import SamwiseConfig
 from samwise.errors import UserError, cli
 
 USAGE = (

@@ -12,7 +12,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR, compose_model, model_names
+from samwise.composing import CONFIG_DIR, compose_model, model_names
 from samwise.download import WEIGHTS, Weights, fetch
 from samwise.errors import UserError, cli
 

@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import DictConfig
 from pycocotools import mask as coco_mask
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.data.mask_index import MaskIndex
 from samwise.data.rle import RleMasks, RleTable
 from samwise.errors import UserError, cli

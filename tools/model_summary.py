@@ -10,7 +10,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR, SamwiseConfig, compose_model, model_names
+from samwise.composing import CONFIG_DIR, compose_model, model_names
+from samwise.config import SamwiseConfig
 from samwise.errors import cli
 
 

@@ -12,7 +12,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.errors import cli
 
 MOVING = (".webp", ".gif")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR, SamwiseConfig, with_overrides
+from samwise.composing import CONFIG_DIR
+from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError, cli
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from samwise.ablation.config import Row, StageConfig, TableConfig, quoted
-from samwise.config import SamwiseConfig, compose_config, with_overrides
+from samwise.composing import compose_config
+from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
 from samwise.io import read_json, write_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.errors import UserError, cli
 
 

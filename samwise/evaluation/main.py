@@ -5,7 +5,7 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.errors import UserError, cli
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.errors import UserError, cli
 
 

@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from samwise.config import CONFIG_DIR, SamwiseConfig, with_overrides
+from samwise.composing import CONFIG_DIR
+from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
 from samwise.modeling.frozen import IDENTITY_KEY, frozen_identity, frozen_parts, locate, save_tensors
 from samwise.modeling.samwise import Samwise

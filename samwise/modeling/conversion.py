@@ -12,7 +12,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from samwise.config import CONFIG_DIR, BackboneConfig, SamwiseConfig, TextEncoderConfig
+from samwise.composing import CONFIG_DIR
+from samwise.config import BackboneConfig, SamwiseConfig, TextEncoderConfig
 from samwise.errors import UserError
 from samwise.io import atomic_path
 from samwise.modeling.checkpoint import load_checkpoint, read_checkpoint, write_checkpoint

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samwise.config import SamwiseConfig, compose_model, model_names
+from samwise.composing import compose_model, model_names
+from samwise.config import SamwiseConfig
 from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cme_pairs import compare, partners
 from samwise.modeling.cmt_adapter import build_adapter

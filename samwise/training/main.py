@@ -11,7 +11,8 @@ import hydra
 import torch
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR, SamwiseConfig
+from samwise.composing import CONFIG_DIR
+from samwise.config import SamwiseConfig
 from samwise.errors import UserError, cli
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import logging
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.errors import cli
 
 

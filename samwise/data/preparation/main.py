@@ -8,7 +8,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.data.preparation.benchmarks import BENCHMARKS, Benchmark, Finding
 from samwise.data.preparation.unpack import Plan, plan_unpacking, unpack
 from samwise.errors import UserError, cli

@@ -8,7 +8,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from samwise.config import CONFIG_DIR
+from samwise.composing import CONFIG_DIR
 from samwise.data.synthetic.davis import write_davis
 from samwise.data.synthetic.images import write_images, write_refcoco
 from samwise.data.synthetic.queries import KINDS
