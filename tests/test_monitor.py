@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,12 @@ def _monitor(run: Path, first_step: int, steps: int) -> None:
     monitor.close()
 
 
-def test_curves_of_an_interrupted_run_are_cut_where_it_goes_on(tmp_path: Path):
+def test_curves_of_an_interrupted_run_are_cut_where_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     _monitor(tmp_path, 0, 5)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 1)  # files of one second have no order
     _monitor(tmp_path, 3, 3)  # the checkpoint was of step 3
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]

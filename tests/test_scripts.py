@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -14,11 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
-from samwise.composing import CONFIG_DIR
+from samwise.composing import CONFIG_DIR, compose_config
 from samwise.data.synthetic.images import write_refcoco
 from samwise.data.synthetic.video import VideoSettings
 from samwise.data.synthetic.ytvos import write_ytvos
 from samwise.modeling.checkpoint import save_checkpoint
+from samwise.training.main import train
 from tests.conftest import FRAMES, HEIGHT, WIDTH
 from tests.test_samwise import build
 
@@ -217,13 +220,30 @@ def test_davis_is_scored_and_not_trained_on(benchmarks: Path, checkpoint: Path, 
     assert "J&F" in run(tmp_path, "scripts/evaluate.py", *data, "predictions=out/predictions")
 
 
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Gives the package's logger back as it was: training writes it to the run folder."""
+    logger = logging.getLogger("samwise")
+    before, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    yield
+    for handler in set(logger.handlers) - set(before):
+        handler.close()
+    logger.handlers[:], logger.propagate = before, propagate
+    logger.setLevel(level)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name != "davis"])
-def test_every_experiment(experiment: str, synthetic: Path, benchmarks: Path, tmp_path: Path) -> None:
-    """Each recipe, on the tiny model and the embedded data in its dataset's format, every part once."""
+def test_every_experiment(
+    experiment: str, synthetic: Path, benchmarks: Path, tmp_path: Path, own_log: None
+) -> None:
+    """Each recipe, on the tiny model and the embedded data in its dataset's format, every part once.
+
+    In this process: a dozen starts of Python would take longer than the rest. Others run the script.
+    """
     data = data_for(experiment, synthetic, benchmarks)
-    arguments = [f"experiment={experiment}", "debug=fast", *SMALL, *data, "output=run"]
-    run(tmp_path, "scripts/train.py", *arguments)
+    arguments = [f"experiment={experiment}", "debug=fast", *SMALL, *data, f"output={tmp_path}/run"]
+    train(compose_config("train", arguments))
     assert list((tmp_path / "run/checkpoints").glob("*/model.safetensors"))
     if experiment == "refcoco":  # of the three, each drops what the others test on
         assert "dropped 10 training images" in (tmp_path / "run/train.log").read_text()
