@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 from samwise.ablation.config import Row, TableConfig, table_config
 from samwise.ablation.main import ablate
@@ -45,16 +45,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(*more: str) -> list[str]:
-    own = ["scratch.clip_length=1", "scratch.expressions_per_clip=2"]
+    own = ["scratch.expressions_per_clip=2"]
     return [
         "ablation=table2", "seeds=[0]", f"overrides={json.dumps(SMALL + own)}", "ablation.image.max_steps=2",
-        "ablation.video.max_steps=2", "output=out", *more,
+        "ablation.video.max_steps=2", 'ablation.video.overrides=["scratch.clip_length=1"]',
+        "ablation.cme.max_steps=1", 'ablation.cme.overrides=["scratch.clip_length=6"]', "output=out", *more,
     ]  # fmt: skip
 
 
 def stamps(folder: Path) -> dict[str, int]:
     """When each file of the steps was written; locks aside."""
-    files = (path for part in ("image", "video", "scores") for path in (folder / part).rglob("*"))
+    files = (path for part in ("image", "video", "cme", "scores") for path in (folder / part).rglob("*"))
     return {str(path): path.stat().st_mtime_ns for path in files if path.is_file() and path.name != ".lock"}
 
 
@@ -67,9 +68,13 @@ def test_a_table_of_two_rows(
     printed = run(small, "scripts/ablate.py", "table=2", *arguments(rows, "jobs=2")[1:])
     out = small / "out"
     assert sorted(path.name for path in out.glob("*/*-seed0")) == [
-        "default-seed0", "default-seed0", "default-seed0", "infer.cme.policy-never-seed0",
+        *["default-seed0"] * 4, "infer.cme.policy-never-seed0",
     ]  # fmt: skip
-    assert "tensors loaded from" in (out / "video/default-seed0/train.log").read_text()
+    for stage in ("video", "cme"):
+        assert "tensors loaded from" in (out / f"{stage}/default-seed0/train.log").read_text()
+    before, after = (read_checkpoint(next((out / s).rglob("model.safetensors")))[0] for s in ("video", "cme"))
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items() if "cme." not in name)
+    assert not torch.equal(before["cme.classifier.weight"], after["cme.classifier.weight"])
     table = json.loads((out / "table2.json").read_text())
     by_name = {row["name"]: row for row in table["rows"]}
     assert list(by_name) == ["mlp", "text_to_visual", "visual_to_text", "both", "hsa", "cme"]
@@ -175,48 +180,51 @@ def test_every_row_is_possible(name: str, tmp_path: Path) -> None:
     made = [maker.row(row, 0) for row in table.rows]
     for row in made:
         with_overrides(SamwiseConfig.from_node(row.model), row.row.infer)
-        assert [step.folder.parent.name for step in row.steps] == ["image", "video", "scores"]
+        asks = with_overrides(SamwiseConfig.from_node(row.model), row.row.infer).cme.policy == "learned"
+        stages = ["image", "video", *(["cme"] if asks else []), "scores"]
+        assert [step.folder.parent.name for step in row.steps] == stages
         assert row.steps[0].config["scratch"]["max_steps"] and row.steps[1].config["scratch"]["max_steps"]
         assert row.steps[0].config["scratch"]["max_minutes"] is None
         assert row.steps[-1].config["clip_length"] == 8
-    kinds: list[set[Path]] = [{row.steps[i].folder for row in made} for i in range(3)]
+    kinds: list[set[Path]] = [{row.steps[i].folder for row in made} for i in (0, 1, -1)]
     trained = {"table2": 5, "table3": 5, "table4": 4}
     # never is in Table 3 twice: it is the patch size of the paper without the CME
     assert list(map(len, kinds)) == [trained[name]] * 2 + [len(made) - (name == "table3")]
 
 
-def test_a_stage_between_images_and_videos(tmp_path: Path) -> None:
-    """``ablation=motion``: one image pretraining without HSA for all rows, then each network's own stages."""
+def test_hsa_enters_after_image_pretraining(tmp_path: Path) -> None:
+    """``ablation=motion``: one image pretraining without HSA for both rows; directions are learned."""
     table = table_config(compose_config("ablate", ["ablation=motion"]).ablation)
     maker = StepMaker(table, tmp_path)
-    both, hsa = (maker.row(row, 0) for row in table.chosen(["both", "hsa"]))
-    assert [step.folder.parent.name for step in hsa.steps] == ["image", "motion", "video", "scores"]
+    both, hsa = (maker.row(row, 0) for row in table.rows)
+    assert [step.folder.parent.name for step in hsa.steps] == ["image", "video", "scores"]
     assert both.steps[0].identity == hsa.steps[0].identity and both.steps[0].folder == hsa.steps[0].folder
-    assert both.steps[1].folder != hsa.steps[1].folder and both.steps[2].folder != hsa.steps[2].folder
-    has_hsa = [[step.config["model"]["adapter"]["hsa"] for step in row.steps[:3]] for row in (both, hsa)]
-    assert has_hsa == [[False, False, False], [False, True, True]]
+    assert both.steps[1].folder != hsa.steps[1].folder
+    has_hsa = [[step.config["model"]["adapter"]["hsa"] for step in row.steps[:2]] for row in (both, hsa)]
+    assert has_hsa == [[False, False], [False, True]]
     for row in (both, hsa):
-        for before, step in pairwise(row.steps[:3]):
-            assert f"pretrained='{before.folder}'" in step.commands[0] and step.needs is before
-        assert row.steps[1].config["data"]["root"].endswith("/directions")
+        image, video, scoring = row.steps
+        assert f"pretrained='{image.folder}'" in video.commands[0] and video.needs is image
+        assert {step.config["data"]["root"] for step in (video, scoring)} == {"data/synth/directions"}
+        assert scoring.config["clip_length"] == 32
 
 
-def test_a_stage_for_the_cme_alone(tmp_path: Path) -> None:
-    """It follows the videos' stage of rows that ask the CME, on the same network; others don't need it."""
-    table = table_config(compose_config("ablate", ["ablation=motion"]).ablation)
+def test_the_cme_is_trained_after_the_rest(tmp_path: Path) -> None:
+    """On the same network, where the row asks it; other rows and a table without the stage don't need it."""
+    table = table_config(compose_config("ablate", ["ablation=table2"]).ablation)
     table.rows[-1].video = ["model.adapter.heads=2", "scratch.lr=0.5"]
     maker = StepMaker(table, tmp_path)
     rows = {row.name: maker.row(row, 0) for row in table.rows}
     stages = {name: [step.folder.parent.name for step in row.steps] for name, row in rows.items()}
-    assert stages.pop("cme") == ["image", "motion", "video", "cme", "scores"]
-    assert set(map(tuple, stages.values())) == {("image", "motion", "video", "scores")}
-    *_, video, cme, scoring = rows["cme"].steps
-    assert (
-        f"pretrained='{video.folder}'" in cme.commands[0]
-        and f"checkpoint='{cme.folder}'" in scoring.commands[0]
-    )
+    assert stages.pop("cme") == ["image", "video", "cme", "scores"]
+    assert set(map(tuple, stages.values())) == {("image", "video", "scores")}
+    _, video, cme, scoring = rows["cme"].steps
+    assert f"pretrained='{video.folder}'" in cme.commands[0]
+    assert f"checkpoint='{cme.folder}'" in scoring.commands[0]
     assert cme.config["model"]["adapter"]["heads"] == 2 and cme.config["scratch"]["lr"] != 0.5
-    assert cme.config["optimizer"]["lr_scale"] == {"adapters": 0, "prompts": 0}
+    assert cme.config["optimizer"]["lr_scale"] == {"cme": 1, "rest": 0}
+    table.cme = None
+    assert len(StepMaker(table, tmp_path / "other").row(table.rows[-1], 0).steps) == 3
 
 
 def test_tables_share_their_trainings(tmp_path: Path) -> None:

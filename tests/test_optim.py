@@ -65,10 +65,12 @@ def test_a_factor_of_nothing_freezes():
     }  # fmt: skip
 
 
-def test_leaving_sam2_out_of_checkpoints_by_a_factor_is_refused():
-    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    with pytest.raises(UserError, match="model.backbone.trainable=false"):
-        freeze_unscaled(model, OptimizerConfig(lr_scale={"backbone": 0}))
+def test_the_rest_is_what_no_prefix_fits():
+    model, config = Toy(), OptimizerConfig(lr=1.0, lr_scale={"rest": 0, "encoder.1": 0.5})
+    freeze_unscaled(model, config)
+    groups = parameter_groups(model, config)
+    trained = set().union(*(_names(model, g) for g in groups))
+    assert trained == {"encoder.1.weight", "encoder.1.bias"} and {g["lr"] for g in groups} == {0.5}
 
 
 def test_a_frozen_model_is_refused():

@@ -145,19 +145,20 @@ def test_frozen_parts_stay_as_they_are_and_out_of_checkpoints(make_trainer):
     assert saved.keys() == trained_state(model).keys()
 
 
-CME_ALONE = {"adapters": 0, "prompts": 0}
+CME_ALONE = {"cme": 1, "rest": 0}
 
 
-def test_the_cme_alone_learns(make_trainer):
+@pytest.mark.parametrize("overrides", [FROZEN, SMALL], ids=["frozen encoders", "finetuned encoders"])
+def test_the_cme_alone_learns(make_trainer, overrides: list[str]):
     """A factor of 0 freezes: the rest keeps its bits, is in the checkpoint, and costs no backward pass."""
-    model = small_model(overrides=FROZEN)
+    model = small_model(overrides=overrides)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     knobs = {"batch_size": 2, "grad_accumulation": 2, "freeze_batch_norm": True}
     trainer = make_trainer("run", model, max_steps=2, lr_scale=CME_ALONE, **knobs)
     assert all(name.startswith("cme.") for name, p in model.named_parameters() if p.requires_grad)
     trainer.fit()
     saved, _ = read_checkpoint(trainer.checkpoints.all()[-1] / "model.safetensors")
-    assert saved.keys() == trained_state(small_model(overrides=FROZEN)).keys()
+    assert saved.keys() == trained_state(small_model(overrides=overrides)).keys()
     changed = {name for name, tensor in saved.items() if not torch.equal(tensor, before[name])}
     assert "cme.classifier.weight" in changed
     assert all(name.startswith("cme.") for name in changed)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from samwise.errors import UserError
 from samwise.training.config import typed
 
-TRAINING = ("overrides", "image", "motion", "video")  # what of a row decides its trainings
+TRAINING = ("overrides", "image", "video")  # what of a row decides its trainings
 
 
 @dataclass
@@ -66,7 +66,6 @@ class Row:
         paper: The paper's J&F in percent; null where it has no such row.
         overrides: Of all trainings.
         image: Of image pretraining alone.
-        motion: Of the table's stage ``motion`` alone.
         video: Of video finetuning alone.
         infer: Switches of the trained network at inference, such as ``model.cme.policy=never``.
         base: The row whose training it shares; it may then only add to ``infer``.
@@ -78,7 +77,6 @@ class Row:
     paper: float | None = None
     overrides: list[str] = field(default_factory=list)
     image: list[str] = field(default_factory=list)
-    motion: list[str] = field(default_factory=list)
     video: list[str] = field(default_factory=list)
     infer: list[str] = field(default_factory=list)
     base: str | None = None
@@ -92,7 +90,6 @@ class TableConfig:
         name: Of the files that are written.
         title: Above the table.
         image: Image pretraining; null for none.
-        motion: A stage between image pretraining and video finetuning; null for none.
         video: Video finetuning.
         cme: A stage after it that trains the CME alone, for rows whose inference asks it; null for none.
         inference: Inference and scoring.
@@ -102,7 +99,6 @@ class TableConfig:
     name: str = "table"
     title: str = ""
     image: StageConfig | None = None
-    motion: StageConfig | None = None
     video: StageConfig = field(default_factory=StageConfig)
     cme: StageConfig | None = None
     inference: InferenceConfig = field(default_factory=InferenceConfig)
@@ -133,7 +129,7 @@ class TableConfig:
             if any(getattr(row, key) for key in TRAINING):
                 raise UserError(
                     f"row '{row.name}' shares the training of '{row.base}', so only its infer can differ; "
-                    "remove its overrides, image, motion and video, or its base"
+                    "remove its overrides, image and video, or its base"
                 )
             for key in TRAINING:
                 setattr(row, key, getattr(base, key))

@@ -165,8 +165,7 @@ class StepMaker:
         table, steps = self.table, []
         before: Step | None = None
         own = list(row.overrides)
-        stages = (("image", table.image, row.image), ("motion", table.motion, row.motion))
-        for kind, stage, more in (*stages, ("video", table.video, row.video)):
+        for kind, stage, more in (("image", table.image, row.image), ("video", table.video, row.video)):
             if stage is None:
                 continue
             own += more if kind == "image" else [f"{kind}.{text}" for text in more]

@@ -34,8 +34,11 @@ _DIGESTS: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int]], str]] = Weak
 
 
 def frozen_parts(model: Samwise) -> list[str]:
-    """The parts none of whose parameters train; they are not in a checkpoint, only their identity is."""
-    return [part for part in _PARTS if not any(p.requires_grad for p in getattr(model, part).parameters())]
+    """The parts that the configuration freezes; they are not in a checkpoint, only their identity is.
+
+    A part that a training leaves alone (``optimizer.lr_scale``) isn't one: what it learned before must stay.
+    """
+    return [part for part in _PARTS if not getattr(model.config, part).trainable]
 
 
 def frozen_identity(model: Samwise) -> dict[str, str]:

@@ -23,7 +23,7 @@ class OptimizerConfig:
         betas: Adam's two momenta.
         eps: Adam's epsilon.
         lr_scale: Prefixes of parameter names and the factor on their learning rate, 0 to leave them as they
-            are; the longest prefix wins.
+            are; the longest prefix wins, and ``rest`` speaks of all that no other fits.
     """
 
     name: str = "adamw"

@@ -25,26 +25,21 @@ def _undecayed(model: nn.Module) -> set[str]:
     return names
 
 
-def freeze_unscaled(model: nn.Module, config: OptimizerConfig) -> None:
-    """Freezes what ``lr_scale`` gives the factor 0: training the CME alone then computes no other gradient.
+REST = "rest"  # in lr_scale: what no other prefix speaks of
 
-    Raises:
-        UserError: This would freeze all of SAM 2 or of the text encoder, which a checkpoint then leaves out.
-    """
+
+def freeze_unscaled(model: nn.Module, config: OptimizerConfig) -> None:
+    """Freezes what ``lr_scale`` gives the factor 0: the CME alone then trains without other gradients."""
     for name, parameter in model.named_parameters():
         prefix = _scaled_by(name, config)
-        if prefix is not None and config.lr_scale[prefix] == 0 and parameter.requires_grad:
-            if prefix in ("backbone", "text_encoder"):
-                raise UserError(
-                    f"optimizer.lr_scale: 0 for all of {prefix} would leave it out of the checkpoint; set "
-                    f"model.{prefix}.trainable=false, or name the parts of it that stay as they are"
-                )
+        if prefix is not None and config.lr_scale[prefix] == 0:
             parameter.requires_grad_(False)
 
 
 def _scaled_by(name: str, config: OptimizerConfig) -> str | None:
-    """The longest prefix of ``lr_scale`` that a parameter's name has."""
-    return max((p for p in config.lr_scale if name.startswith(p)), key=len, default=None)
+    """The longest prefix of ``lr_scale`` that a parameter's name has, else "rest" if that is there."""
+    rest = REST if REST in config.lr_scale else None
+    return max((p for p in config.lr_scale if p != REST and name.startswith(p)), key=len, default=rest)
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
@@ -79,7 +74,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
             "no parameter of the model is trainable; set model.adapter.enabled=true or "
             "model.backbone.trainable=true"
         )
-    for prefix in set(config.lr_scale) - used:
+    for prefix in set(config.lr_scale) - used - {REST}:
         raise UserError(
             f"optimizer.lr_scale: no trainable parameter's name starts with '{prefix}'; the parts are "
             f"{', '.join(sorted({name.split('.')[0] for name, _ in model.named_parameters()}))}"
