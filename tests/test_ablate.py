@@ -181,7 +181,7 @@ def test_every_row_is_possible(name: str, tmp_path: Path) -> None:
     for row in made:
         with_overrides(SamwiseConfig.from_node(row.model), row.row.infer)
         asks = with_overrides(SamwiseConfig.from_node(row.model), row.row.infer).cme.policy == "learned"
-        stages = ["image", "video", *(["cme"] if asks else []), "scores"]
+        stages = ["image", "video", *(["cme"] if asks and name != "table4" else []), "scores"]
         assert [step.folder.parent.name for step in row.steps] == stages
         assert row.steps[0].config["scratch"]["max_steps"] and row.steps[1].config["scratch"]["max_steps"]
         assert row.steps[0].config["scratch"]["max_minutes"] is None
