@@ -68,7 +68,7 @@ def test_a_table_of_two_rows(
     printed = run(small, "scripts/ablate.py", "table=2", *arguments(rows, "jobs=2")[1:])
     out = small / "out"
     assert sorted(path.name for path in out.glob("*/*-seed0")) == [
-        *["default-seed0"] * 4, "infer.cme.policy-never-seed0",
+        "cme-seed0", *["default-seed0"] * 3, "infer.cme.policy-never-seed0",
     ]  # fmt: skip
     for stage in ("video", "cme"):
         assert "tensors loaded from" in (out / f"{stage}/default-seed0/train.log").read_text()
@@ -78,7 +78,7 @@ def test_a_table_of_two_rows(
     table = json.loads((out / "table2.json").read_text())
     by_name = {row["name"]: row for row in table["rows"]}
     assert list(by_name) == ["mlp", "text_to_visual", "visual_to_text", "both", "hsa", "cme"]
-    scores = json.loads((out / "scores/default-seed0/scores/scores.json").read_text())
+    scores = json.loads((out / "scores/cme-seed0/scores/scores.json").read_text())
     assert by_name["cme"]["mean"] == pytest.approx(100 * scores["J&F"])
     assert by_name["cme"]["by_kind"].keys() == scores["by_kind"].keys()
     assert by_name["mlp"]["mean"] is None and by_name["mlp"]["missing_seeds"] == [0]
@@ -96,7 +96,7 @@ def test_a_table_of_two_rows(
     with pytest.raises(UserError, match="scratch.max_steps was 2, is 3.*output="):
         ablate(compose_config("ablate", arguments(rows, "ablation.video.max_steps=3")))
     assert stamps(out) == before
-    (out / "scores/default-seed0/ablation.json").unlink()
+    (out / "scores/cme-seed0/ablation.json").unlink()
     ablate(compose_config("ablate", arguments(rows, "only_table=true")))
     assert json.loads((out / "table2.json").read_text())["rows"][-1]["missing_seeds"] == [0]
 
@@ -234,6 +234,9 @@ def test_tables_share_their_trainings(tmp_path: Path) -> None:
 
     two, three = steps("table2", "hsa"), steps("table3", "patch_8_4_2")
     assert [step.identity for step in two.steps] == [step.identity for step in three.steps]
+    asking, adapters = steps("table2", "cme"), steps("table4", "cmt")  # the latter without the CME's training
+    assert asking.steps[1].folder == adapters.steps[1].folder
+    assert asking.steps[-1].folder != adapters.steps[-1].folder
     assert two.steps[0].config["scratch"]["seed"] == 1
 
 

@@ -177,6 +177,7 @@ class StepMaker:
             network = [text for text in row.video if not text.startswith(_NOT_THE_NETWORK)]
             before = self._training("cme", table.cme, [*row.overrides, *network], own, seed, before)
             steps.append(before)
+            own.append("cme")  # a table without that stage may be in the same folder
         own += [f"infer.{text}" for text in row.infer]
         scoring = self._scoring(row, own, seed, before)
         return RowSteps(row, seed, [*steps, scoring], before.config["model"])
