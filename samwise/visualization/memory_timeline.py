@@ -128,4 +128,4 @@ def _curve(axis: Any, moments: Sequence[Moment]) -> None:
     axis.set(xlim=(-0.5, len(moments) - 0.5), ylim=(-0.03, 1.03), xlabel="frame", ylabel="p_detect")
     if np.isnan(probability).all():
         axis.text(0.5, 0.6, "this network has no CME", transform=axis.transAxes, ha="center")
-    axis.legend(loc="upper right", fontsize=8, ncols=2)
+    axis.legend(loc="center right", fontsize=8, ncols=2)
