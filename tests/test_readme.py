@@ -25,7 +25,7 @@ COMMANDS = [
 # What a command is given besides, so that it takes seconds. The first pattern that is found counts.
 SMALLER = [
     ("tools/make_synthetic.py .*format=", ["train=1", "valid=1", "images=4", "frames=[18,18]", "workers=1"]),
-    ("tools/make_synthetic.py .*kinds=", ["train=2", "root=elsewhere", "overwrite=true"]),
+    ("tools/make_synthetic.py .*kinds=", ["train=2", "valid_u=1", "root=elsewhere", "overwrite=true"]),
     (
         "tools/make_synthetic.py",
         ["train=2", "valid_u=1", "valid=1", "images=4", "root=elsewhere", "overwrite=true"],
