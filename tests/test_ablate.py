@@ -17,10 +17,9 @@ import torch
 from samwise.ablation.config import Row, TableConfig, table_config
 from samwise.ablation.main import ablate
 from samwise.ablation.runner import run_steps
-from samwise.ablation.steps import RowSteps, Step, StepMaker, differences, slug
+from samwise.ablation.steps import RowSteps, Step, StepMaker, differences, inferred, slug
 from samwise.ablation.table import RowResult, Table
 from samwise.composing import CONFIG_DIR, compose_config
-from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
 from samwise.modeling.checkpoint import read_checkpoint
 from tests.test_scripts import ROOT, environment, run
@@ -179,8 +178,7 @@ def test_every_row_is_possible(name: str, tmp_path: Path) -> None:
     maker = StepMaker(table, tmp_path)
     made = [maker.row(row, 0) for row in table.rows]
     for row in made:
-        with_overrides(SamwiseConfig.from_node(row.model), row.row.infer)
-        asks = with_overrides(SamwiseConfig.from_node(row.model), row.row.infer).cme.policy == "learned"
+        asks = inferred(row.model, row.row).cme.policy == "learned"
         stages = ["image", "video", *(["cme"] if asks and name != "table4" else []), "scores"]
         assert [step.folder.parent.name for step in row.steps] == stages
         assert row.steps[0].config["scratch"]["max_steps"] and row.steps[1].config["scratch"]["max_steps"]

@@ -14,7 +14,7 @@ import hydra
 from omegaconf import DictConfig
 
 from samwise.composing import CONFIG_DIR
-from samwise.config import SamwiseConfig, with_overrides
+from samwise.config import SamwiseConfig
 from samwise.errors import UserError, cli
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def ablate(cfg: DictConfig) -> None:
     """
     from samwise.ablation.config import table_config
     from samwise.ablation.runner import run_steps
-    from samwise.ablation.steps import StepMaker
+    from samwise.ablation.steps import StepMaker, inferred
     from samwise.io import writable_folder
 
     table = table_config(cfg.ablation)
@@ -65,7 +65,7 @@ def ablate(cfg: DictConfig) -> None:
     maker = StepMaker(table, output, cfg.overrides, cfg.extensions)
     # Everything is composed and checked before anything runs. Rows that aren't chosen are shown as well.
     made = [maker.row(row, seed) for seed in seeds for row in table.rows]
-    models = {steps.row.name: _model(steps) for steps in made}
+    models = {steps.row.name: inferred(steps.model, steps.row) for steps in made}
     steps = [step for row in made if row.row in rows for step in row.steps]
     for row in made:
         for step in row.steps:
@@ -80,11 +80,6 @@ def ablate(cfg: DictConfig) -> None:
     print(f"wrote {', '.join(str(path) for path in result.save(output, table.name))}")
     if failures:
         raise UserError(f"{len(failures)} steps failed; {failures[0]}. The same command goes on from here")
-
-
-def _model(steps: RowSteps) -> SamwiseConfig:
-    """The network as it runs, its impossible combinations refused."""
-    return with_overrides(SamwiseConfig.from_node(steps.model), steps.row.infer)
 
 
 def _table(

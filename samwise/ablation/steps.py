@@ -172,7 +172,7 @@ class StepMaker:
             before = self._training(kind, stage, [*row.overrides, *more], own, seed, before)
             steps.append(before)
         assert before is not None  # there are always videos
-        if table.cme is not None and _asks_cme(before.config["model"], row):
+        if table.cme is not None and inferred(before.config["model"], row).cme.policy == "learned":
             # The network is the one of the videos, so what that stage alone changes in it holds here too.
             network = [text for text in row.video if not text.startswith(_NOT_THE_NETWORK)]
             before = self._training("cme", table.cme, [*row.overrides, *network], own, seed, before)
@@ -250,9 +250,13 @@ def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True)
 
 
-def _asks_cme(model: dict[str, Any], row: Row) -> bool:
-    """Whether the row's inference does what its CME says."""
-    return with_overrides(SamwiseConfig.from_node(model), row.infer).cme.policy == "learned"
+def inferred(model: dict[str, Any], row: Row) -> SamwiseConfig:
+    """The network as the row's inference runs it.
+
+    Raises:
+        UserError: A switch is unknown, or the combination is impossible.
+    """
+    return with_overrides(SamwiseConfig.from_node(model), row.infer)
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:

@@ -11,6 +11,7 @@ from samwise.errors import UserError
 from samwise.training.config import OptimizerConfig, TrainingConfig
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+REST = "rest"  # in lr_scale: what no other prefix speaks of
 _EMBEDDINGS = ("embed", "pos_enc", "no_obj_ptr")  # in the names of embeddings that are plain parameters
 
 
@@ -23,9 +24,6 @@ def _undecayed(model: nn.Module) -> set[str]:
             if whole or parameter.ndim < 2 or any(part in name for part in _EMBEDDINGS):
                 names.add(f"{prefix}.{name}" if prefix else name)
     return names
-
-
-REST = "rest"  # in lr_scale: what no other prefix speaks of
 
 
 def freeze_unscaled(model: nn.Module, config: OptimizerConfig) -> None:
