@@ -17,7 +17,8 @@ import torch
 from samwise.ablation.config import Row, TableConfig, table_config
 from samwise.ablation.main import ablate
 from samwise.ablation.runner import run_steps
-from samwise.ablation.steps import RowSteps, Step, StepMaker, differences, inferred, slug
+from samwise.ablation.step import Step, differences
+from samwise.ablation.steps import RowSteps, StepMaker, inferred, slug
 from samwise.ablation.table import RowResult, Table
 from samwise.composing import CONFIG_DIR, compose_config
 from samwise.errors import UserError
@@ -147,7 +148,7 @@ import signal, sys
 from pathlib import Path
 from samwise.ablation.main import ablate
 from samwise.ablation.runner import run_steps
-from samwise.ablation.steps import Step
+from samwise.ablation.step import Step
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 here = {str(tmp_path / "slow")!r}
 code = "here = " + repr(here) + "\\n" + {code!r} + "; open(here + '/began', 'w'); time.sleep(100)"

@@ -12,7 +12,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from samwise.ablation.steps import Step, StepFailed, run_command
+from samwise.ablation.step import Step, StepFailed, run_command
 from samwise.errors import UserError
 from samwise.progress import progress
 

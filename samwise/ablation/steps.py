@@ -1,18 +1,14 @@
-"""The steps of a table: trainings and scorings, each in a folder of its own, shared by rows that agree."""
+"""A table's rows become steps: trainings and scorings, shared by rows that agree."""
 
 from __future__ import annotations
 
 import copy
-import fcntl
 import hashlib
 import json
 import re
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +16,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from samwise.ablation.config import Row, StageConfig, TableConfig, quoted
+from samwise.ablation.step import Step
 from samwise.composing import compose_config
 from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
-from samwise.io import read_json, write_json
+from samwise.io import read_json
 
-RECORD = "ablation.json"
 TRAIN, INFER, EVALUATE = (
     [sys.executable, "-c", f"from samwise.{module} import main; main()"]
     for module in ("training.main", "inference.main_infer", "evaluation.main")
@@ -33,84 +29,6 @@ TRAIN, INFER, EVALUATE = (
 # What may change without changing the result; "output" and "pretrained" follow from the step's place.
 _NO_MATTER = ("output", "device", "pretrained", "resume", "overwrite", "scratch.num_workers")
 _NOT_THE_NETWORK = ("scratch.", "data", "optimizer", "loss.")  # what other overrides of a training begin with
-
-
-@dataclass
-class Step:
-    """A piece of work that is done once.
-
-    Attributes:
-        name: For people.
-        folder: Where it writes.
-        commands: Programs that are run one after the other.
-        config: Everything that decides the result, with the step's it follows from.
-        needs: The step before it.
-    """
-
-    name: str
-    folder: Path
-    commands: list[list[str]]
-    config: dict[str, Any]
-    needs: Step | None = None
-    identity: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        before = self.needs.identity if self.needs else ""
-        text = json.dumps([before, self.config], sort_keys=True)
-        self.identity = hashlib.sha256(text.encode()).hexdigest()
-
-    def check(self) -> None:
-        """Makes sure that what the folder has, if anything, is this step's.
-
-        Raises:
-            UserError: It was begun with another configuration.
-        """
-        if (record := self._record()) is None or record["identity"] == self.identity:
-            return
-        changed = differences(record["config"], self.config) or ["the step it follows from"]
-        raise UserError(
-            f"{self.folder} was made with another configuration ({'; '.join(changed[:3])}): choose another "
-            "folder with output=..., or remove this one to make it again"
-        )
-
-    @property
-    def done(self) -> bool:
-        record = self._record()
-        return record is not None and record["done"]
-
-    @property
-    def seconds(self) -> float:
-        """What it has taken so far."""
-        record = self._record()
-        return record["seconds"] if record else 0.0
-
-    def _record(self) -> dict[str, Any] | None:
-        return read_json(self.folder / RECORD) if (self.folder / RECORD).exists() else None
-
-    def run(self, call: Callable[[list[str], Path], None]) -> bool:
-        """Does it, unless it is done; another process that has begun it is waited for.
-
-        Args:
-            call: Runs a command, its output going to a file; raises where it fails.
-
-        Returns:
-            Whether there was something to do.
-        """
-        with _alone(self.folder):
-            self.check()
-            if self.done:
-                return False
-            before, began = self.seconds, time.monotonic()
-            record = {"identity": self.identity, "config": self.config, "done": False, "seconds": before}
-            write_json(self.folder / RECORD, record)
-            try:
-                for command in self.commands:
-                    call(command, self.folder / "log.txt")
-                record["done"] = True
-            finally:
-                record["seconds"] = before + time.monotonic() - began
-                write_json(self.folder / RECORD, record)
-            return True
 
 
 @dataclass
@@ -259,17 +177,6 @@ def inferred(model: dict[str, Any], row: Row) -> SamwiseConfig:
     return with_overrides(SamwiseConfig.from_node(model), row.infer)
 
 
-def differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """The keys in which two nested dictionaries differ, with both values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            text
-            for name in sorted({*old, *new})
-            for text in differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-        ]
-    return [] if old == new else [f"{key} was {old}, is {new}"]
-
-
 def slug(overrides: Sequence[str]) -> str:
     """A folder name that says what overrides a step has; ``default`` for none."""
     parts = sorted(text.replace("model.", "") for text in overrides)
@@ -277,40 +184,3 @@ def slug(overrides: Sequence[str]) -> str:
     if len(text) > 100:
         text = f"{text[:90]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return text
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process works in the folder; a process that dies lets go of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-class StepFailed(Exception):
-    """A program came back with an error."""
-
-
-def run_command(command: list[str], log: Path, environment: dict[str, str], running: set[Any]) -> None:
-    """Runs a program, its output appended to ``log``.
-
-    Args:
-        command: The program and its arguments.
-        log: The file.
-        environment: Its environment.
-        running: Where it is kept while it runs, for who wants to stop it.
-
-    Raises:
-        StepFailed: With the last line that it printed.
-    """
-    with open(log, "a", encoding="utf-8") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-        running.add(process)
-        try:
-            status = process.wait()
-        finally:
-            running.discard(process)
-    if status:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
-        raise StepFailed(f"exit status {status}: {lines[-1].removeprefix('error: ')} (all of it: {log})")
