@@ -22,8 +22,9 @@ from samwise.data.synthetic.writer import write_split
 from samwise.errors import UserError
 from samwise.foundation.categories import CategoryHead, CategoryImages, collate_labelled
 from samwise.foundation.clips import ObjectClips, collate_objects
+from samwise.foundation.config import Phase, SegmentationConfig
 from samwise.foundation.language import FIRST_WORD, MASK_ID, LanguageConfig, corrupt, train_language
-from samwise.foundation.segmentation import Phase, SegmentationConfig, SegmentationTrainer
+from samwise.foundation.segmentation import SegmentationTrainer
 from samwise.foundation.tracking import score_tracking
 from samwise.modeling.frozen import read_tensors
 from samwise.modeling.sam2_backbone import Sam2Backbone

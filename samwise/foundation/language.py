@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from samwise.config import SamwiseConfig
 from samwise.data.synthetic.grammar import grammar_corpus
-from samwise.foundation.segmentation import write_half
+from samwise.modeling.frozen import write_half
 from samwise.modeling.text_encoder import StagedTextEncoder, build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
 from samwise.progress import progress

@@ -54,7 +54,8 @@ def _fresh(config: DictConfig) -> SamwiseConfig:
 def _segmentation(part: str, config: DictConfig) -> dict[str, float | int | str]:
     from samwise.data.mevis import MeViSStorage
     from samwise.device import choose_device
-    from samwise.foundation.segmentation import SegmentationConfig, SegmentationTrainer
+    from samwise.foundation.config import SegmentationConfig
+    from samwise.foundation.segmentation import SegmentationTrainer
     from samwise.training.config import typed
 
     trainer = SegmentationTrainer(

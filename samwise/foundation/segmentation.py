@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from samwise.config import SamwiseConfig
@@ -30,7 +30,9 @@ from samwise.foundation.categories import (
     collate_labelled,
 )
 from samwise.foundation.clips import ObjectClips, collate_objects
-from samwise.modeling.frozen import write_frozen
+from samwise.foundation.config import Phase, SegmentationConfig
+from samwise.io import atomic_path
+from samwise.modeling.frozen import write_half
 from samwise.modeling.sam2_backbone import Sam2Backbone
 from samwise.modeling.sam2_build import build_trainable, build_training_loss, set_prompts
 from samwise.progress import progress
@@ -38,79 +40,6 @@ from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.optim import Schedule, build_optimizer
 
 logger = logging.getLogger("samwise.foundation")
-
-
-@dataclass
-class Phase:
-    """A part of training.
-
-    Attributes:
-        until: Share of the training at which it ends.
-        frames: Frames per clip; 1 for single images.
-        videos: Clips per step.
-        objects: Objects per clip.
-        prompts: What is other in this phase than in ``SegmentationConfig.prompts``.
-    """
-
-    until: float
-    frames: int
-    videos: int
-    objects: int = 3
-    prompts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class CategoryConfig:
-    """Categories that the image encoder learns along (samwise/foundation/categories.py).
-
-    Attributes:
-        root: Folder of images in COCO's form; null for none.
-        weight: Of the loss.
-        per_step: Images per step.
-    """
-
-    root: str | None = None
-    weight: float = 1.0
-    per_step: int = 16
-
-
-@dataclass
-class SegmentationConfig:
-    """Training of the promptable SAM 2.
-
-    Attributes:
-        start: Frozen file to start from; null for random weights.
-        lr: Peak learning rate of AdamW; a cosine leads to 0.
-        weight_decay: Of matrices and kernels.
-        warmup_steps: Steps of linear warm-up.
-        max_minutes: Training time; a resumed run counts the time before.
-        max_steps: Steps, whichever comes first; null for no such limit.
-        clip_norm: Largest norm of the gradient.
-        union: Probability of two objects as one target.
-        prompts: Arguments of sam2's SAM2Train: how often which prompt, how many corrections.
-        losses: Weights of sam2's losses.
-        phases: The course of training.
-        images: Categories to learn along.
-        num_workers: Processes that read clips.
-        save_every: Steps between two states that can be resumed.
-        seed: Of the initial weights and the clips.
-    """
-
-    start: str | None = None
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup_steps: int = 100
-    max_minutes: float | None = 25.0
-    max_steps: int | None = None
-    clip_norm: float = 1.0
-    union: float = 0.15
-    prompts: dict[str, Any] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
-    phases: list[Phase] = field(default_factory=list)
-    images: CategoryConfig = field(default_factory=CategoryConfig)
-    num_workers: int = 1
-    save_every: int = 500
-    seed: int = 0
 
 
 class SegmentationTrainer:
@@ -265,8 +194,6 @@ class SegmentationTrainer:
         return {"loss": total.item(), **values}
 
     def _save(self) -> None:
-        from samwise.io import atomic_path
-
         state = {
             "network": self.network.state_dict(),
             "head": self.head.state_dict() if self.head else {},
@@ -295,12 +222,6 @@ class SegmentationTrainer:
     def write(self, path: Path) -> None:
         """Writes the weights as a frozen part."""
         write_half(path, "backbone.sam2.", self.network.state_dict())
-
-
-def write_half(path: Path, prefix: str, state: dict[str, Tensor]) -> None:
-    """Writes a part's weights rounded to float16, which halves the file: that is what will be loaded."""
-    tensors = {prefix + name: x.half() if x.is_floating_point() else x for name, x in state.items()}
-    write_frozen(path, tensors, {})
 
 
 def _one_thread(_: int) -> None:

@@ -104,6 +104,18 @@ def write_frozen(
     save_tensors(path, tensors, metadata)
 
 
+def write_half(path: str | Path, prefix: str, state: Mapping[str, Tensor]) -> None:
+    """Writes a part's weights rounded to float16, which halves the file: that is what will be loaded.
+
+    Args:
+        path: As in :func:`write_frozen`.
+        prefix: Of their names there, such as ``backbone.sam2.``.
+        state: The part's own state.
+    """
+    tensors = {prefix + name: x.half() if x.is_floating_point() else x for name, x in state.items()}
+    write_frozen(path, tensors, {})
+
+
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes a safetensors file, atomically, readable for whom other new files are."""
     # clone: safetensors refuses tensors that share memory
