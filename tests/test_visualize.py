@@ -163,4 +163,5 @@ def test_pictures(mevis_tree: Path) -> None:
     for name in ("runs/features.png", "memory.png"):
         picture = imread(cwd / name)
         assert min(picture.shape[:2]) > 300 and picture[..., :3].std() > 0.05
+    assert "name a picture, such as runs/x.png" in run(cwd, *common, "what=memory", "output=runs/x", status=2)
     assert "no such video; there are video_a" in run(cwd, *common, "what=memory", "video=x", status=2)

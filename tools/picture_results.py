@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from samwise.composing import CONFIG_DIR
-from samwise.errors import cli
+from samwise.errors import UserError, cli
 
 MOVING = (".webp", ".gif")
 
@@ -30,12 +30,17 @@ def main(cfg: DictConfig) -> None:
     from samwise.io import atomic_path
     from samwise.visualization.contact_sheet import contact_sheet
     from samwise.visualization.overlay import draw_overlay
+    from samwise.visualization.picture_file import check_picture
 
+    check_picture(cfg.output, [ending[1:] for ending in Image.registered_extensions()])
     storage = build_storage(cfg.data)
     predictor = SamwisePredictor.from_pretrained(cfg.checkpoint, cfg.device)
     by_kind: dict[str | None, list] = {}
     for expression in storage.expressions():
         by_kind.setdefault(expression.kind, []).append(expression)
+    for kind in cfg.kinds or []:
+        if kind not in by_kind:
+            raise UserError(f"kinds: {cfg.data.root} has no '{kind}', but {', '.join(map(str, by_kind))}")
     clips = []
     for row, kind in enumerate(cfg.kinds or by_kind):
         expressions = by_kind[kind]

@@ -21,14 +21,19 @@ WHAT = ("features", "memory")
 @cli
 def main(cfg: DictConfig) -> None:
     """Draws the figure that ``what`` names."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
     from samwise.inference.predictor import SamwisePredictor
     from samwise.io import atomic_path
+    from samwise.visualization.picture_file import check_picture
 
     require_keys(cfg, "python tools/visualize.py what=features|memory [input=video.mp4 'text=[...]']")
     if cfg.what not in WHAT:
         raise UserError(f"what={cfg.what}: choose {' or '.join(WHAT)}")
     if cfg.strip < 1:
         raise UserError(f"strip={cfg.strip} must be at least 1")
+    output = cfg.output or f"runs/{cfg.what}.png"
+    check_picture(output, FigureCanvasBase.get_supported_filetypes())
     source, texts = _subject(cfg)
     predictor = SamwisePredictor.from_pretrained(cfg.checkpoint, cfg.device, overrides=list(cfg.overrides))
     frames = [frame.image for frame in islice(source.frames(), cfg.max_frames)]
@@ -48,7 +53,6 @@ def main(cfg: DictConfig) -> None:
         fired = [i for i, moment in enumerate(moments) if moment.fired]
         print(f"{len(moments)} frames; the CME switched on {', '.join(map(str, fired)) or 'none'}")
         figure = memory_figure(moments, texts[0], cfg.strip)
-    output = cfg.output or f"runs/{cfg.what}.png"
     with atomic_path(output) as temporary:
         figure.savefig(temporary, dpi=150)
     print(f"wrote {output}")
