@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from samwise.errors import UserError
 
@@ -17,6 +18,5 @@ def check_picture(path: str, known: Collection[str]) -> None:
     Raises:
         UserError: The name has no such ending.
     """
-    ending = path.rpartition(".")[2].lower() if "." in path.rpartition("/")[2] else ""
-    if ending not in known:
+    if Path(path).suffix[1:].lower() not in known:
         raise UserError(f"output={path}: name a picture, such as {path}.png")
