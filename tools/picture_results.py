@@ -34,13 +34,13 @@ def main(cfg: DictConfig) -> None:
 
     check_picture(cfg.output, [ending[1:] for ending in Image.registered_extensions()])
     storage = build_storage(cfg.data)
-    predictor = SamwisePredictor.from_pretrained(cfg.checkpoint, cfg.device)
     by_kind: dict[str | None, list] = {}
     for expression in storage.expressions():
         by_kind.setdefault(expression.kind, []).append(expression)
     for kind in cfg.kinds or []:
         if kind not in by_kind:
             raise UserError(f"kinds: {cfg.data.root} has no '{kind}', but {', '.join(map(str, by_kind))}")
+    predictor = SamwisePredictor.from_pretrained(cfg.checkpoint, cfg.device)
     clips = []
     for row, kind in enumerate(cfg.kinds or by_kind):
         expressions = by_kind[kind]
