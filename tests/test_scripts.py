@@ -295,4 +295,5 @@ def test_pictures_of_results_still_and_moving(mevis_tree: Path, checkpoint: Path
         moving.load()
         assert moving.info["duration"] == 200 and moving.info["loop"] == 0
     assert "name a picture" in run(cwd, "tools/picture_results.py", *common, "output=still", status=2)
+    assert "name a picture" in run(cwd, "tools/picture_results.py", *common, "output=only_read.psd", status=2)
     assert "has no 'nix', but" in run(cwd, "tools/picture_results.py", *common, "kinds=[nix]", status=2)

@@ -32,7 +32,8 @@ def main(cfg: DictConfig) -> None:
     from samwise.visualization.overlay import draw_overlay
     from samwise.visualization.picture_file import check_picture
 
-    check_picture(cfg.output, [ending[1:] for ending in Image.registered_extensions()])
+    endings = Image.registered_extensions()
+    check_picture(cfg.output, [ending[1:] for ending, name in endings.items() if name in Image.SAVE])
     storage = build_storage(cfg.data)
     by_kind: dict[str | None, list] = {}
     for expression in storage.expressions():
