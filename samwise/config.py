@@ -51,7 +51,7 @@ class TextEncoderConfig:
         tokenizer: Folder with the tokenizer's files; null for the one that goes with ``name``.
         stage_layers: Number of text layers beside each of the four vision stages; null spreads the encoder's
             layers as the paper spreads twelve: 1, 3, 4 and 4.
-        max_tokens: Longest sentence, in tokens with the special ones.
+        max_tokens: Longest sentence, in tokens with the special ones; null for as long as the encoder can.
         trainable: Whether the text encoder trains. The paper keeps it frozen.
     """
 
@@ -62,7 +62,7 @@ class TextEncoderConfig:
     pretrained: bool = False
     tokenizer: str | None = None
     stage_layers: list[int] | None = None
-    max_tokens: int = 77
+    max_tokens: int | None = None
     trainable: bool = False
 
 
@@ -115,10 +115,13 @@ class MemoryConfig:
     Attributes:
         frames: Feature maps of the previous frames attended to.
         pointers: Object pointers of the previous frames attended to.
+        keep_for_lone_frame: Whether a last clip of one frame sees the memory; in the released evaluation it
+            doesn't.
     """
 
     frames: int = 6
     pointers: int = 15
+    keep_for_lone_frame: bool = True
 
 
 @dataclass
@@ -222,6 +225,11 @@ class SamwiseConfig:
             text.stage_layers is None or len(text.stage_layers) == 4,
             f"model.text_encoder.stage_layers={text.stage_layers} needs four "
             "numbers, one for each vision stage",
+        )
+        _require(
+            text.max_tokens is None or text.max_tokens >= 3,
+            f"model.text_encoder.max_tokens={text.max_tokens} must be at least 3, or null for the encoder's "
+            "own limit",
         )
         TEXT_ENCODERS.check(text.family)
         if adapter.enabled:

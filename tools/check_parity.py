@@ -1,4 +1,4 @@
-"""Compares the network with golden figures: ``python tools/check_parity.py FOLDER``.
+"""Compares the network with golden figures or masks: ``python tools/check_parity.py FOLDER``.
 
 Prints each case's largest errors. Exit status 0: all within tolerance, 1: not, 2: wrong folder.
 """
@@ -10,17 +10,19 @@ import time
 
 from samwise.errors import UserError, cli
 from samwise.evaluation.parity import GoldenFolder, describe_left_out
+from samwise.evaluation.pipeline_parity import PipelineFolder, is_pipeline
 
 
 @cli
 def main() -> None:
     if len(sys.argv) != 2:
         raise UserError(
-            "usage: python tools/check_parity.py FOLDER (one with meta.json, layout.json and inputs.npz)"
+            "usage: python tools/check_parity.py FOLDER (with meta.json, layout.json, inputs.npz or masks)"
         )
+    folder = PipelineFolder(sys.argv[1]) if is_pipeline(sys.argv[1]) else GoldenFolder(sys.argv[1])
     failed = 0
     start = time.perf_counter()
-    for name, checks, left_out in GoldenFolder(sys.argv[1]).checks():
+    for name, checks, left_out in folder.checks():
         ok = all(check.passed for check in checks)
         failed += not ok
         print(f"{'pass' if ok else 'FAIL'}  {name}  [{time.perf_counter() - start:.0f} s]")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
@@ -16,6 +17,9 @@ from omegaconf import DictConfig
 from samwise.composing import CONFIG_DIR
 from samwise.config import SamwiseConfig
 from samwise.errors import UserError, cli
+
+if TYPE_CHECKING:
+    from samwise.modeling.conversion import Conversion
 
 USAGE = (
     "usage: python tools/convert_checkpoint.py released.pth out.safetensors [model.key=value ...], or back: "
@@ -48,8 +52,12 @@ def to_ours(source: str, target: str, cfg: DictConfig) -> None:
     config = done.config
     print(f"{target}: {done.trained:,} trained parameters, {Path(target).stat().st_size / 1e6:.1f} MB")
     print(
-        f"  network: {config.backbone.config}, {config.text_encoder.name}, HSA {_on(config.adapter.hsa)}, "
-        f"CME {_on(config.cme.enabled)}, object scores {_on(config.object_scores)}"
+        f"  found: {done.stage}; {Path(config.backbone.config).stem}, {config.text_encoder.name}; HSA "
+        f"{_on(config.adapter.hsa)}, CME {_on(config.cme.enabled)}, object scores {_on(config.object_scores)}"
+    )
+    print(
+        f"  canvas {config.canvas} (a file doesn't say; model.canvas=... changes it), sentences of up to "
+        f"{done.tokens} tokens"
     )
     if done.checked:
         print(f"  frozen weights equal to the given ones, left out: {', '.join(done.checked)}")
@@ -63,6 +71,26 @@ def to_ours(source: str, target: str, cfg: DictConfig) -> None:
         print(f"  not part of the network: {count} tensors ({reason})")
     if done.dropped:
         print(f"  not converted: {', '.join(done.dropped)}")
+    print(f"use it:\n{_how_to_use(target, done)}")
+
+
+def _how_to_use(target: str, done: Conversion) -> str:
+    """Commands for the next step, as the stage asks."""
+    if done.config.object_scores:
+        return (
+            f"  python scripts/demo.py checkpoint={target} input=video.mp4 'text=[\"the horse jumping\"]'\n"
+            f"  python scripts/infer.py experiment=mevis checkpoint={target}      # or ytvos, davis"
+        )
+    frozen = done.config.text_encoder
+    text = (
+        f" model.text_encoder.checkpoint={done.frozen_file}" if frozen.checkpoint and done.frozen_file else ""
+    )
+    return (
+        f"  python scripts/infer.py experiment=refcoco checkpoint={target}\n"
+        f"  python scripts/train.py experiment=mevis pretrained={target} \\\n"
+        f"    model.backbone.checkpoint=checkpoints/sam2_hiera_base_plus.pt{text}      # or ytvos\n"
+        "  The finetuning takes from SAM 2's own file what object scores need: image pretraining has none."
+    )
 
 
 def to_reference(source: str, target: str) -> None:

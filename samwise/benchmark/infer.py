@@ -193,7 +193,7 @@ def _frames(rng: np.random.Generator, length: int, canvas: int) -> np.ndarray:
 
 
 def _to_clip(frames: np.ndarray, canvas: int, device: torch.device) -> Tensor:
-    from samwise.data.transforms import to_canvas
+    from samwise.data.geometry import to_canvas
 
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)
     return to_canvas(images, canvas)[None].to(device)  # 1, T, 3, h, w

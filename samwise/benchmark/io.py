@@ -14,9 +14,9 @@ import torch
 from omegaconf import DictConfig
 
 from samwise.benchmark.report import report
+from samwise.data.geometry import fit_frame
 from samwise.data.images import read_image
 from samwise.data.masks import write_mask_png
-from samwise.data.transforms import to_canvas
 from samwise.errors import UserError
 from samwise.evaluation.submission import write_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
@@ -51,9 +51,7 @@ def run(cfg: DictConfig) -> None:
 
         steps: dict[str, Callable[[], object]] = {
             "read a JPEG": lambda: [read_image(root / f"{name}.jpg") for name in names],
-            "resize to the canvas": lambda: [
-                to_canvas(torch.from_numpy(x).permute(2, 0, 1), cfg.canvas) for x in images
-            ],
+            "resize to the canvas": lambda: [fit_frame(x, cfg.canvas) for x in images],
             "mask to the frame's size": lambda: [
                 torch.nn.functional.interpolate(logits, size=size, mode="bilinear") > 0 for _ in names
             ],

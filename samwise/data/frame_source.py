@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from samwise.errors import UserError
 
 T = TypeVar("T")
 
 PREFETCHED_FRAMES = 16
+FITTERS = min(4, os.cpu_count() or 1)  # threads that resize: at full size one is slower than a GPU
 
 
 @dataclass
@@ -26,10 +30,12 @@ class Frame:
     Attributes:
         image: (H, W, 3) uint8 RGB, upright.
         time: Seconds from the start of the source's clock, or None where the source has no clock.
+        fitted: (3, h, w) uint8, the picture at its size on the network's canvas, where somebody asked for it.
     """
 
     image: np.ndarray
     time: Fraction | None = None
+    fitted: Tensor | None = None
 
 
 class FrameSource:
@@ -60,13 +66,25 @@ class FrameSource:
     def _read(self) -> Iterator[Frame]:
         raise NotImplementedError
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Iterator[Frame]:
         """Yields the frames with their times.
+
+        Args:
+            fit: Makes each frame's ``fitted`` of its image; in other threads where the source reads ahead.
 
         Raises:
             UserError: A frame can't be decoded, or its size differs from the first one's.
         """
-        frames = prefetch(self._read, PREFETCHED_FRAMES) if self.read_ahead else self._read()
+
+        def fitted(frame: Frame) -> Frame:
+            frame.fitted = fit(frame.image)
+            return frame
+
+        work = None if fit is None else fitted
+        if self.read_ahead:
+            frames = prefetch(self._read, PREFETCHED_FRAMES, work)
+        else:
+            frames = self._read() if work is None else map(work, self._read())
         for index, frame in enumerate(frames):
             if frame.image.shape[:2] != self.size:
                 height, width = frame.image.shape[:2]
@@ -87,10 +105,17 @@ class FrameSource:
         return self.frame_count
 
 
-def prefetch(read: Callable[[], Iterator[T]], depth: int) -> Iterator[T]:
-    """Runs ``read()`` in a thread that stays at most ``depth`` items ahead.
+def prefetch(
+    read: Callable[[], Iterator[T]], depth: int, work: Callable[[T], T] | None = None
+) -> Iterator[T]:
+    """Runs ``read()`` in a thread that stays at most ``depth`` items ahead, and ``work`` in others.
 
-    Its exceptions appear where the item would have. The thread ends when the reader stops early.
+    Exceptions appear where the item would have. The threads end when the reader stops early.
+
+    Args:
+        read: Gives the items.
+        depth: How far ahead.
+        work: What is done to each of them, several at a time; the order stays.
     """
     done = object()
     items: queue.Queue[object] = queue.Queue(maxsize=depth)
@@ -105,23 +130,32 @@ def prefetch(read: Callable[[], Iterator[T]], depth: int) -> Iterator[T]:
                 continue
         return False
 
-    def work() -> None:
+    def run(pool: ThreadPoolExecutor | None) -> None:
         try:
             for item in read():
-                if not put((item, None)):
+                if not put(item if pool is None else pool.submit(work, item)):
                     return
             put(done)
         except BaseException as error:  # handed to the reader, whatever it is
-            put((None, error))
+            put(_Raised(error))
 
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    pool = None if work is None else ThreadPoolExecutor(FITTERS, "prefetch")
+    thread = threading.Thread(target=run, args=(pool,), name="prefetch", daemon=True)
     thread.start()
     try:
-        while (entry := items.get()) is not done:
-            item, error = entry  # type: ignore[misc]
-            if error is not None:
-                raise error
-            yield item
+        while (item := items.get()) is not done:
+            if isinstance(item, _Raised):
+                raise item.error
+            yield item.result() if isinstance(item, Future) else item  # type: ignore[misc]
     finally:
         stopped.set()
         thread.join()
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class _Raised:
+    """What ``read()`` ended with."""
+
+    error: BaseException

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import ceil
 
+import numpy as np
+from torch import Tensor
+
 from samwise.data.frame_source import Frame, FrameSource
 from samwise.errors import UserError
 
@@ -25,8 +28,6 @@ class LimitedSource(FrameSource):
     Raises:
         UserError: A limit isn't positive, or there is a limit in seconds and no clock.
     """
-
-    read_ahead = False  # the other one reads ahead where that is right
 
     def __init__(
         self,
@@ -53,9 +54,10 @@ class LimitedSource(FrameSource):
                 self.frame_count = min(self.frame_count, max(1, ceil(self._max_seconds * source.fps)))
             self.frame_count = min(self.frame_count, max_frames or self.frame_count)
 
-    def _read(self) -> Iterator[Frame]:
+    def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Iterator[Frame]:
+        """The other source's frames, as :meth:`FrameSource.frames`, until the limit."""
         self.cut, count, start = False, 0, None
-        frames = self._source.frames()
+        frames = self._source.frames(fit)
         try:
             while not self._over(count) and (frame := next(frames, None)) is not None:
                 start = frame.time if start is None else start

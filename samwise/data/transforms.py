@@ -1,4 +1,4 @@
-"""From pixels and sentences to what the network takes, and the augmentation of training clips."""
+"""What is done to sentences, and to training clips on their way to the network."""
 
 from __future__ import annotations
 
@@ -6,47 +6,18 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
+from samwise.data.geometry import (
+    FITS,
+    MASK_RESIZING,
+    canvas_size,
+    check_choice,
+    normalise,
+    resize_frames,
+    resize_masks,
+)
 from samwise.errors import UserError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def canvas_size(height: int, width: int, canvas: int) -> tuple[int, int]:
-    """Size of a frame on the canvas: short side S - 4, or less where the long side would exceed S.
-
-    Args:
-        height: Height of the frame in pixels.
-        width: Its width.
-        canvas: Side S of the square canvas.
-
-    Returns:
-        (height, width), both at least 1 and at most S.
-    """
-    short, long = min(height, width), max(height, width)
-    # torchvision's rounding for Resize(S - 4, max_size=S), which the released weights were made with.
-    new_short, new_long = canvas - 4, int((canvas - 4) * long / short)
-    if new_long > canvas:
-        new_short, new_long = max(1, int(canvas * new_short / new_long)), canvas
-    return (new_short, new_long) if height <= width else (new_long, new_short)
-
-
-def to_canvas(image: Tensor, canvas: int) -> Tensor:
-    """Resizes and normalises frames. The network pads them to the canvas itself.
-
-    Args:
-        image: (3, H, W) or (T, 3, H, W) uint8 RGB.
-        canvas: Side S of the canvas.
-
-    Returns:
-        (3, h, w) or (T, 3, h, w) float32, ImageNet-normalised, with (h, w) from :func:`canvas_size`.
-    """
-    return _normalise(_resize(image, canvas_size(*image.shape[-2:], canvas)))
 
 
 def normalise_text(text: str, lowercase: bool = True) -> str:
@@ -91,10 +62,14 @@ def swap_side_words(text: str) -> str:
 
 @dataclass
 class ClipAugmentation:
-    """Random changes of a training clip, the same for all its frames.
+    """The size of a training clip on the canvas, and its random changes, the same for all its frames.
 
     Attributes:
-        flip: Probability of mirroring.
+        fit: ``long``: the long side fills the canvas, as in the released training; ``short``: as in
+            inference. See :func:`samwise.data.geometry.canvas_size`.
+        masks: How masks are resized: ``nearest-exact`` or, half a pixel off as in the released training,
+            ``nearest``.
+        flip: Probability of mirroring. The released training has none.
         sided_words: What mirroring does to sentences with "left" or "right": ``swap`` the words, or ``skip``
             the mirroring.
         min_scale: The clip is drawn at a random size between this share of the canvas size and all of it.
@@ -103,7 +78,9 @@ class ClipAugmentation:
         saturation: Largest relative change. Sentences name colours, so colours don't change by default.
     """
 
-    flip: float = 0.5
+    fit: str = "long"
+    masks: str = "nearest-exact"
+    flip: float = 0.0
     sided_words: str = "swap"
     min_scale: float = 1.0
     brightness: float = 0.0
@@ -116,8 +93,9 @@ class ClipAugmentation:
                 raise UserError(f"data.augmentation.{name}={getattr(self, name)} must be between 0 and 1")
         if not 0 < self.min_scale <= 1:
             raise UserError(f"data.augmentation.min_scale={self.min_scale} must be above 0 and at most 1")
-        if self.sided_words not in ("swap", "skip"):
-            raise UserError(f"data.augmentation.sided_words={self.sided_words}: choose swap or skip")
+        check_choice("data.augmentation.sided_words", self.sided_words, ("swap", "skip"))
+        check_choice("data.augmentation.fit", self.fit, FITS)
+        check_choice("data.augmentation.masks", self.masks, MASK_RESIZING)
 
     def __call__(
         self, frames: Tensor, masks: Tensor, texts: list[str], canvas: int, rng: np.random.Generator
@@ -135,37 +113,25 @@ class ClipAugmentation:
             Frames (T, 3, h, w) float32 normalised, masks (N, h, w) bool, the sentences.
         """
         flip, scale, *photometric = rng.random(5)
-        clip = {"frames": tv_tensors.Image(frames), "masks": tv_tensors.Mask(masks)}
         if flip < self.flip and (self.sided_words == "swap" or not any(map(has_side_words, texts))):
-            clip = {key: v2.functional.horizontal_flip(value) for key, value in clip.items()}
+            frames, masks = frames.flip(-1), masks.flip(-1)
             texts = [swap_side_words(text) for text in texts]
         share = self.min_scale + (1 - self.min_scale) * scale
-        height, width = canvas_size(*frames.shape[-2:], canvas)
+        height, width = canvas_size(*frames.shape[-2:], canvas, self.fit)
         size = max(1, round(share * height)), max(1, round(share * width))
-        image = _resize(clip["frames"], size)
-        for name, draw in zip(("brightness", "contrast", "saturation"), photometric, strict=True):
+        image = self._photometric(resize_frames(frames, size), photometric)
+        return normalise(image), resize_masks(masks, size, self.masks), texts
+
+    def _photometric(self, image: Tensor, draws: list[float]) -> Tensor:
+        """Changes light and colours: (T, 3, h, w) uint8 to the same, or to float in [0, 1] where it did."""
+        names = ("brightness", "contrast", "saturation")
+        for name, draw in zip(names, draws, strict=True):
             if amount := getattr(self, name):
-                change = getattr(v2.functional, f"adjust_{name}")
-                image = change(image, 1 + amount * (2 * draw - 1))
-        return _normalise(image), resize_masks(clip["masks"], size), texts
+                from torchvision.transforms.v2 import functional
 
-
-NO_AUGMENTATION = ClipAugmentation(flip=0.0)
-
-
-def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest-neighbour resizing of masks, (..., H, W) bool to (..., h, w) bool."""
-    masks = tv_tensors.Mask(masks)
-    return v2.functional.resize(masks, list(size), v2.InterpolationMode.NEAREST_EXACT).as_subclass(Tensor)
-
-
-def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(..., 3, H, W) uint8 to float32 in [0, 1] at ``size``; in float, so that nothing is rounded."""
-    image = v2.functional.to_dtype(image.as_subclass(Tensor), torch.float32, scale=True)
-    if tuple(image.shape[-2:]) == size:
+                image = image if image.is_floating_point() else image / 255
+                image = getattr(functional, f"adjust_{name}")(image, 1 + amount * (2 * draw - 1))
         return image
-    return v2.functional.resize(image, list(size), v2.InterpolationMode.BILINEAR, antialias=True)
 
 
-def _normalise(image: Tensor) -> Tensor:
-    return v2.functional.normalize(image, list(IMAGENET_MEAN), list(IMAGENET_STD))
+NO_AUGMENTATION = ClipAugmentation()

@@ -98,8 +98,6 @@ class ImageFiles(FrameSource):
 class ArraySource(FrameSource):
     """A video that is in memory already: (T, H, W, 3) or, for one image, (H, W, 3), uint8 RGB."""
 
-    read_ahead = False
-
     def __init__(self, video: np.ndarray, fps: Fraction | None = None) -> None:
         self.name, self.fps = "the array", fps
         if video.ndim not in (3, 4):

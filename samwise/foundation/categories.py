@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from samwise.data.decoding import read_frames
-from samwise.data.transforms import resize_masks, to_canvas
+from samwise.data.geometry import resize_masks, to_canvas
 from samwise.errors import UserError
 
 

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from samwise.data.decoding import read_frames
+from samwise.data.geometry import resize_masks, to_canvas
 from samwise.data.mevis import MeViSStorage
-from samwise.data.transforms import resize_masks, to_canvas
 from samwise.errors import UserError
 
 if TYPE_CHECKING:

@@ -61,11 +61,12 @@ class ExpressionGroups:
             chunk = texts[start : start + self.max_together]
             self._groups.append(_Group(chunk, self.model.tokenize(chunk)))
 
-    def run(self, clip: Tensor) -> ClipOutput:
+    def run(self, clip: Tensor, without_memory: bool = False) -> ClipOutput:
         """Segments the next clip.
 
         Args:
             clip: (1, T, 3, h, w) normalised.
+            without_memory: Its frames don't see those before, and aren't remembered.
 
         Returns:
             For all N sentences in their order.
@@ -75,7 +76,8 @@ class ExpressionGroups:
         while len(outputs) < len(self._groups):
             group = self._groups[len(outputs)]
             try:
-                output, group.state = self.model.stream(seen, group.tokens, group.state)
+                state = None if without_memory else group.state
+                output, state = self.model.stream(seen, group.tokens, state)
             except torch.OutOfMemoryError:
                 if len(group.texts) == 1:
                     raise
@@ -83,6 +85,7 @@ class ExpressionGroups:
                 self._halve(len(outputs))
                 continue
             outputs.append(output)
+            group.state = group.state if without_memory else state
         self._merge()
         return ClipOutput.cat(outputs)
 

@@ -39,8 +39,9 @@ def main(cfg: DictConfig) -> None:
     device = cfg.device or _own_gpu(os.environ)
     if system_config(cfg.system).name == "samwise":
         checkpoint = find_checkpoint(cfg.checkpoint)
+        geometry = cfg.data.get("geometry", "video")
         predictor = SamwisePredictor.from_pretrained(
-            checkpoint, device, RuntimeConfig.from_node(cfg.runtime), overrides=list(cfg.overrides)
+            checkpoint, device, RuntimeConfig.from_node(cfg.runtime), geometry, overrides=list(cfg.overrides)
         )
         clip_length = cfg.clip_length or predictor.model.clip_length
         settings = {
@@ -48,6 +49,7 @@ def main(cfg: DictConfig) -> None:
             "written": checkpoint.stat().st_mtime_ns,
             "overrides": list(cfg.overrides),
             "clip_length": clip_length,
+            "geometry": geometry,
         }
     else:
         predictor, settings = build_tracking(cfg, device, storage)

@@ -30,6 +30,7 @@ class SamwisePredictor:
         model: The network; it is put on the device, in eval mode.
         device: By default the GPU where there is one.
         runtime: Number format, compilation, memory layout.
+        geometry: ``video``, or ``image`` for RefCOCO's evaluation: samwise/data/geometry.py.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class SamwisePredictor:
         model: Samwise,
         device: str | torch.device | None = None,
         runtime: RuntimeConfig | None = None,
+        geometry: str = "video",
     ) -> None:
         self.model = model.to(choose_device(device)).eval()
-        self.runtime = Runtime(self.model, runtime)
+        self.runtime, self.geometry = Runtime(self.model, runtime), geometry
 
     @classmethod
     def from_pretrained(
@@ -47,6 +49,7 @@ class SamwisePredictor:
         path: str | Path | None = None,
         device: str | torch.device | None = None,
         runtime: RuntimeConfig | None = None,
+        geometry: str = "video",
         **options: Any,
     ) -> SamwisePredictor:
         """Loads a checkpoint.
@@ -56,12 +59,13 @@ class SamwisePredictor:
                 name of a repository on the hub; None for the small default.
             device: By default the GPU where there is one.
             runtime: Number format, compilation, memory layout, e.g. ``RuntimeConfig("bfloat16")``.
+            geometry: As of the class.
             **options: As of :meth:`samwise.Samwise.from_pretrained`: ``overrides``, ``revision``, ...
 
         Raises:
             UserError: There is no checkpoint, or it doesn't fit the frozen weights at hand.
         """
-        return cls(Samwise.from_pretrained(path, **options), device, runtime)
+        return cls(Samwise.from_pretrained(path, **options), device, runtime, geometry)
 
     def start_session(
         self, texts: Sequence[str], clip_length: int = 1, max_together: int | None = None
@@ -73,7 +77,7 @@ class SamwisePredictor:
             clip_length: 1 for every frame's masks before the next frame arrives; 8 for the paper's clips.
             max_together: Most sentences that run as one batch; None for what suits the device.
         """
-        return Session(self.model, texts, clip_length, max_together, self.runtime)
+        return Session(self.model, texts, clip_length, max_together, self.runtime, self.geometry)
 
     def sam2_image_predictor(self) -> SAM2ImagePredictor:
         """sam2's own ``SAM2ImagePredictor`` for clicks and boxes, on this model's weights.
@@ -116,9 +120,9 @@ class SamwisePredictor:
         """As :meth:`segment_video`, with each frame's picture, time and everything known about it."""
         session = self.start_session(texts, clip_length or self.model.clip_length, max_together)
         waiting: list[Frame] = []
-        for frame in open_source(source).frames():
+        for frame in open_source(source).frames(session.fit):
             waiting.append(frame)
-            if done := session.push(frame.image):
+            if done := session.push(frame.image, frame.fitted):
                 yield from zip(waiting, done, strict=True)
                 waiting = []
         yield from zip(waiting, session.flush(), strict=True)

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def to_frame_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, h, w) mask logits at canvas scale -> (N, H, W), bilinear."""
-    return F.interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+def to_frame_size(logits: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
+    """(N, h, w) mask logits at canvas scale -> (N, H, W), ``bilinear`` or ``nearest``."""
+    corners = None if mode == "nearest" else False
+    return F.interpolate(logits[:, None], size=size, mode=mode, align_corners=corners)[:, 0]
 
 
 def to_host(masks: Tensor) -> np.ndarray:
@@ -45,6 +46,7 @@ class FrameResult:
         cme_fired: (N,) bool, where the Conditional Memory Encoder brought the memory-less mask in.
         canvas_logits: (N, h, w) float32 mask logits at canvas scale, on the network's device; what
             :attr:`logits` is made from. Kept as long as the result is.
+        resizing: How they are brought to the frame's resolution, ``bilinear`` or ``nearest``.
     """
 
     index: int
@@ -52,6 +54,7 @@ class FrameResult:
     scores: np.ndarray
     cme_fired: np.ndarray
     canvas_logits: Tensor | None = field(default=None, repr=False)
+    resizing: str = "bilinear"
 
     @property
     def logits(self) -> np.ndarray:
@@ -70,7 +73,7 @@ class FrameResult:
         if self.canvas_logits is None:
             raise ValueError("this result was made without logits")
         height, width = self.masks.shape[-2:]
-        return to_frame_size(self.canvas_logits, (height, width))
+        return to_frame_size(self.canvas_logits, (height, width), self.resizing)
 
     def rle(self) -> list[dict[str, Any] | None]:
         """The masks as N COCO RLEs ``{"size": [H, W], "counts": str}``; None where a mask is empty."""

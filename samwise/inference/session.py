@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samwise.data.transforms import to_canvas
+from samwise.data.geometry import GEOMETRIES, check_choice, fit_frame, normalise
 from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
 from samwise.inference.results import FrameResult, to_frame_size, to_host
@@ -39,6 +39,7 @@ class Session:
         clip_length: T.
         max_together: Most sentences that run as one batch; None for what suits the device.
         runtime: Number format and compilation; by default float32, uncompiled.
+        geometry: ``video``, or ``image`` for RefCOCO's evaluation: samwise/data/geometry.py.
 
     Raises:
         UserError: There is no sentence, or one is empty or too long.
@@ -51,7 +52,10 @@ class Session:
         clip_length: int,
         max_together: int | None = None,
         runtime: Runtime | None = None,
+        geometry: str = "video",
     ) -> None:
+        check_choice("data.geometry", geometry, GEOMETRIES)
+        self._fit, self._resizing = GEOMETRIES[geometry]
         if isinstance(texts, str) or not texts:
             raise UserError("give a list of at least one sentence that says what to segment")
         if clip_length < 1:
@@ -125,11 +129,16 @@ class Session:
             )
         return self.push(frame)[0].masks
 
-    def push(self, frame: np.ndarray) -> list[FrameResult]:
+    def fit(self, image: np.ndarray) -> Tensor:
+        """(H, W, 3) uint8 RGB at its size on the canvas, (3, h, w) uint8; any thread may do this."""
+        return fit_frame(image, self.model.canvas, self._fit)
+
+    def push(self, frame: np.ndarray, fitted: Tensor | None = None) -> list[FrameResult]:
         """Takes a frame; returns the results of T frames when they fill a clip, else nothing.
 
         Args:
             frame: (H, W, 3) uint8 RGB.
+            fitted: What :meth:`fit` made of it, where another thread has done so.
 
         Raises:
             UserError: The frame isn't such an array, or its size differs from the first one's.
@@ -140,20 +149,19 @@ class Session:
         if self._size not in (None, size):
             raise UserError(f"a frame has (height, width) {size}, the stream began with {self._size}")
         self._size = size
-        image = (
-            torch.from_numpy(np.require(frame, requirements="CW")).to(self.model.device).permute(2, 0, 1)
-        )  # 3, H, W
-        self._pending.append(to_canvas(image, self.model.canvas))
+        self._pending.append(self.fit(frame) if fitted is None else fitted)
         return self.flush() if len(self._pending) == self.clip_length else []
 
     def flush(self) -> list[FrameResult]:
         """Segments the frames that wait for their clip to fill."""
         if not self._pending or self._size is None:
             return []
-        with self._runtime(len(self._pending) == self.clip_length):
-            clip = torch.stack(self._pending)[None]  # 1, T, 3, h, w: one video for all sentences
+        count = len(self._pending)
+        lone = count == 1 < self.clip_length and not self.model.config.memory.keep_for_lone_frame
+        with self._runtime(count == self.clip_length):
+            clip = torch.stack(self._pending).to(self.model.device)  # T, 3, h, w
             self._pending = []
-            output = self._groups.run(clip)
+            output = self._groups.run(normalise(clip)[None], lone)  # one video for all sentences
             self._join()
             return self._results(output, self._size)
 
@@ -162,7 +170,8 @@ class Session:
         results = []
         for t in range(output.logits.shape[1]):  # one frame at a time: many masks at full size are large
             logits = output.logits[:, t].clone()  # a result that is kept doesn't keep the clip
-            masks = to_host(to_frame_size(logits, size) > 0)  # sigmoid > 0.5
-            results.append(FrameResult(self._next_index, masks, scores[:, t], fired[:, t], logits))
+            masks = to_host(to_frame_size(logits, size, self._resizing) > 0)  # sigmoid > 0.5
+            about = (scores[:, t], fired[:, t], logits, self._resizing)
+            results.append(FrameResult(self._next_index, masks, *about))
             self._next_index += 1
         return results

@@ -13,7 +13,14 @@ from torch import Tensor
 from samwise.composing import CONFIG_DIR
 from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
-from samwise.modeling.frozen import IDENTITY_KEY, frozen_identity, frozen_parts, locate, save_tensors
+from samwise.modeling.frozen import (
+    IDENTITY_KEY,
+    frozen_identity,
+    frozen_parts,
+    is_frozen_part,
+    locate,
+    save_tensors,
+)
 from samwise.modeling.samwise import Samwise
 
 CONFIG_KEY, FORMAT_KEY = "samwise_config", "samwise_format"
@@ -121,15 +128,17 @@ def check_frozen(
         UserError: With the names of both.
     """
     theirs: dict[str, str] = json.loads(metadata.get(IDENTITY_KEY, "{}"))
-    ours = frozen_identity(model) if theirs else {}
+    frozen = frozen_parts(model)
     for part, digest in theirs.items():
-        if ours.get(part) != digest and not (where_both_are_frozen and part not in ours):
+        if part in frozen and is_frozen_part(model, part, digest):
+            continue
+        if part in frozen or not where_both_are_frozen:
             wanted = _weights_name(checkpoint_config(metadata), part)
-            have = _weights_name(model.config, part) if part in ours else "weights that train"
+            have = _weights_name(model.config, part) if part in frozen else "weights that train"
+            found = frozen_identity(model).get(part, "-")
             raise UserError(
                 f"{path} was trained beside {part} weights '{wanted}' ({digest[:12]}), this network's "
-                f"{part} is '{have}' ({ours.get(part, '-')[:12]}); name the same weights in "
-                f"model.{part}.checkpoint"
+                f"{part} is '{have}' ({found[:12]}); name the same weights in model.{part}.checkpoint"
             )
 
 

@@ -17,10 +17,18 @@ from samwise.config import BackboneConfig, SamwiseConfig, TextEncoderConfig
 from samwise.errors import UserError
 from samwise.io import atomic_path
 from samwise.modeling.checkpoint import load_checkpoint, read_checkpoint, write_checkpoint
-from samwise.modeling.frozen import EXTRA, as_bytes, digest, frozen_parts, read_tensors, write_frozen
+from samwise.modeling.frozen import (
+    EXTRA,
+    as_bytes,
+    digest,
+    frozen_parts,
+    only_for_object_scores,
+    read_tensors,
+    write_frozen,
+)
 from samwise.modeling.pickled import load_pickled
 from samwise.modeling.released import to_ours, to_released
-from samwise.modeling.released_names import TYPES, our_name
+from samwise.modeling.released_names import EMBEDDING, LM_HEAD, TYPES, our_name, released_names
 from samwise.modeling.sam2_backbone import Sam2Backbone
 from samwise.modeling.skeleton import no_weights, skeleton
 from samwise.modeling.text_encoder import build_text_encoder
@@ -35,6 +43,7 @@ class Conversion:
 
     Attributes:
         config: The network the file was found to hold.
+        tokens: Longest sentence it takes, in tokens with the special ones.
         trained: Number of parameters in the checkpoint.
         frozen_file: The file with the frozen weights, or None where all of them are the given base weights.
         checked: Parts found equal to the given base weights, bit for bit, and left out.
@@ -43,11 +52,17 @@ class Conversion:
     """
 
     config: SamwiseConfig
+    tokens: int | None
     trained: int
     frozen_file: Path | None
     checked: list[str]
     left_out: dict[str, str]
     dropped: list[str]
+
+    @property
+    def stage(self) -> str:
+        """Which of the authors' trainings wrote the file."""
+        return "finetuned on videos" if self.config.object_scores else "image pretraining"
 
 
 def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Conversion:
@@ -69,11 +84,14 @@ def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Co
         raise UserError(f"{target}: give the converted checkpoint a name that ends in .safetensors")
     content = load_pickled(source)
     released = _state_dict(content, source)
+    args = _plain(vars(content["args"])) if isinstance(content.get("args"), Namespace) else {}
     config = config_of(released, config)
     model = skeleton(config)
-    state, left_out = to_ours(released, model)
+    # The embedding is what is looked up; the language-model head is a copy of it in what a training wrote.
+    tied = {LM_HEAD: released[EMBEDDING]} if EMBEDDING in released and LM_HEAD in released else {}
+    state, left_out = to_ours({**released, **tied}, model)
     wanted = model.state_dict()
-    state = {name: state[name].to(wanted[name].dtype) for name in wanted}
+    state = {name: state[name].to(x.dtype) for name, x in wanted.items() if name in state}
 
     checked = _check_base(config, state, source)
     parts = [part for part in frozen_parts(model) if part not in checked]
@@ -85,10 +103,10 @@ def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Co
     extra = {name: x for name, x in released.items() if name not in back or not _same(back[name], x)}
     identity = {part: digest(_part(state, part)) for part in frozen_parts(model)}
     metadata = {
-        ARGS_KEY: json.dumps(
-            _plain(vars(content["args"]) if isinstance(content.get("args"), Namespace) else {})
+        ARGS_KEY: json.dumps(args),
+        ABSENT_KEY: json.dumps(
+            sorted({x for name in wanted for x in released_names(name)} - released.keys())
         ),
-        ABSENT_KEY: json.dumps(sorted(back.keys() - released.keys())),
     }
     trained = {name: x for name, x in state.items() if name.split(".")[0] not in identity}
     if frozen_file:
@@ -98,7 +116,8 @@ def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Co
         sorted(str(key) for key in content if key not in ("model", "args")) if "model" in content else []
     )
     count = sum(x.numel() for name, x in trained.items() if name in dict(model.named_parameters()))
-    return Conversion(config, count, frozen_file, checked, left_out, dropped)
+    tokens = model.text_encoder.longest_sentence
+    return Conversion(config, tokens, count, frozen_file, checked, left_out, dropped)
 
 
 def convert_back(source: str | Path, target: str | Path) -> int:
@@ -109,7 +128,15 @@ def convert_back(source: str | Path, target: str | Path) -> int:
     """
     _, metadata = read_checkpoint(source)
     model = load_checkpoint(source)
-    released = to_released(model.state_dict())
+    adapter, state = model.config.adapter, model.state_dict()
+    if adapter.enabled and adapter.hsa and adapter.spatial_embedding != "learned":
+        raise UserError(
+            f"{source} can't be written in the released form: its HSA has a sine embedding "
+            "(model.adapter.spatial_embedding), and that form knows learned ones only"
+        )
+    if not model.config.object_scores:  # as in the authors' image pretrainings
+        state = {name: x for name, x in state.items() if not only_for_object_scores(name)}
+    released = to_released(state)
     for name in json.loads(metadata.get(ABSENT_KEY, "[]")):
         released.pop(name, None)
     frozen_file = model.config.backbone.checkpoint or model.config.text_encoder.checkpoint
@@ -131,9 +158,12 @@ def _state_dict(content: dict[str, Any], source: str | Path) -> dict[str, Tensor
 def config_of(released: dict[str, Tensor], config: SamwiseConfig) -> SamwiseConfig:
     """The network that a released state dict belongs to: switches and widths by names and shapes.
 
+    A file without what object scores need comes from image pretraining. The CME in such a file is untrained,
+    and left out.
+
     Args:
         released: Name -> tensor, without ``module.``.
-        config: What the names can't say (canvas, object scores, ...), and the first guess for the encoders.
+        config: What the names can't say (the canvas, ...), and the first guess for the encoders.
 
     Raises:
         UserError: No registered backbone or text encoder has these shapes.
@@ -151,7 +181,9 @@ def config_of(released: dict[str, Tensor], config: SamwiseConfig) -> SamwiseConf
     if adapter.hsa and all(x is not None for x in spatial):
         adapter.patch_sizes = [round(x.shape[-2] ** 0.5) for x in spatial if x is not None]
         adapter.spatial_embedding = "learned"
-    config.cme.enabled = any(name.startswith("conditional_memory_encoder.") for name in released)
+    config.object_scores = any(map(only_for_object_scores, released))
+    has_cme = any(name.startswith("conditional_memory_encoder.") for name in released)
+    config.cme.enabled = has_cme and config.object_scores
     config.cme.policy = "learned" if config.cme.enabled else "never"
     config.prompt.motion = False
     config.backbone = _fitting_backbone(released, config)
@@ -170,7 +202,10 @@ def _fitting_backbone(released: dict[str, Tensor], config: SamwiseConfig) -> Bac
         trial = replace(candidate, checkpoint=None, trainable=False)
         with no_weights():
             network = Sam2Backbone(trial, config.canvas)
-        if shapes == {f"backbone.{name}": x.shape for name, x in network.state_dict().items()}:
+        wanted = {f"backbone.{name}": x.shape for name, x in network.state_dict().items()}
+        if not config.object_scores:
+            wanted = {name: shape for name, shape in wanted.items() if not only_for_object_scores(name)}
+        if shapes == wanted:
             return replace(trial, checkpoint=config.backbone.checkpoint)
     raise UserError(_fits_none("SAM 2", "backbone"))
 
@@ -210,13 +245,13 @@ def _check_base(config: SamwiseConfig, state: dict[str, Tensor], source: str | P
     """The parts for which base weights are given and equal to the file's, bit for bit."""
     networks = {}
     if config.backbone.checkpoint:
-        networks["backbone"] = Sam2Backbone(config.backbone, config.canvas)
+        networks["backbone"] = Sam2Backbone(config.backbone, config.canvas, config.object_scores)
     if config.text_encoder.checkpoint or config.text_encoder.pretrained:
         networks["text_encoder"] = build_text_encoder(config.text_encoder)
     for part, network in networks.items():
         ours = _part(state, part)
         for name, tensor in network.state_dict().items():
-            if not _same(tensor, ours[name]):
+            if name in ours and not _same(tensor, ours[name]):
                 raise UserError(
                     f"{source} holds other {part} weights than model.{part} names ('{name}' differs): name "
                     "the right ones, or none to keep the file's own"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,18 @@ if TYPE_CHECKING:
 IDENTITY_KEY = "samwise_frozen"
 EXTRA = "released/"  # in front of what belongs to no parameter of ours but must not be lost
 _PARTS = ("backbone", "text_encoder")
+# SAM 2's eight tensors that only object scores need. A released image pretraining has none, and lacks them.
+_OBJECT_SCORES = re.compile(
+    r"(.*\.)?(no_obj_ptr|sam_mask_decoder\.(obj_score_token|pred_obj_score_head)\..+)"
+)
 
 # Hashing 200 million parameters takes seconds and training saves often: a fingerprint and the digest of each.
-_DIGESTS: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int]], str]] = WeakKeyDictionary()
+_DIGESTS: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int]], dict[bool, str]]] = WeakKeyDictionary()
+
+
+def only_for_object_scores(name: str) -> bool:
+    """Whether a network without object scores does without this tensor."""
+    return _OBJECT_SCORES.fullmatch(name) is not None
 
 
 def frozen_parts(model: Samwise) -> list[str]:
@@ -44,22 +54,33 @@ def frozen_parts(model: Samwise) -> list[str]:
 def frozen_identity(model: Samwise) -> dict[str, str]:
     """SHA-256 of each frozen part's weights, so that trained weights aren't put beside other frozen ones.
 
-    Remembered for each module until a tensor of it is replaced or written to.
+    Without object scores, what only they need doesn't count. Remembered for each module until a tensor of it
+    is replaced or written to.
     """
-    return {part: _remembered_digest(getattr(model, part)) for part in frozen_parts(model)}
+    scores = model.config.object_scores
+    return {part: _remembered_digest(getattr(model, part), scores) for part in frozen_parts(model)}
 
 
-def _remembered_digest(module: nn.Module) -> str:
+def is_frozen_part(model: Samwise, part: str, wanted: str) -> bool:
+    """Whether a frozen part has an identity, counted with what only object scores need or without."""
+    return any(_remembered_digest(getattr(model, part), scores) == wanted for scores in (True, False))
+
+
+def _remembered_digest(module: nn.Module, object_scores: bool) -> str:
     state = module.state_dict(keep_vars=True)
     # Inference tensors have no version counter; nothing can be written to them outside inference mode.
     fingerprint = [
         (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in state.values()
     ]
     remembered = _DIGESTS.get(module)
-    if remembered is not None and remembered[0] == fingerprint:
-        return remembered[1]
-    _DIGESTS[module] = (fingerprint, digest(state))
-    return _DIGESTS[module][1]
+    if remembered is None or remembered[0] != fingerprint:
+        remembered = _DIGESTS[module] = (fingerprint, {})
+    found = remembered[1]
+    if object_scores not in found:
+        counted = {k: x for k, x in state.items() if object_scores or not only_for_object_scores(k)}
+        same = len(counted) == len(state) and found
+        found[object_scores] = next(iter(found.values())) if same else digest(counted)
+    return found[object_scores]
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -80,9 +101,13 @@ def as_bytes(tensor: Tensor) -> Tensor:
 
 
 def frozen_state(model: Samwise, parts: Iterable[str]) -> dict[str, Tensor]:
-    """Parameters and buffers of the given parts."""
-    frozen = tuple(f"{part}." for part in parts)
-    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(frozen)}
+    """Parameters and buffers of the given parts, as far as the network uses them."""
+    frozen, scores = tuple(f"{part}." for part in parts), model.config.object_scores
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name.startswith(frozen) and (scores or not only_for_object_scores(name))
+    }
 
 
 def write_frozen(

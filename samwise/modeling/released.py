@@ -10,6 +10,7 @@ from torch import Tensor
 
 from samwise.config import SamwiseConfig
 from samwise.errors import UserError
+from samwise.modeling.frozen import only_for_object_scores
 from samwise.modeling.released_names import TYPES, our_name, reason_ignored, released_names
 from samwise.modeling.samwise import Samwise
 
@@ -19,7 +20,7 @@ _OPTIONAL: dict[str, str] = {
     r"^adapters\.\d+\.vta\.": "model.adapter.vta is false",
     r"^adapters\.\d+\.tva\.": "model.adapter.tva is false",
     r"^adapters\.": "model.adapter.enabled is false",
-    r"^cme\.": "model.cme.enabled is false",
+    r"^cme\.": "model.cme.enabled is false; image pretraining doesn't train it",
 }
 _SPATIAL = re.compile(r"^adapters\.\d+\.hsa\.spatial_embedding$")  # P*P, D here; 1, 1, 1, P*P, D released
 
@@ -38,7 +39,7 @@ def load_released(model: Samwise, released: dict[str, Tensor]) -> dict[str, str]
         UserError: A name is unknown, a parameter is missing, or a shape differs.
     """
     state, left_out = to_ours(released, model)
-    model.load_state_dict(state, strict=True)
+    model.load_state_dict({**model.state_dict(), **state}, strict=True)
     return left_out
 
 
@@ -50,7 +51,8 @@ def to_ours(released: dict[str, Tensor], model: Samwise) -> tuple[dict[str, Tens
         model: The network it is for; its values don't matter, so a skeleton will do.
 
     Returns:
-        A whole state dict of ``model``, sharing memory with ``released``; the left-out names with reasons.
+        A whole state dict of ``model``, sharing memory with ``released``; without object scores it may lack
+        what only they need. And the left-out names with reasons.
 
     Raises:
         UserError: A name is unknown, a parameter is missing, or a shape differs.
@@ -72,7 +74,8 @@ def to_ours(released: dict[str, Tensor], model: Samwise) -> tuple[dict[str, Tens
             raise UserError(f"the checkpoint's '{name}' has no place in this network ('{target}')")
     if TYPES in ours:
         state.setdefault(TYPES, torch.zeros(ours[TYPES].shape))
-    _check(state, ours)
+    unused = set() if model.config.object_scores else set(filter(only_for_object_scores, ours))
+    _check(state, ours, unused)
     return state, left_out
 
 
@@ -89,8 +92,8 @@ def to_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return released
 
 
-def _check(state: dict[str, Tensor], ours: dict[str, Tensor]) -> None:
-    missing = sorted(ours.keys() - state.keys())
+def _check(state: dict[str, Tensor], ours: dict[str, Tensor], unused: set[str]) -> None:
+    missing = sorted(ours.keys() - state.keys() - unused)
     if missing:
         raise UserError(
             f"the checkpoint lacks {len(missing)} parameters of this network: {_few(missing)}; "

@@ -12,6 +12,7 @@ _LAYER, _OUR_LAYER = _FAIRSEQ + "layers.{}.", _TRANSFORMERS + "encoder.layer.{}.
 _CME = "conditional_memory_encoder."
 WORDS = _TRANSFORMERS + "embeddings.word_embeddings.weight"
 TYPES = _TRANSFORMERS + "embeddings.token_type_embeddings.weight"  # without a counterpart: zero
+EMBEDDING = _FAIRSEQ + "embed_tokens.weight"
 LM_HEAD = "text_encoder.model.encoder.lm_head.weight"  # tied to the word embeddings
 
 # Beginning of a released name -> beginning of ours; {} is a number. The first that fits holds, both ways.
@@ -54,6 +55,8 @@ PREFIXES: list[tuple[str, str]] = [
 # Released names that have no place here, with the reason.
 IGNORED: dict[str, str] = {
     r"^text_encoder\.model\.encoder\.lm_head\.(bias|dense\..*|layer_norm\..*)$": "unused language-model head",
+    r"^text_encoder\._float_tensor$": "fairseq's own bookkeeping",
+    r"^text_encoder\.model\.encoder\.sentence_encoder\.version$": "fairseq's own bookkeeping",
 }
 
 

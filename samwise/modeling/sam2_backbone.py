@@ -91,7 +91,7 @@ class Sam2Backbone(nn.Module):
 
     def __init__(self, config: BackboneConfig, canvas: int, object_scores: bool = True) -> None:
         super().__init__()
-        self.sam2 = build_sam2(config, canvas)
+        self.sam2 = build_sam2(config, canvas, object_scores)
         if config.trainable and not config.checkpoint:
             self._start_positions()
         # SAM 2's rotary angles (HW, D/2, 2), which it doesn't keep as a buffer

@@ -7,12 +7,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from omegaconf import OmegaConf
 from torch import nn
 
 from samwise.config import BackboneConfig
 from samwise.errors import UserError
-from samwise.modeling.frozen import locate, read_part
+from samwise.modeling.frozen import locate, only_for_object_scores, read_part
 from samwise.modeling.pickled import load_pickled
 
 if TYPE_CHECKING:
@@ -34,19 +35,20 @@ _FOR_VIDEO_CLICKS: dict[str, Any] = {
 }
 
 
-def build_sam2(config: BackboneConfig, canvas: int) -> nn.Module:
+def build_sam2(config: BackboneConfig, canvas: int, object_scores: bool = True) -> nn.Module:
     """Builds sam2's own ``SAM2Base`` from its own YAML.
 
     Args:
         config: Which YAML, what to change in it, which weights to load.
         canvas: Side of the input square.
+        object_scores: False lets the weights lack what only object scores need.
 
     Raises:
         UserError: The YAML or the checkpoint isn't there, or the checkpoint is another network's.
     """
     network = _instantiate(config, canvas, {})
     if config.checkpoint:
-        load_weights(network, config.checkpoint)
+        load_weights(network, config.checkpoint, object_scores)
     return network
 
 
@@ -148,10 +150,14 @@ def _instantiate(config: BackboneConfig, canvas: int, changes: Mapping[str, Any]
     return instantiate(node)
 
 
-def load_weights(network: nn.Module, path: str) -> None:
+def load_weights(network: nn.Module, path: str, object_scores: bool = True) -> None:
     """Loads SAM 2's published weights (``{"model": ...}``) or a frozen file of ours, strictly.
 
-    Nothing in the file is executed.
+    Nothing in the file is executed. Without object scores, what only they need may be missing, as in the file
+    of a released image pretraining; it is 0 then.
+
+    Raises:
+        UserError: The file is missing, or is another network's.
     """
     path = locate(path)
     if not Path(path).is_file():
@@ -164,6 +170,15 @@ def load_weights(network: nn.Module, path: str) -> None:
     else:
         state = load_pickled(path)
         state = state.get("model", state)
+    own = network.state_dict()
+    if lacking := {name: torch.zeros_like(own[name]) for name in own.keys() - state.keys()}:
+        if object_scores and all(map(only_for_object_scores, lacking)):
+            raise UserError(
+                f"{path} comes from an image pretraining and lacks what object scores need: name SAM 2's own "
+                "file in model.backbone.checkpoint, or set model.object_scores=false"
+            )
+        if not object_scores:
+            state = {**state, **{name: x for name, x in lacking.items() if only_for_object_scores(name)}}
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from samwise.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from samwise.data.geometry import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from sam2.sam2_video_predictor import SAM2VideoPredictor

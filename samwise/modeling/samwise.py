@@ -123,8 +123,10 @@ class Samwise(nn.Module, Pretrained):
             UserError: A sentence is empty or too long, or the tokenizer's files aren't there.
         """
         if self._tokenizer is None:
-            config = self.config
-            self._tokenizer = build_tokenizer(config.text_encoder, config.prompt.motion, config.lowercase)
+            config, longest = self.config, self.text_encoder.longest_sentence
+            self._tokenizer = build_tokenizer(
+                config.text_encoder, config.prompt.motion, config.lowercase, longest
+            )
         return self._tokenizer(sentences).to(self.device)
 
     # features

@@ -45,8 +45,24 @@ class StagedTextEncoder(nn.Module):
                 f"model.text_encoder.stage_layers={counts} adds up to {sum(counts)}, but {config.name} has "
                 f"{depth} layers; null spreads them over the stages"
             )
+        most = self.positions
+        if config.max_tokens is not None and most is not None and config.max_tokens > most:
+            raise UserError(
+                f"model.text_encoder.max_tokens={config.max_tokens}: {config.name} takes {most}; null is as "
+                "many as it can"
+            )
         ends = [sum(counts[: i + 1]) for i in range(len(counts))]
         self._groups = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+
+    @property
+    def positions(self) -> int | None:
+        """Most tokens it has places for, the special ones included; None where there is no limit."""
+        return None
+
+    @property
+    def longest_sentence(self) -> int | None:
+        """Most tokens of a sentence: as configured, else as many as there are places for."""
+        return self.config.max_tokens or self.positions
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -91,6 +107,13 @@ class BertLikeEncoder(StagedTextEncoder):
         known = model.config.model_type in ("bert", "roberta")
         if not known and not next(model.parameters()).is_meta:
             self._check_as_a_whole()
+
+    @property
+    def positions(self) -> int | None:
+        sizes = self.model.config
+        # RoBERTa's first place comes after that of the padding token.
+        used = sizes.pad_token_id + 1 if sizes.model_type == "roberta" else 0
+        return sizes.max_position_embeddings - used
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -143,6 +166,10 @@ class ClipTextEncoder(StagedTextEncoder):
     def __init__(self, config: TextEncoderConfig) -> None:
         model = build_clip_text_tower(config)
         super().__init__(config, model, model.width)
+
+    @property
+    def positions(self) -> int | None:
+        return len(self.model.positional_embedding)
 
     @property
     def layers(self) -> nn.ModuleList:

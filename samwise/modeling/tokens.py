@@ -66,7 +66,7 @@ class Tokenizer:
     Args:
         encode: Turns a sentence into an :class:`Encoding`.
         pad_id: Id of the padding token.
-        max_tokens: Longest sentence.
+        max_tokens: Longest sentence; None for any length.
         verbs: Whether verbs are marked (needs spaCy's tagger).
         lowercase: Whether sentences are lower-cased first.
     """
@@ -75,7 +75,7 @@ class Tokenizer:
         self,
         encode: Callable[[str], Encoding],
         pad_id: int,
-        max_tokens: int,
+        max_tokens: int | None,
         verbs: bool,
         lowercase: bool = True,
     ) -> None:
@@ -92,7 +92,7 @@ class Tokenizer:
         encodings = [self._encode(sentence) for sentence in sentences]
         lengths = [len(encoding.ids) for encoding in encodings]
         for sentence, length in zip(sentences, lengths, strict=True):
-            if length > self._max_tokens:
+            if self._max_tokens is not None and length > self._max_tokens:
                 raise UserError(
                     f"the sentence '{sentence[:60]}...' has {length} tokens, the text encoder takes "
                     f"{self._max_tokens}; shorten it"
@@ -151,15 +151,23 @@ def _tagger() -> Any:
     )
 
 
-def build_tokenizer(config: TextEncoderConfig, verbs: bool, lowercase: bool) -> Tokenizer:
+def build_tokenizer(
+    config: TextEncoderConfig, verbs: bool, lowercase: bool, longest: int | None = None
+) -> Tokenizer:
     """Builds the tokenizer that goes with a text encoder.
+
+    Args:
+        config: The text encoder.
+        verbs: Whether verbs are marked.
+        lowercase: Whether sentences are lower-cased.
+        longest: Longest sentence in tokens; by default as configured.
 
     Raises:
         UserError: Its files aren't there.
     """
     build = _clip_encode if config.family == "clip" else _transformers_encode
     encode, pad_id = build(config)
-    return Tokenizer(encode, pad_id, config.max_tokens, verbs, lowercase)
+    return Tokenizer(encode, pad_id, longest or config.max_tokens, verbs, lowercase)
 
 
 def _tokenizer_place(config: TextEncoderConfig) -> str:

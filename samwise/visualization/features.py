@@ -89,15 +89,14 @@ def feature_figure(
         index: Which of them is drawn.
         texts: N sentences.
     """
-    from samwise.data.transforms import to_canvas
+    from samwise.data.geometry import fit_frame, normalise
 
     model, size = predictor.model, frames[index].shape[:2]
     seen = StageFeatures(index)
     session = predictor.start_session(texts, clip_length=len(frames))
     with observed(model, seen):
         results = [result for frame in frames for result in session.push(frame)]
-    image = torch.from_numpy(np.ascontiguousarray(frames[index])).permute(2, 0, 1).to(model.device)
-    canvas = to_canvas(image, model.canvas)  # 3, h, w
+    canvas = normalise(fit_frame(frames[index], model.canvas).to(model.device))  # 3, h, w
     plain = plain_stages(model, canvas)
     heads = ["SAM 2 alone", *(f"“{text}”" for text in texts)]
     figure = Figure(figsize=(2.6 * len(heads), 2.6 * (1 + len(plain)) * size[0] / size[1] + 0.8))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from samwise.data.transforms import canvas_size
+from samwise.data.geometry import canvas_size
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.results import to_frame_size
 from samwise.modeling.observer import FrameTrace, Observer, observed
