@@ -80,7 +80,8 @@ class AdapterConfig:
         spatial_embedding: ``learned`` (released weights) or ``sine`` (paper).
         vta: Visual features attend to the text (Eq. 5).
         tva: Text attends to the visual features (Eq. 6).
-        dropout: Attention dropout in training.
+        dropout: Attention dropout of HSA in training.
+        cross_dropout: The same of VTA and TVA.
         options: Whatever an extension's adapter wants to be told.
     """
 
@@ -94,6 +95,7 @@ class AdapterConfig:
     vta: bool = True
     tva: bool = True
     dropout: float = 0.1
+    cross_dropout: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -138,6 +140,7 @@ class CmeConfig:
         lam: lambda of Eq. 10.
         heads: Attention heads of Eq. 9.
         ffn: Width of its feed-forward layer.
+        dropout: Dropout in training: of its attention, after it, in the feed-forward layer and after that.
         crossed: Training also shows pairs in which the memory is that of another sentence of the same clip:
             examples of memory that tracks the wrong object, of which a clip of its own has hardly any.
         appearing: Training counts a frame in which memory sees nothing and the frame alone something as two
@@ -153,6 +156,7 @@ class CmeConfig:
     lam: float = 10.0
     heads: int = 8
     ffn: int = 128
+    dropout: float = 0.1
     crossed: bool = False
     appearing: bool = False
 
@@ -266,6 +270,12 @@ class SamwiseConfig:
             cme.fusion in ("reweight", "replace", "average"),
             f"model.cme.fusion={cme.fusion}: choose reweight, replace or average",
         )
+        for key, rate in (
+            ("adapter.dropout", adapter.dropout),
+            ("adapter.cross_dropout", adapter.cross_dropout),
+            ("cme.dropout", cme.dropout),
+        ):
+            _require(0 <= rate < 1, f"model.{key}={rate} must be at least 0 and below 1")
         _require(cme.every >= 1, f"model.cme.every={cme.every} must be at least 1")
         _require(
             self.memory.frames >= 1 and self.memory.pointers >= 0,

@@ -32,7 +32,11 @@ def test_one_item_per_expression_and_start(mevis_tree):
 def test_item(mevis_tree):
     dataset = make(mevis_tree, "contiguous", clip_length=3)
     sample = dataset[0]
-    assert sample.frames.shape == (3, 3, 42, 64) and sample.masks.shape == (3, 42, 64)
+    assert sample.frames.shape == (3, 3, 43, 64) and sample.masks.shape == (
+        3,
+        43,
+        64,
+    )  # the long side fills it
     assert sample.expression.text == "the red box moving right"
     assert sample.frame_indices == list(range(sample.frame_indices[0], sample.frame_indices[0] + 3))
     red = sample.frames[:, 0] - sample.frames[:, 2]

@@ -126,7 +126,7 @@ def test_config_builds_clips_of_one_frame(root):
     cfg = OmegaConf.load(CONFIG_DIR / "data" / "refcoco.yaml")
     cfg.root, cfg.datasets = str(root), UNC
     dataset = build_train_dataset(cfg, 64, 1, seed=0)
-    assert len(dataset) == 4 and dataset[0].frames.shape == (1, 3, 42, 64) and dataset[0].masks.any()
+    assert len(dataset) == 4 and dataset[0].frames.shape == (1, 3, 43, 64) and dataset[0].masks.any()
     assert len(build_storage(cfg).expressions()) == 2
     (root / "train2014" / "COCO_train2014_000000000007.jpg").unlink()
     with pytest.raises(UserError, match=r"lacks 1 images.*000000000007\.jpg"):

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samwise.data.sampling import SAMPLERS, clip_starts, contiguous, global_context, local_window
+from samwise.data.sampling import (
+    SAMPLERS,
+    clip_starts,
+    contiguous,
+    global_context,
+    local_window,
+    released_global_context,
+    released_local_window,
+)
 
 
 @st.composite
@@ -26,7 +34,8 @@ def test_samplers_give_t_sorted_frames(name, situation):
     indices = SAMPLERS[name](start, num_frames, clip_length, rng)
     assert len(indices) == clip_length and indices == sorted(indices)
     assert 0 <= indices[0] and indices[-1] < num_frames
-    assert len(set(indices)) == min(clip_length, num_frames)
+    if name != "released_global":
+        assert len(set(indices)) == min(clip_length, num_frames)
 
 
 @given(situation=situations())
@@ -57,6 +66,36 @@ def test_global_context_has_the_start_and_its_neighbours(situation):
     if clip_length >= 3:
         assert start == 0 or any(1 <= start - index <= 3 for index in indices)
         assert start == num_frames - 1 or any(1 <= index - start <= 3 for index in indices)
+
+
+def shares(sample, start, num_frames, clips=4000):
+    """Of T = 8: how often frames repeat, and how often the start frame is missing."""
+    rng = np.random.default_rng(0)
+    drawn = [sample(start, num_frames, 8, rng) for _ in range(clips)]
+    return np.mean([len(set(c)) < 8 for c in drawn]), np.mean([start not in c for c in drawn])
+
+
+@pytest.mark.parametrize("num_frames, repeated", [(79, 5 / 75), (25, 5 / 21)])
+def test_released_global_context_repeats_frames(num_frames, repeated):
+    """Five of some N - 4 frames are drawn, the latest neighbour among them; at the start frame 0 comes twice."""
+    assert shares(released_global_context, 8, num_frames)[0] == pytest.approx(repeated, abs=0.03)
+    assert shares(released_global_context, 0, num_frames) == (1.0, 0.0)
+    assert shares(global_context, 8, num_frames) == (0.0, 0.0)
+
+
+def test_released_local_window_leaves_the_start_out_in_half_of_the_clips():
+    repeated, missing = shares(released_local_window, 16, 40)
+    assert repeated == 0.0 and missing == pytest.approx(0.5, abs=0.03)
+    assert shares(local_window, 16, 40) == (0.0, 0.0)
+
+
+@given(situation=situations())
+def test_released_local_window_draws_from_both_sides(situation):
+    start, num_frames, clip_length, rng = situation
+    indices = released_local_window(start, num_frames, clip_length, rng)
+    if start >= clip_length and start + clip_length <= num_frames:
+        assert sum(index < start for index in indices) == clip_length // 2
+        assert all(start - clip_length <= index < start + clip_length for index in indices)
 
 
 def test_global_context_reaches_the_whole_video():

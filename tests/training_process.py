@@ -38,8 +38,8 @@ def label_by_sentence(trainer: Trainer) -> None:
     """Gives the CME labels of all kinds, unevenly spread over the clips, whatever the masks look like."""
     before = trainer.model.forward_train
 
-    def forward_train(frames, tokens, video_of=None):
-        output = before(frames, tokens, video_of)
+    def forward_train(frames, tokens, *clips):
+        output = before(frames, tokens, *clips)
         lengths = (~tokens.padding).sum(1)  # 3 different ones
         labels = (lengths % 3 - 1)[:, None].expand_as(output.cme_labels)
         output.cme_labels = labels.clone()

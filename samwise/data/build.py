@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from samwise.data.clips import ClipDataset
 from samwise.data.davis import DavisStorage
 from samwise.data.mevis import MeViSStorage
@@ -14,6 +16,7 @@ from samwise.data.transforms import ClipAugmentation
 from samwise.data.types import VideoStorage
 from samwise.errors import UserError
 from samwise.extensions import FORMATS
+from samwise.recipe import RecipeConfig
 
 
 def build_storage(cfg: Any, split: str | None = None) -> VideoStorage:
@@ -46,11 +49,16 @@ def _davis(cfg: Any, root: Path, split: str) -> VideoStorage:
 
 @FORMATS.register("refcoco")
 def _refcoco(cfg: Any, root: Path, split: str) -> VideoStorage:
-    return RefCocoStorage(root, list(cfg.datasets), split)
+    return RefCocoStorage(root, list(cfg.datasets), split, bool(cfg.get("tested_images")))
 
 
 def build_train_dataset(
-    cfg: Any, model_canvas: int, clip_length: int, seed: int, lowercase: bool = True
+    cfg: Any,
+    model_canvas: int,
+    clip_length: int,
+    seed: int,
+    lowercase: bool = True,
+    recipe: RecipeConfig | None = None,
 ) -> ClipDataset:
     """Opens the training split and makes clips of it.
 
@@ -60,6 +68,7 @@ def build_train_dataset(
         clip_length: Frames T per clip.
         seed: Seed of sampling and augmentation.
         lowercase: Whether sentences are lower-cased (``model.lowercase``).
+        recipe: What is done as in the released training.
 
     Raises:
         UserError: As :func:`build_storage`; also where a frame is missing, or the dataset isn't trained on.
@@ -69,14 +78,23 @@ def build_train_dataset(
             f"{cfg.name} isn't trained on, only scored: train with experiment=ytvos, then run "
             f"scripts/infer.py and scripts/evaluate.py with experiment={cfg.name}"
         )
+    recipe = recipe or RecipeConfig()
+    if recipe.tested_images:
+        cfg = OmegaConf.merge(OmegaConf.to_container(cfg, resolve=True), {"tested_images": True})
     storage = build_storage(cfg, cfg.train_split)
     storage.check_frames()
+    sampler = cfg.sampling.name
+    if (sampler, True) in (("local", recipe.start_may_miss), ("global", recipe.frame_repeats)):
+        sampler = f"released_{sampler}"
+    if recipe.released_case:
+        lowercase = cfg.format != "refcoco"
+    masks = {"masks": "nearest"} if recipe.corner_masks else {}
     return ClipDataset(
         storage,
-        cfg.sampling.name,
+        sampler,
         clip_length,
         model_canvas,
-        augmentation=ClipAugmentation(**cfg.augmentation),
+        augmentation=ClipAugmentation(**{**cfg.augmentation, **masks}),
         seed=seed,
         stride=cfg.sampling.get("stride", 1),
         lowercase=lowercase,

@@ -26,7 +26,7 @@ class ClipDataset(Dataset[ClipSample]):
 
     Args:
         storage: The videos.
-        sampler: ``local``, ``global`` or ``contiguous``: see :mod:`samwise.data.sampling`.
+        sampler: One of :data:`samwise.data.sampling.SAMPLERS`.
         clip_length: Frames T per clip.
         canvas: Side S of the network's canvas.
         augmentation: Random changes; None for none.

@@ -28,12 +28,13 @@ class RefCocoStorage:
 
     The datasets split the same images differently. The split ``train`` of several leaves out every image that
     any of them has in another split, so that pretraining on all sees nothing that is tested on later;
-    ``notes`` says how much that was.
+    ``notes`` says how much that was. ``tested_images`` keeps them, as the released training does.
 
     Args:
         root: Folder with ``train2014/`` and a folder for each dataset.
         datasets: ``<folder>/<who split it>``, e.g. ``refcoco/unc``, ``refcoco+/unc``, ``refcocog/umd``.
         split: ``train``, ``val``, ``testA``, ``testB`` or ``test``; None for everything there is.
+        tested_images: Train on images that are in another split of one of the datasets, too.
 
     Attributes:
         notes: How many images and sentences were left out, where some were.
@@ -44,7 +45,9 @@ class RefCocoStorage:
 
     has_masks = True
 
-    def __init__(self, root: str | Path, datasets: Sequence[str], split: str | None) -> None:
+    def __init__(
+        self, root: str | Path, datasets: Sequence[str], split: str | None, tested_images: bool = False
+    ) -> None:
         self.root, self.images = Path(root), Path(root) / "train2014"
         if not self.images.is_dir():
             raise UserError(
@@ -56,7 +59,7 @@ class RefCocoStorage:
         self._annotations: dict[tuple[str, str], str] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
         refs = {dataset: read_refs(refs_path(self.root, dataset)) for dataset in datasets}
-        held_out = _held_out(refs) if split == TRAIN else set()
+        held_out = _held_out(refs) if split == TRAIN and not tested_images else set()
         self.notes = _dropped(refs, held_out)
         rles: list[tuple[str, list[Any]]] = []
         for dataset in datasets:

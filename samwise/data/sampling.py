@@ -2,7 +2,7 @@
 
 Every sampler returns T sorted frame indices, all different whenever the video has T frames. A shorter video
 gives all its frames, some of them repeated next to themselves, so that clips of any videos stack into a
-batch.
+batch. The two ``released_`` samplers draw as the released code does; samwise/recipe.py says what is odd.
 """
 
 from __future__ import annotations
@@ -66,6 +66,42 @@ def global_context(start: int, num_frames: int, clip_length: int, rng: np.random
     return _finish(chosen, num_frames, clip_length, rng)
 
 
+def released_local_window(
+    start: int, num_frames: int, clip_length: int, rng: np.random.Generator
+) -> list[int]:
+    """As :func:`local_window`, but the start frame is one of the T after: it is drawn or it isn't."""
+    _check(start, num_frames, clip_length)
+    before = range(max(0, start - clip_length), start)
+    after = range(start, min(num_frames, start + clip_length))
+    near = range(max(0, start - 2 * clip_length), min(num_frames, start + 2 * clip_length + 1))
+    chosen: set[int] = set()
+    _draw(chosen, before, clip_length // 2, rng)
+    _draw(chosen, after, clip_length - clip_length // 2, rng)
+    _draw(chosen, near, clip_length - len(chosen), rng)
+    return _finish(chosen, num_frames, clip_length, rng)
+
+
+def released_global_context(
+    start: int, num_frames: int, clip_length: int, rng: np.random.Generator
+) -> list[int]:
+    """As :func:`global_context`, but frames repeat.
+
+    The neighbours are clamped to the video, so at its start frame 0 comes twice. The rest is drawn from
+    before the earliest and from the latest on, so the latest may come again.
+    """
+    _check(start, num_frames, clip_length)
+    before = max(0, start - int(rng.integers(1, 4)))
+    after = min(num_frames - 1, start + int(rng.integers(1, 4)))
+    chosen = [start, before, after][:clip_length]
+    missing = clip_length - len(chosen)
+    pool = [*range(before), *range(after, num_frames)]
+    if len(pool) <= missing:
+        pool = list(range(num_frames))
+    whole, rest = divmod(missing, len(pool))
+    chosen += pool * whole + rng.choice(pool, size=rest, replace=False).tolist()
+    return sorted(chosen)
+
+
 def contiguous(
     start: int, num_frames: int, clip_length: int, rng: np.random.Generator, stride: int = 1
 ) -> list[int]:
@@ -95,6 +131,8 @@ def contiguous(
 SAMPLERS: dict[str, Callable[..., list[int]]] = {
     "local": local_window,
     "global": global_context,
+    "released_local": released_local_window,
+    "released_global": released_global_context,
     "contiguous": contiguous,
 }
 

@@ -113,6 +113,7 @@ class GoldenFolder:
                     "window": cme["window"],
                     "fusion": cme["fusion"],
                     "lam": cme["lambda"],
+                    "dropout": 0.0,
                 },
             }
         )

@@ -128,7 +128,7 @@ def check_frozen(
         UserError: With the names of both.
     """
     theirs: dict[str, str] = json.loads(metadata.get(IDENTITY_KEY, "{}"))
-    frozen = frozen_parts(model)
+    frozen = frozen_parts(model) if theirs else []
     for part, digest in theirs.items():
         if part in frozen and is_frozen_part(model, part, digest):
             continue

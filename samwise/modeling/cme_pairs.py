@@ -43,6 +43,7 @@ def compare(
     mask: Tensor,
     bank: MemoryBank,
     crossed: tuple[Tensor, Tensor] | None,
+    valid: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A frame's training pairs (paper Sec. 3.5), tokens detached.
 
@@ -55,6 +56,7 @@ def compare(
         bank: That memory.
         crossed: What :func:`partners` says: a second pair is tracked with the partner's memory, as where
             memory has gone astray (``model.cme.crossed``). None for own pairs only.
+        valid: (B, S, S) bool, the unpadded frame.
 
     Returns:
         Memory-less masks (B, S, S), decisions (B, n, 2) and labels (B, n); n is 2 with ``crossed``, else 1.
@@ -66,7 +68,7 @@ def compare(
     token = memoryless.early_token.detach()
     decisions = [model.cme(tracked.pointer.detach(), token)]
     score = tracked.score.detach() if appearing else None
-    labels = [cme_labels(mask.detach(), candidate, memoryless.score, score)]
+    labels = [cme_labels(mask.detach(), candidate, memoryless.score, score, valid)]
     if crossed is not None:
         partner, alone = crossed
         with torch.no_grad():
@@ -74,5 +76,6 @@ def compare(
             other = model.backbone.to_canvas(astray.low_res_logits)
         decisions.append(model.cme(astray.pointer, token))
         score = astray.score if appearing else None
-        labels.append(cme_labels(other, candidate, memoryless.score, score).masked_fill(alone, IGNORED))
+        label = cme_labels(other, candidate, memoryless.score, score, valid)
+        labels.append(label.masked_fill(alone, IGNORED))
     return candidate, torch.stack(decisions, 1), torch.stack(labels, 1)

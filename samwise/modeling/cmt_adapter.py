@@ -81,12 +81,16 @@ class CMTAdapter(nn.Module):
         text_width: Channels of the text.
         patch_size: P of its HSA.
         config: Width, heads and which parts are on.
+
+    Attributes:
+        padding_attended: Whether VTA sees the padding of shorter sentences, as in the released training.
     """
 
     def __init__(self, vision_width: int, text_width: int, patch_size: int, config: AdapterConfig) -> None:
         super().__init__()
-        dim, heads, dropout = config.dim, config.heads, config.dropout
+        dim, heads = config.dim, config.heads
         self.recompute = False
+        self.padding_attended = False
         self.visual_down = nn.Sequential(
             nn.Conv2d(vision_width, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU()
         )
@@ -96,15 +100,13 @@ class CMTAdapter(nn.Module):
         self.text_down = nn.Linear(text_width, dim, bias=False)
         self.text_up = nn.Linear(dim, text_width, bias=False)
         self.hsa = (
-            HierarchicalSelectiveAttention(dim, heads, patch_size, config.spatial_embedding, dropout)
+            HierarchicalSelectiveAttention(dim, heads, patch_size, config.spatial_embedding, config.dropout)
             if config.hsa
             else None
         )
-        self.vta = (
-            nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if config.vta else None
-        )
-        self.tva = (
-            nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True) if config.tva else None
+        self.vta, self.tva = (
+            nn.MultiheadAttention(dim, heads, dropout=config.cross_dropout, batch_first=True) if on else None
+            for on in (config.vta, config.tva)
         )
 
     def forward(
@@ -132,7 +134,8 @@ class CMTAdapter(nn.Module):
             adapted_text = s * run(self.recompute, attend, self.tva, s, x.mean(1).flatten(1, 2))
         if self.vta is not None:  # Eq. 5; all frames of a clip read the same sentence
             tokens = y.flatten(1, 3)  # B, T*H*W, D
-            attended = run(self.recompute, attend, self.vta, tokens, s, text_padding)
+            ignored = None if self.padding_attended else text_padding
+            attended = run(self.recompute, attend, self.vta, tokens, s, ignored)
             y = (tokens * attended).unflatten(1, (frames, h, w))
         y = self.visual_up(y.flatten(0, 1).permute(0, 3, 1, 2))  # B*T, C, H, W
         return y, self.text_up(adapted_text)

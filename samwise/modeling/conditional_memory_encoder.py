@@ -19,12 +19,14 @@ class ConditionalMemoryEncoder(nn.Module):
         width: Width of the tokens.
         heads: Attention heads.
         ffn: Width of the feed-forward layer.
+        dropout: In training: of the attention, after it, in the feed-forward layer and after that.
     """
 
-    def __init__(self, width: int, heads: int = 8, ffn: int = 128) -> None:
+    def __init__(self, width: int, heads: int = 8, ffn: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.decision_token = nn.Embedding(1, width)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.attention_norm = nn.LayerNorm(width)
         self.unused_norm = nn.LayerNorm(width)  # in the released files, in no result
         self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.ReLU(), nn.Linear(ffn, width))
@@ -43,13 +45,18 @@ class ConditionalMemoryEncoder(nn.Module):
         """
         decision = self.decision_token.weight.expand(memory_token.shape[0], -1)
         x = torch.stack([decision, memory_token, memoryless_token], dim=1)  # N, 3, C
-        x = self.attention_norm(x + self.attention(x, x, x, need_weights=False)[0])
-        x = self.ffn_norm(x + self.ffn(x))
+        x = self.attention_norm(x + self.dropout(self.attention(x, x, x, need_weights=False)[0]))
+        first, activation, second = self.ffn
+        x = self.ffn_norm(x + self.dropout(second(self.dropout(activation(first(x))))))
         return self.classifier(x[:, 0])
 
 
 def cme_labels(
-    tracked: Tensor, memoryless: Tensor, memoryless_score: Tensor, tracked_score: Tensor | None = None
+    tracked: Tensor,
+    memoryless: Tensor,
+    memoryless_score: Tensor,
+    tracked_score: Tensor | None = None,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """Self-supervised labels: do the two masks show different objects?
 
@@ -59,11 +66,12 @@ def cme_labels(
         memoryless_score: (N,) object score logits without memory.
         tracked_score: (N,) the same with memory, where an object that memory misses counts as different
             (``model.cme.appearing``): no mask, or a score that isn't positive, beside a memory-less mask.
+        valid: (N, S, S) bool, the unpadded frame: what masks say of the padding doesn't count. None for all.
 
     Returns:
         (N,) long: 1 different, 0 same, :data:`IGNORED` where nothing can be said.
     """
-    a, b = (tracked > 0).flatten(1), (memoryless > 0).flatten(1)
+    a, b = ((mask > 0 if valid is None else (mask > 0) & valid).flatten(1) for mask in (tracked, memoryless))
     area_a, area_b = a.sum(1), b.sum(1)
     overlap = (a & b).sum(1) / torch.minimum(area_a, area_b)  # 0/0 with one empty mask: not below, label 0
     different = overlap < MAX_OVERLAP

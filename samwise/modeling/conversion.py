@@ -181,7 +181,7 @@ def config_of(released: dict[str, Tensor], config: SamwiseConfig) -> SamwiseConf
     if adapter.hsa and all(x is not None for x in spatial):
         adapter.patch_sizes = [round(x.shape[-2] ** 0.5) for x in spatial if x is not None]
         adapter.spatial_embedding = "learned"
-    config.object_scores = any(map(only_for_object_scores, released))
+    config.object_scores = config.object_scores and any(map(only_for_object_scores, released))
     has_cme = any(name.startswith("conditional_memory_encoder.") for name in released)
     config.cme.enabled = has_cme and config.object_scores
     config.cme.policy = "learned" if config.cme.enabled else "never"

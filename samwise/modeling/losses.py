@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from samwise.modeling.conditional_memory_encoder import IGNORED
 from samwise.modeling.outputs import TrainOutput
 
+_GRID = 32  # pixels, of which the released training's loss has a multiple
+
 
 def focal_loss(
     logits: Tensor, targets: Tensor, valid: Tensor, alpha: float = 0.25, gamma: float = 2.0
@@ -85,6 +87,28 @@ def object_score_loss(scores: Tensor, masks: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(scores.float(), masks.flatten(2).any(2).float())
 
 
+def stretched_grid(logits: Tensor, masks: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The grid on which the released training compares masks (``recipe.stretched_loss``).
+
+    Masks are padded with zeros to a multiple of 32 pixels beyond the batch's largest frame. The prediction is
+    cut to that frame and stretched to the padded size, so it lies up to 31 pixels beside the masks.
+
+    Args:
+        logits: (B, T, S, S) mask logits on the canvas.
+        masks: (B, T, S, S) bool targets, 0 outside their frames.
+        valid: (B, S, S) bool, pixels of the unpadded frames.
+
+    Returns:
+        Logits, masks and the pixels that count (all), each (B, T, h, w).
+    """
+    inside = valid.any(0)  # S, S
+    height, width = torch.stack([inside.any(1).sum(), inside.any(0).sum()]).tolist()
+    size = (-(-height // _GRID) * _GRID, -(-width // _GRID) * _GRID)
+    cut = F.interpolate(logits[..., :height, :width], size=size, mode="bilinear", align_corners=False)
+    masks = masks[..., : size[0], : size[1]]
+    return cut, masks, torch.ones_like(masks)
+
+
 class SamwiseLoss(nn.Module):
     """Focal + Dice + CME (and, if wanted, the object scores).
 
@@ -94,6 +118,7 @@ class SamwiseLoss(nn.Module):
         cme: Weight of the CME loss.
         object_score: Weight of the object scores' loss; 0 in the paper.
         cme_different: Weight of a pair that shows two objects within the CME loss; of one object it is 1.
+        stretched: Compare masks as the released training does, see :func:`stretched_grid`.
     """
 
     def __init__(
@@ -103,8 +128,10 @@ class SamwiseLoss(nn.Module):
         cme: float = 1.0,
         object_score: float = 0.0,
         cme_different: float = 2.0,
+        stretched: bool = False,
     ) -> None:
         super().__init__()
+        self.stretched = stretched
         self.cme_different = cme_different
         self.weights = {"focal": focal, "dice": dice, "cme": cme, "object_score": object_score}
 
@@ -119,9 +146,11 @@ class SamwiseLoss(nn.Module):
             valid: (B, S, S) bool, pixels of the unpadded frame.
             cme: The CME loss where it is a mean over more than these clips; computed from them by default.
         """
-        logits = output.logits.float().flatten(1)  # B, T*S*S
-        targets = masks.flatten(1).to(logits.dtype)
-        counted = valid[:, None].expand_as(output.logits).flatten(1).to(logits.dtype)
+        logits, counted = output.logits.float(), valid[:, None].expand_as(output.logits)
+        if self.stretched:
+            logits, masks, counted = stretched_grid(logits, masks, valid)
+        logits = logits.flatten(1)  # B, T*S*S
+        targets, counted = masks.flatten(1).to(logits.dtype), counted.flatten(1).to(logits.dtype)
         losses = {
             "focal": focal_loss(logits, targets, counted),
             "dice": dice_loss(logits, targets, counted),

@@ -45,6 +45,7 @@ class Samwise(nn.Module, Pretrained):
         static_shapes: Whether memory attention sees a full memory from the second frame on, with a mask, so
             that compiled code meets one shape. The results are the same.
         observer: Is shown what happens inside, for pictures; None, which costs nothing, for nobody.
+        frozen_dropout: Whether frozen parts train with their dropout on, as in the released training.
     """
 
     def __init__(self, config: SamwiseConfig) -> None:
@@ -62,12 +63,15 @@ class Samwise(nn.Module, Pretrained):
         self.baseline = build_baseline(config.baseline, self.backbone, self.text_encoder)
         self.prompts = TextPrompts(text_width, width, config.prompt.motion)
         self.cme = (
-            ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn) if config.cme.enabled else None
+            ConditionalMemoryEncoder(width, config.cme.heads, config.cme.ffn, config.cme.dropout)
+            if config.cme.enabled
+            else None
         )
         self.recompute = False
         self._tokenizer = None
         self.static_shapes = False
         self.observer: Observer | None = None
+        self.frozen_dropout = False
         self.backbone.requires_grad_(config.backbone.trainable)
         self.text_encoder.requires_grad_(config.text_encoder.trainable)
         self.train(False)
@@ -109,8 +113,10 @@ class Samwise(nn.Module, Pretrained):
         return [p for p in self.parameters() if p.requires_grad]
 
     def train(self, mode: bool = True) -> Samwise:
-        """Training mode for what trains; frozen parts stay in eval mode, their dropout off."""
+        """Training mode for what trains; frozen parts stay in eval mode, unless ``frozen_dropout``."""
         super().train(mode)
+        if self.frozen_dropout:
+            return self
         for part in (self.backbone, self.text_encoder):
             if not any(p.requires_grad for p in part.parameters()):
                 part.train(False)
@@ -319,15 +325,24 @@ class Samwise(nn.Module, Pretrained):
 
     # training
 
-    def forward_train(self, frames: Tensor, tokens: Tokens, video_of: Tensor | None = None) -> TrainOutput:
+    def forward_train(
+        self,
+        frames: Tensor,
+        tokens: Tokens,
+        video_of: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> TrainOutput:
         """Segments B clips, each from an empty memory, and compares late frames with their memory-less masks.
 
         Args:
             frames: (V, T, 3, h, w) normalised.
             tokens: B sentences.
             video_of: (B,) long, the clip of each sentence; see :meth:`encode`.
+            valid: (B, S, S) bool, the pixels of the canvas that aren't padding; by default ``frames``.
         """
         length, batch = frames.shape[1], len(tokens)
+        if valid is None:
+            valid = self.pad(torch.ones_like(frames[:1, 0, 0], dtype=torch.bool))
         features, rho = self.encode(self.see(frames), tokens, video_of)
         prompt = self.backbone.sparse_prompt(rho)
         memory = self.config.memory
@@ -339,7 +354,7 @@ class Samwise(nn.Module, Pretrained):
             tracked = self._decode_with_memory(frame, prompt, state)
             mask = self.backbone.to_canvas(tracked.low_res_logits)
             if self.cme is not None and t > self.config.cme.window:
-                pairs.append(compare(self, frame, prompt, tracked, mask, state.bank, crossed))
+                pairs.append(compare(self, frame, prompt, tracked, mask, state.bank, crossed, valid))
             if t + 1 < length:
                 self._remember(frame, mask, tracked, state)
             masks.append(mask)

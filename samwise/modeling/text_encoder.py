@@ -135,7 +135,9 @@ class BertLikeEncoder(StagedTextEncoder):
         return [Place(f"{k}", "mlp", width, width, to_residual(x.output)) for k, x in enumerate(self.layers)]
 
     def embed(self, tokens: Tokens) -> Tensor:
-        return self.model.embeddings(input_ids=tokens.ids)
+        x = self.model.embeddings(input_ids=tokens.ids)
+        # No real token sees padding; what it holds matters to recipe.padding_attended: 0, as in fairseq.
+        return x.masked_fill(tokens.padding[..., None], 0.0) if tokens.padded else x
 
     def run_layer(self, layer: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
         mask = (

@@ -51,6 +51,7 @@ class TrainingConfig:
         schedule: ``constant`` (paper) or ``cosine``, which ends at ``final_lr_scale`` when training ends.
         warmup_steps: Steps of linear warm-up, under either schedule.
         final_lr_scale: Where ``cosine`` ends, as a share of ``lr``.
+        lr_drop_step: Steps after which a ``constant`` learning rate falls to a tenth; null for never.
         expressions_per_clip: Expressions of a video that are trained on the same frames, side by side in a
             batch: the stages before the first adapter then run once for all of them. The paper has 1.
         grad_accumulation: Parts a batch is cut into, to fit in memory.
@@ -90,6 +91,7 @@ class TrainingConfig:
     schedule: str = "constant"
     warmup_steps: int = 0
     final_lr_scale: float = 0.0
+    lr_drop_step: int | None = None
     expressions_per_clip: int = 1
     grad_accumulation: int = 1
     precision: str = "float32"
@@ -142,6 +144,11 @@ class TrainingConfig:
         _require(
             self.schedule in ("constant", "cosine"),
             f"scratch.schedule={self.schedule}: choose constant or cosine",
+        )
+        _require(
+            self.lr_drop_step is None or (self.schedule == "constant" and self.lr_drop_step >= 1),
+            f"scratch.lr_drop_step={self.lr_drop_step} must be at least 1 and goes with scratch.schedule="
+            "constant; null is for never",
         )
         _require(
             self.precision in ("float32", "bfloat16", "float16"),

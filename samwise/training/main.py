@@ -81,6 +81,7 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     from samwise.modeling.frozen import random_parts
     from samwise.modeling.losses import SamwiseLoss
     from samwise.modeling.samwise import Samwise
+    from samwise.recipe import RecipeConfig
     from samwise.training.config import optimizer_config, training_config
     from samwise.training.distributed import is_main, world_size
     from samwise.training.pretrained import load_pretrained
@@ -91,7 +92,7 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
 
     # Everything that can be wrong is looked at before the run folder is touched.
     knobs, optimizer = training_config(config.scratch), optimizer_config(config.optimizer)
-    model_config = SamwiseConfig.from_node(config.model)
+    model_config, recipe = SamwiseConfig.from_node(config.model), RecipeConfig.from_node(config.recipe)
     if model_config.cme.enabled and model_config.cme.crossed and knobs.expressions_per_clip == 1:
         raise UserError(
             "model.cme.crossed=true exchanges memories in a clip; with scratch.expressions_per_clip=1 "
@@ -103,6 +104,7 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
         knobs.clip_length or model_config.clip_length,
         knobs.seed,
         model_config.lowercase,
+        recipe,
     )
     validate = None
     if knobs.validate_every and knobs.limit_items:
@@ -113,6 +115,7 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
             model_config.clip_length,
             knobs.limit_videos,
             knobs.limit_frames,
+            config.data.get("geometry", "video"),
         )
     torch.manual_seed(knobs.seed)
     model = Samwise(model_config)
@@ -141,7 +144,11 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     if report:
         report.log(config.pretrained)
     model.to(device)
-    trainer = Trainer(model, dataset, knobs, optimizer, run, resume, validate, SamwiseLoss(**config.loss))
+    model.frozen_dropout = recipe.frozen_dropout
+    for adapter in model.adapters:
+        adapter.padding_attended = recipe.padding_attended
+    loss = SamwiseLoss(**config.loss, stretched=recipe.stretched_loss)
+    trainer = Trainer(model, dataset, knobs, optimizer, run, resume, validate, loss)
     if is_main():
         describe_run(run, config, frozen_identity(model))
     logger.info(

@@ -11,6 +11,7 @@ from samwise.errors import UserError
 from samwise.training.config import OptimizerConfig, TrainingConfig
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+LR_DROP = 0.1  # what scratch.lr_drop_step leaves of the learning rate
 REST = "rest"  # in lr_scale: what no other prefix speaks of
 _EMBEDDINGS = ("embed", "pos_enc", "no_obj_ptr")  # in the names of embeddings that are plain parameters
 
@@ -122,7 +123,8 @@ class Schedule:
         """Factor on the peak learning rate for the step after ``step`` finished ones."""
         warmup = min(1.0, (step + 1) / self.config.warmup_steps) if self.config.warmup_steps else 1.0
         if self.config.schedule == "constant":
-            return warmup
+            drop = self.config.lr_drop_step
+            return warmup if drop is None or step < drop else LR_DROP * warmup
         final = self.config.final_lr_scale
         cosine = 0.5 * (1.0 + math.cos(math.pi * self.progress(step, seconds)))
         return warmup * (final + (1.0 - final) * cosine)

@@ -63,7 +63,8 @@ class ClipStep(nn.Module):
             The loss whose gradient is to be added up, and the rest.
         """
         with torch.autocast(batch.frames.device.type, self.dtype, enabled=self.dtype is not None):
-            output = self.model.forward_train(batch.frames, self.model.tokenize(batch.texts), batch.video_of)
+            tokens = self.model.tokenize(batch.texts)
+            output = self.model.forward_train(batch.frames, tokens, batch.video_of, batch.valid)
         pairs = (output.cme_logits, output.cme_labels)
         cme = self._cme([*earlier, pairs]) if last else output.logits.new_zeros(())
         losses = self.loss(output, batch.masks, batch.valid, cme * self.parts)

@@ -27,6 +27,7 @@ class Validation:
         clip_length: Frames per clip.
         limit_videos: Number of videos, evenly spread over the split; None for all.
         limit_frames: Frames of each video, from its start; None for all.
+        geometry: How frames come to the canvas and masks back: samwise/data/geometry.py.
 
     Raises:
         UserError: The split has no public masks.
@@ -38,7 +39,9 @@ class Validation:
         clip_length: int,
         limit_videos: int | None = None,
         limit_frames: int | None = None,
+        geometry: str = "video",
     ) -> None:
+        self.geometry = geometry
         if not storage.has_masks:
             raise UserError(
                 "the evaluation split (data.eval_split) has no public masks to validate on; choose one that "
@@ -94,7 +97,7 @@ class Validation:
 
         names = self.storage.frame_names(video_id)[: self.limit_frames]
         source = ImageFiles([self.storage.frame_path(video_id, name) for name in names], name=video_id)
-        predictor = SamwisePredictor(model, next(model.parameters()).device)
+        predictor = SamwisePredictor(model, next(model.parameters()).device, geometry=self.geometry)
         return predictor.segment_video(source, texts, clip_length=self.clip_length)
 
 
