@@ -77,7 +77,7 @@ def shares(sample, start, num_frames, clips=4000):
 
 @pytest.mark.parametrize("num_frames, repeated", [(79, 5 / 75), (25, 5 / 21)])
 def test_released_global_context_repeats_frames(num_frames, repeated):
-    """Five of some N - 4 frames are drawn, the latest neighbour among them; at the start frame 0 comes twice."""
+    """Five of some N - 4 frames are drawn, perhaps the latest neighbour; at the start frame 0 comes twice."""
     assert shares(released_global_context, 8, num_frames)[0] == pytest.approx(repeated, abs=0.03)
     assert shares(released_global_context, 0, num_frames) == (1.0, 0.0)
     assert shares(global_context, 8, num_frames) == (0.0, 0.0)

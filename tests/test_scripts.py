@@ -249,6 +249,20 @@ def test_every_experiment(
         assert "dropped 10 training images" in (tmp_path / "run/train.log").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["refcoco", "ytvos", "mevis"])
+def test_the_released_recipe(
+    experiment: str, synthetic: Path, benchmarks: Path, tmp_path: Path, own_log: None
+) -> None:
+    """All of the released training's accidents at once, every part once."""
+    arguments = [f"experiment={experiment}", "recipe=released", "debug=fast", *SMALL]
+    data = data_for(experiment, synthetic, benchmarks)
+    train(compose_config("train", [*arguments, *data, f"output={tmp_path}/run"]))
+    assert list((tmp_path / "run/checkpoints").glob("*/model.safetensors"))
+    assert "dropped" not in (tmp_path / "run/train.log").read_text()
+    assert "name: released" in (tmp_path / "run/config.yaml").read_text()
+
+
 def test_the_demo_leaves_no_old_frames(tmp_path: Path, checkpoint: Path) -> None:
     """A second, shorter video with the same sentence must not keep masks of the first."""
     write_video(tmp_path / "in.mp4", frames=5)
