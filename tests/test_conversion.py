@@ -41,7 +41,15 @@ def released(*overrides: str) -> dict[str, Tensor]:
     named = to_released(state)
     for part in ("bias", "dense.weight", "layer_norm.weight"):
         named[f"text_encoder.model.encoder.lm_head.{part}"] = torch.randn(4)
+    named["text_encoder._float_tensor"] = torch.zeros(1)
+    named["text_encoder.model.encoder.sentence_encoder.version"] = torch.tensor([3.0])
     return named
+
+
+def pretrained() -> dict[str, Tensor]:
+    """As an image pretraining is written: a CME, untrained, but neither HSA nor what object scores need."""
+    state = released("model.adapter.hsa=false")
+    return {name: x for name, x in state.items() if "obj_score" not in name and "no_obj_ptr" not in name}
 
 
 def write(path: Path, state: dict[str, Tensor], prefix: str = "", **more: Any) -> Path:
@@ -71,7 +79,9 @@ def test_round_trip_bit_for_bit(tmp_path: Path, state: dict[str, Tensor], config
     source = write(tmp_path / "a.pth", state, "module.", epoch=3, optimizer={"state": {}})
     done = convert(source, tmp_path / "b.safetensors", config)
     assert done.dropped == ["epoch", "optimizer"] and not done.checked
-    assert set(done.left_out.values()) == {"unused language-model head"}
+    assert set(done.left_out.values()) == {"unused language-model head", "fairseq's own bookkeeping"}
+    model = load_checkpoint(tmp_path / "b.safetensors")
+    assert torch.equal(model.text_encoder.model.embeddings.word_embeddings.weight, state[words])
     convert_back(tmp_path / "b.safetensors", tmp_path / "c.pth")
     back = load_pickled(tmp_path / "c.pth")
     assert back["args"] == ARGS and back["model"].keys() == state.keys()
@@ -155,33 +165,83 @@ def test_other_frozen_weights_are_refused_by_name(
     load_trained(model, *read_checkpoint(path), path)
 
 
-def test_image_pretraining_starts_finetuning(tmp_path: Path, config: Any) -> None:
-    """Neither HSA nor CME in the file: the network follows, and finetuning lists what starts fresh."""
+def test_image_pretraining_starts_finetuning(tmp_path: Path, state: dict[str, Tensor], config: Any) -> None:
+    """No override: no HSA, object scores or CME. Finetuning takes what scores need from SAM 2's own file."""
     from samwise.training.pretrained import load_pretrained
 
-    state = released("model.adapter.hsa=false", "cme=never")
-    config.object_scores = False
-    done = convert(write(tmp_path / "a.pth", state), tmp_path / "b.safetensors", config)
+    image = pretrained()
+    assert len(state) - len(image) == 8 + 3 * 9  # object scores, HSA
+    done = convert(write(tmp_path / "a.pth", image), tmp_path / "b.safetensors", config)
     assert not done.config.adapter.hsa and not done.config.cme.enabled and not done.config.object_scores
-    assert load_checkpoint(tmp_path / "b.safetensors").cme is None
+    assert done.stage == "image pretraining"
+    assert sum("untrained" in reason for reason in done.left_out.values()) == 17
+    frozen = load_file(tmp_path / "b.frozen.safetensors")
+    assert not any("obj_score" in name for name in frozen)
+    again = load_checkpoint(tmp_path / "b.safetensors")
+    assert again.cme is None and not again.backbone.object_scores
+    assert again.backbone.sam2.no_obj_ptr.abs().sum() == 0  # it has none, rather than random ones
 
-    weights = [
-        f"model.{part}.checkpoint={tmp_path}/b.frozen.safetensors" for part in ("backbone", "text_encoder")
-    ]
-    frozen = ["model.backbone.trainable=false", "model.text_encoder.trainable=false"]
-    model = Samwise(
-        compose_model("released", [*NETWORK, *weights, *frozen, "model.text_encoder.pretrained=false"])
-    )
+    sam2 = {
+        name.removeprefix("sam."): x
+        for name, x in state.items()
+        if name.startswith("sam.") and "project_text" not in name
+    }
+    torch.save({"model": sam2}, tmp_path / "sam2.pt")
+
+    def finetuned(backbone: str, *more: str) -> Samwise:
+        weights = [
+            f"model.backbone.checkpoint={tmp_path / backbone}",
+            f"model.text_encoder.checkpoint={tmp_path}/b.frozen.safetensors",
+        ]
+        frozen = ["model.backbone.trainable=false", "model.text_encoder.trainable=false"]
+        return Samwise(
+            compose_model(
+                "released", [*NETWORK, *weights, *frozen, "model.text_encoder.pretrained=false", *more]
+            )
+        )
+
+    model = finetuned("sam2.pt")
     report = load_pretrained(model, tmp_path / "b.safetensors")
     assert {name.split(".")[0] if "cme" in name else name.split(".")[2] for name in report.fresh} == {
         "cme",
         "hsa",
     }
-    assert not report.ignored
-    assert torch.equal(model.adapters[1].text_up.weight, state["cmt_adapters.1.proj_text_up.0.weight"])
-    strangers = Samwise(compose_model("released", [*NETWORK, *frozen, "model.text_encoder.pretrained=false"]))
+    assert not report.ignored and model.backbone.object_scores
+    assert torch.equal(model.adapters[1].text_up.weight, image["cmt_adapters.1.proj_text_up.0.weight"])
+    assert torch.equal(model.backbone.sam2.no_obj_ptr, state["sam.no_obj_ptr"])
+    with pytest.raises(UserError, match="lacks what object scores need: name SAM 2's own file"):
+        finetuned("b.frozen.safetensors")
+    load_pretrained(
+        finetuned("b.frozen.safetensors", "model.object_scores=false"), tmp_path / "b.safetensors"
+    )
+    sam2["no_mem_embed"] = sam2["no_mem_embed"] + 1
+    torch.save({"model": sam2}, tmp_path / "sam2.pt")
     with pytest.raises(UserError, match="trained beside backbone weights"):
-        load_pretrained(strangers, tmp_path / "b.safetensors")
+        load_pretrained(finetuned("sam2.pt"), tmp_path / "b.safetensors")
+
+
+def test_image_pretraining_goes_back_bit_for_bit(tmp_path: Path, config: Any) -> None:
+    """The untrained CME too, which only the file beside the checkpoint keeps."""
+    image = pretrained()
+    convert(write(tmp_path / "a.pth", image), tmp_path / "b.safetensors", config)
+    convert_back(tmp_path / "b.safetensors", tmp_path / "c.pth")
+    back = load_pickled(tmp_path / "c.pth")["model"]
+    assert back.keys() == image.keys() and all(torch.equal(back[name], x) for name, x in image.items())
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["model.adapter.spatial_embedding=sine"], "its HSA has a sine embedding"),
+        (["model.prompt.motion=true"], "no place for 'prompts.motion"),
+    ],
+)
+def test_what_the_released_form_cannot_hold(tmp_path: Path, overrides: list[str], message: str) -> None:
+    model = Samwise(compose_model("released", [*NETWORK, "model.text_encoder.pretrained=false", *overrides]))
+    model.save_pretrained(tmp_path / "ours")
+    with pytest.raises(UserError, match=message):
+        convert_back(tmp_path / "ours/model.safetensors", tmp_path / "back.pth")
+    assert not (tmp_path / "back.pth").exists()
 
 
 def test_unknown_and_missing_names(tmp_path: Path, state: dict[str, Tensor], config: Any) -> None:
@@ -265,13 +325,28 @@ def test_tool(tmp_path: Path, state: dict[str, Tensor]) -> None:
     source = write(tmp_path / "my released, v=1.pth", state)
     result = run(tmp_path, source.name, "out/b.safetensors", *SMALL)
     assert result.returncode == 0, result.stderr
-    for words in ("HSA on, CME on", "keep it beside", "3 tensors (unused language-model head)"):
+    for words in (
+        "found: finetuned on videos", "HSA on, CME on, object scores on", "canvas 64", "up to 64 tokens",
+        "keep it beside", "3 tensors (unused language-model head)", "2 tensors (fairseq's own bookkeeping)",
+        "scripts/demo.py checkpoint=out/b.safetensors",
+    ):  # fmt: skip
         assert words in result.stdout
     assert json.loads(read_checkpoint(tmp_path / "out/b.safetensors")[1]["released_args"])["name"] == "run é"
     result = run(tmp_path, "--to-reference", "out/b.safetensors", "back.pth")
     assert result.returncode == 0, result.stderr
     back = load_pickled(tmp_path / "back.pth")["model"]
     assert all(torch.equal(back[name], x) for name, x in state.items()) and len(back) == len(state)
+    write(tmp_path / "images.pth", pretrained())
+    result = run(tmp_path, "images.pth", "images.safetensors", *SMALL)
+    assert result.returncode == 0, result.stderr
+    for words in (
+        "found: image pretraining", "HSA off, CME off, object scores off",
+        "17 tensors (untrained: image pretraining has a CME, and never asks it)",
+        "scripts/infer.py experiment=refcoco checkpoint=images.safetensors",
+        "scripts/train.py experiment=mevis pretrained=images.safetensors",
+        "model.text_encoder.checkpoint=images.frozen.safetensors",
+    ):  # fmt: skip
+        assert words in result.stdout
 
 
 def test_tool_says_what_is_wrong(tmp_path: Path) -> None:

@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samwise.evaluation.parity import Check
+from samwise.evaluation.pipeline_parity import PIXELS, PipelineFolder, _differing
+
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "fixtures" / "golden_tiny"
+PIPELINE = Path(__file__).parent / "fixtures" / "golden_pipeline"
 
 
 def run(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -27,8 +31,25 @@ def test_stream_of_two_clips() -> None:
     assert "fired [5, 8, 11, 14]" in result.stdout
 
 
+@pytest.mark.slow
+def test_masks_on_disk() -> None:
+    """Released files and frames in, the published scripts' masks out; the video's last clip is one frame."""
+    parts = {name: checks for name, checks, _ in PipelineFolder(PIPELINE).checks()}
+    assert list(parts) == ["mevis", "davis", "refcoco"]
+    assert all(check.passed for checks in parts.values() for check in checks), parts
+    assert [len(checks) for checks in parts.values()] == [1, 2, 6]
+
+
+def test_a_pixel_too_many_is_noticed() -> None:
+    mask = np.zeros((20, 30), bool)
+    other = mask.copy()
+    other.flat[:4] = True
+    assert _differing(mask, other) == 4 and _differing(mask.T, mask) == 600
+    assert not Check("pixels", 4, PIXELS).passed and Check("pixels", 3, PIXELS).passed
+
+
 def test_comparison_notices_what_differs() -> None:
-    from samwise.evaluation.parity import Check, _largest
+    from samwise.evaluation.parity import _largest
 
     golden = np.zeros((2, 3), np.float32)
     assert not Check("logits", _largest(golden + 3e-3, golden), 2e-3).passed

@@ -190,3 +190,43 @@ def test_the_api_gives_what_the_script_writes(mevis_tree: Path) -> None:
             for key, mask in zip(texts, masks, strict=True):
                 path = output / "predictions" / video_id / key / f"{video['frames'][index]}.png"
                 assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0, mask)
+
+
+def test_a_last_clip_of_one_frame(predictor: SamwisePredictor) -> None:
+    """It keeps its memory; ``model.memory.keep_for_lone_frame=false`` loses it, as the released evaluation, and
+    changes nothing else: not two frames, not a stream of single frames."""
+    video, ours = noise(9), predictor
+    theirs = SamwisePredictor(build(*QUICK, "model.memory.keep_for_lone_frame=false"), "cpu")
+    for length in (8, 6):
+        kept, lost = (run(p.start_session(TEXTS, clip_length=4), video[:length]) for p in (ours, theirs))
+        assert all(close(a, k, b, k) for a, b in zip(kept, lost, strict=True) for k in range(2))
+    kept, lost = (run(p.start_session(TEXTS, clip_length=4), video) for p in (ours, theirs))
+    assert all(close(kept[t], k, lost[t], k) for t in range(8) for k in range(2))
+    alone = run(theirs.start_session(TEXTS, clip_length=4), video[8:])[0]
+    assert all(close(lost[8], k, alone, k) and not close(kept[8], k, alone, k) for k in range(2))
+    kept, lost = (run(p.start_session(TEXTS, clip_length=1), video[:3]) for p in (ours, theirs))
+    assert all(close(a, k, b, k) for a, b in zip(kept, lost, strict=True) for k in range(2))
+
+
+def test_refcocos_geometry(predictor: SamwisePredictor) -> None:
+    """The long side fills the canvas; masks are those at network scale, resized by nearest neighbour."""
+    image = noise(1, 40, 50)[0]
+    session = SamwisePredictor(predictor.model, "cpu", geometry="image").start_session(TEXTS)
+    result = session.push(image)[0]
+    assert session.fit(image).shape == (3, 51, 63) and result.canvas_logits.shape == (2, 51, 63)
+    small = (result.canvas_logits > 0).float()[:, None]
+    expected = torch.nn.functional.interpolate(small, (40, 50), mode="nearest")[:, 0] > 0
+    assert np.array_equal(result.masks, expected.numpy()) and np.array_equal(result.logits > 0, result.masks)
+    assert predictor.start_session(TEXTS).fit(image).shape == (3, 51, 64)
+    with pytest.raises(UserError, match="data.geometry=photo: choose video or image"):
+        SamwisePredictor(predictor.model, "cpu", geometry="photo").start_session(TEXTS)
+
+
+def test_frames_fitted_by_another_thread_give_the_same(predictor: SamwisePredictor) -> None:
+    video = noise(6, 90, 70)
+    session = predictor.start_session(TEXTS, clip_length=3)
+    ahead = [r for frame in video for r in session.push(frame, session.fit(frame))]
+    inline = run(predictor.start_session(TEXTS, clip_length=3), video)
+    by_predictor = [result for _, result in predictor.results(video, TEXTS, clip_length=3)]
+    for others in (inline, by_predictor):
+        assert all(np.array_equal(a.masks, b.masks) for a, b in zip(ahead, others, strict=True))

@@ -58,12 +58,15 @@ class PipelineFolder:
 
     def checks(self) -> Iterator[tuple[str, list[Check], dict[str, str]]]:
         """Runs each part: its name, a figure for each sentence, and what the conversion left out."""
-        parts = {"mevis": self._mevis, "davis": self._davis, "refcoco": self._refcoco}
-        with tempfile.TemporaryDirectory() as folder:
-            for name, run in parts.items():
-                if (self.path / name).is_dir():
-                    layout = PRETRAINED if name == "refcoco" else FINETUNED
-                    checkpoint, left_out = self._checkpoint(layout, Path(folder))
+        stages = {
+            FINETUNED: {"mevis": self._mevis, "davis": self._davis},
+            PRETRAINED: {"refcoco": self._refcoco},
+        }
+        for layout, parts in stages.items():
+            there = {name: run for name, run in parts.items() if (self.path / name).is_dir()}
+            with tempfile.TemporaryDirectory() as folder:
+                checkpoint, left_out = self._checkpoint(layout, Path(folder)) if there else (Path(), {})
+                for name, run in there.items():
                     yield name, list(run(checkpoint, Path(folder) / name)), left_out
 
     def model_config(self) -> SamwiseConfig:

@@ -34,6 +34,7 @@ from samwise.modeling.skeleton import no_weights, skeleton
 from samwise.modeling.text_encoder import build_text_encoder
 
 C = TypeVar("C")
+_CME = "conditional_memory_encoder."
 ARGS_KEY, ABSENT_KEY = "released_args", "released_absent"
 
 
@@ -90,6 +91,9 @@ def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Co
     # The embedding is what is looked up; the language-model head is a copy of it in what a training wrote.
     tied = {LM_HEAD: released[EMBEDDING]} if EMBEDDING in released and LM_HEAD in released else {}
     state, left_out = to_ours({**released, **tied}, model)
+    if not config.object_scores:
+        untrained = [name for name in left_out if name.startswith(_CME)]
+        left_out |= dict.fromkeys(untrained, "untrained: image pretraining has a CME, and never asks it")
     wanted = model.state_dict()
     state = {name: state[name].to(x.dtype) for name, x in wanted.items() if name in state}
 
@@ -182,7 +186,7 @@ def config_of(released: dict[str, Tensor], config: SamwiseConfig) -> SamwiseConf
         adapter.patch_sizes = [round(x.shape[-2] ** 0.5) for x in spatial if x is not None]
         adapter.spatial_embedding = "learned"
     config.object_scores = config.object_scores and any(map(only_for_object_scores, released))
-    has_cme = any(name.startswith("conditional_memory_encoder.") for name in released)
+    has_cme = any(name.startswith(_CME) for name in released)
     config.cme.enabled = has_cme and config.object_scores
     config.cme.policy = "learned" if config.cme.enabled else "never"
     config.prompt.motion = False

@@ -20,7 +20,7 @@ _OPTIONAL: dict[str, str] = {
     r"^adapters\.\d+\.vta\.": "model.adapter.vta is false",
     r"^adapters\.\d+\.tva\.": "model.adapter.tva is false",
     r"^adapters\.": "model.adapter.enabled is false",
-    r"^cme\.": "model.cme.enabled is false; image pretraining doesn't train it",
+    r"^cme\.": "model.cme.enabled is false",
 }
 _SPATIAL = re.compile(r"^adapters\.\d+\.hsa\.spatial_embedding$")  # P*P, D here; 1, 1, 1, P*P, D released
 
