@@ -29,6 +29,15 @@ def test_memory_stays_the_same(tmp_path: Path) -> None:
     assert {"torch", "commit", "cpu", "threads"} <= found["machine"].keys()
 
 
+def test_resize(tmp_path: Path) -> None:
+    """Pillow is what frames are resized with; a GPU's way of rounding gives other values."""
+    run(tmp_path, "resize", "sizes=[[90,160]]", "canvas=128", "repeats=1", "output=resize.json")
+    rows = json.loads((tmp_path / "resize.json").read_text())["rows"]
+    assert [row["with"].split(",")[0] for row in rows] == ["Pillow", "torchvision", "float32"]
+    assert rows[0]["values that differ, %"] == 0 and rows[2]["values that differ, %"] > 5
+    assert rows[2]["by at most"] == 1
+
+
 def test_unknown_names(tmp_path: Path) -> None:
     for arguments in ([], ["speed"]):
         out = run(tmp_path, *arguments, status=2)

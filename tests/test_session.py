@@ -193,8 +193,8 @@ def test_the_api_gives_what_the_script_writes(mevis_tree: Path) -> None:
 
 
 def test_a_last_clip_of_one_frame(predictor: SamwisePredictor) -> None:
-    """It keeps its memory; ``model.memory.keep_for_lone_frame=false`` loses it, as the released evaluation, and
-    changes nothing else: not two frames, not a stream of single frames."""
+    """It keeps its memory; ``model.memory.keep_for_lone_frame=false`` loses it, as the released evaluation;
+    nothing else changes: not two frames, not a stream of single frames."""
     video, ours = noise(9), predictor
     theirs = SamwisePredictor(build(*QUICK, "model.memory.keep_for_lone_frame=false"), "cpu")
     for length in (8, 6):

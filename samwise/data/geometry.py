@@ -3,7 +3,7 @@
 Frames are resized as uint8 by Pillow, for that is how the released weights saw theirs. torchvision's uint8
 kernel for CPUs with AVX2 differs from Pillow in up to 2 % of the values, by one level. Without AVX2, and on a
 GPU, torchvision resizes in float32 and rounds once at the end, where Pillow also rounds between its two
-passes: 3 to 20 % differ (``python tools/benchmark.py resize``). So a GPU gets frames that the CPU has
+passes: 14 to 18 % differ (``python tools/benchmark.py resize``). So a GPU gets frames that the CPU has
 resized: masks don't depend on the machine, and the upload is small.
 """
 

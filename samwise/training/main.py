@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import hydra
@@ -86,7 +87,7 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     from samwise.training.distributed import is_main, world_size
     from samwise.training.pretrained import load_pretrained
     from samwise.training.run_folder import clear_run, describe_run, open_run_folder, start_log
-    from samwise.training.state import Checkpoints
+    from samwise.training.state import Checkpoints, flat_config
     from samwise.training.trainer import Trainer
     from samwise.training.validation import ItemValidation, Validation
 
@@ -148,7 +149,8 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     for adapter in model.adapters:
         adapter.padding_attended = recipe.padding_attended
     loss = SamwiseLoss(**config.loss, stretched=recipe.stretched_loss)
-    trainer = Trainer(model, dataset, knobs, optimizer, run, resume, validate, loss)
+    contract = flat_config(asdict(recipe), "recipe")
+    trainer = Trainer(model, dataset, knobs, optimizer, run, resume, validate, loss, contract)
     if is_main():
         describe_run(run, config, frozen_identity(model))
     logger.info(

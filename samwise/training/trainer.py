@@ -52,6 +52,7 @@ class Trainer:
         resume: Whether to go on from the folder's newest checkpoint, if there is one.
         validate: Scores the model now and then; called in all processes.
         loss: The losses and their weights; the paper's by default.
+        contract: What else must not change when the run goes on.
 
     Raises:
         UserError: The configuration doesn't fit the model, the data or the checkpoint.
@@ -67,6 +68,7 @@ class Trainer:
         resume: bool = False,
         validate: Validator | None = None,
         loss: SamwiseLoss | None = None,
+        contract: dict[str, Any] | None = None,
     ) -> None:
         self.model, self.dataset, self.config, self.run, self.validate = model, dataset, config, run, validate
         self.device = next(model.parameters()).device
@@ -84,6 +86,7 @@ class Trainer:
             "scratch.expressions_per_clip": config.expressions_per_clip,
             "the number of items": self.order.length,
             **flat_config(model.config.to_dict(), "model"),
+            **(contract or {}),
         }
         restored = self.checkpoints.restore(model, self.optimizer, self.scaler, contract) if resume else None
         self.position = restored or Position(contract=contract)
