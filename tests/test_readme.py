@@ -1,4 +1,4 @@
-"""The commands of the README as they are written there: each is run here, or its own test is named."""
+"""The commands of the README files as they are written there: each is run here, or its own test is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tests.conftest import write_split
 from tests.test_samwise import build
 from tests.test_scripts import ROOT, environment, run, write_video
 
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+PAGES = ("README.md", "samwise/training/README.md")
+TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = [
     [line for line in block.replace("\\\n", " ").splitlines() if shlex.split(line, comments=True)]
     for block in BLOCKS

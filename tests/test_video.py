@@ -10,11 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from samwise.data.frame_source import prefetch
+from samwise.data.frame_source import FrameSource, prefetch
+from samwise.data.limits import LimitedSource
 from samwise.data.video import natural_key, open_source
 from samwise.errors import UserError
 from samwise.visualization.mask_folders import MaskFolders
@@ -177,6 +179,35 @@ def test_reading_ahead_stops_with_the_reader(tmp_path: Path) -> None:
     items.close()
     assert "prefetch" not in {thread.name for thread in threading.enumerate()}
     assert len(read) <= 6
+
+
+@pytest.mark.parametrize("kind", ["array", "iterator", "limited"])
+def test_frames_are_fitted_on_the_way(kind: str) -> None:
+    """In order, by other threads where the source reads ahead; what goes wrong there is raised here."""
+    video = np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(9, 2).repeat(3, 3)
+
+    def source() -> FrameSource:
+        if kind == "limited":
+            return LimitedSource(open_source(video), max_frames=40)
+        return open_source(video if kind == "array" else iter(video))
+
+    names: set[str] = set()
+
+    def fit(image: np.ndarray) -> torch.Tensor:
+        names.add(threading.current_thread().name.split("_")[0])
+        return torch.tensor(int(image[0, 0, 0]))
+
+    frames = list(source().frames(fit))
+    assert [int(frame.fitted) for frame in frames] == list(range(40))
+    assert names == ({"MainThread"} if kind == "iterator" else {"prefetch"})
+    assert [frame.fitted for frame in source().frames()] == [None] * 40
+
+    def fail(image: np.ndarray) -> torch.Tensor:
+        raise UserError("no room") if image[0, 0, 0] == 5 else ValueError("too early")
+
+    with pytest.raises(ValueError, match="too early"):
+        list(source().frames(fail))
+    assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
 
 
 def test_an_iterator_is_never_read_ahead() -> None:
