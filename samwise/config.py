@@ -15,9 +15,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from samwise.allowed import check_backbone, check_overrides, check_text
 from samwise.baseline_config import BaselineConfig
 from samwise.errors import UserError
 from samwise.extensions import ADAPTERS, TEXT_ENCODERS
+from samwise.ranges import check_ranges
 
 
 @dataclass
@@ -224,7 +226,11 @@ class SamwiseConfig:
             self.canvas % 64 == 0 and self.canvas > 0, f"model.canvas={self.canvas} must be a multiple of 64"
         )
         _require(self.clip_length >= 1, f"model.clip_length={self.clip_length} must be at least 1")
+        check_ranges(self.to_dict(), "model")
         adapter, cme, text = self.adapter, self.cme, self.text_encoder
+        check_backbone(self.backbone.config, self.backbone.overrides)
+        check_text(text.family, text.overrides)
+        check_overrides("model.adapter.options", adapter.options, None)
         _require(
             text.stage_layers is None or len(text.stage_layers) == 4,
             f"model.text_encoder.stage_layers={text.stage_layers} needs four "

@@ -25,17 +25,29 @@ def cli(main: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(main)
     def run(*args: object, **kwargs: object) -> R:
+        from samwise.stopping import end_with_parent
+
+        end_with_parent()
         try:
             if args and (modules := getattr(args[0], "get", {}.get)("extensions", None)):
                 from samwise.extensions import load_extensions
 
                 load_extensions(modules)
+            if args and hasattr(args[0], "items"):
+                from omegaconf import OmegaConf
+
+                from samwise.ranges import check_ranges
+
+                check_ranges(OmegaConf.to_container(args[0]))
             return main(*args, **kwargs)
         except UserError as error:
             if os.environ.get("SAMWISE_TRACEBACK"):
                 raise
             print(f"error: {error}", file=sys.stderr, flush=True)
             sys.exit(2)
+        except KeyboardInterrupt:
+            print("stopped by Ctrl-C; what was finished is kept", file=sys.stderr, flush=True)
+            sys.exit(130)
 
     return run
 

@@ -75,12 +75,28 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"can't read {path}: {error.strerror}") from error
 
 
+def check_output(path: str | Path) -> None:
+    """Refuses an output folder that is nothing, or that holds this project.
+
+    Raises:
+        UserError: With the way out.
+    """
+    if not str(path).strip():
+        raise UserError("output= is empty; name a folder, such as output=runs/mine")
+    if Path(__file__).resolve().is_relative_to(Path(path).resolve()):
+        raise UserError(
+            f"output={path} holds SAMWISE itself; name a folder of its own, such as output=runs/mine"
+        )
+
+
 def writable_folder(path: str | Path) -> Path:
     """Makes ``path`` a folder that can be written to.
 
     Raises:
-        UserError: It can't be made, or it can't be written to.
+        UserError: It has no name, can't be made, or can't be written to.
     """
+    if not str(path).strip():
+        raise UserError("the output folder's name is empty; name one, such as output=runs/mine")
     path = Path(path)
     probe = path / f".write-test-{uuid4().hex[:8]}"
     try:

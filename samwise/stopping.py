@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 import threading
 from types import FrameType
 
-# SLURM's warnings (SIGTERM, and what --signal names), submitit's (SIGUSR2), Ctrl-C.
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+# SLURM's warnings (SIGTERM, and what --signal names), submitit's (SIGUSR2), Ctrl-C, a closed terminal.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
+PARENT = "SAMWISE_PARENT"  # in the environment of a program that ends with the one that started it
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Has the kernel end this program (SIGTERM: it saves first) when the one that started it is killed."""
+    parent = os.environ.pop(PARENT, "")
+    if not parent.isdigit() or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it was killed before
+        sys.exit(128 + signal.SIGTERM)
 
 
 class StopRequest:

@@ -6,18 +6,16 @@ Config lines may follow: ``minus=meta_expressions/test/meta_expressions.json`` f
 import re
 import sys
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
+from samwise.cli import program
 from samwise.errors import UserError, cli, require_keys
 
 USAGE = "python tools/check_submission.py submission.zip meta_expressions.json [JPEGImages] [minus=test.json]"
 POSITIONS = ("zip", "expressions", "frames_root")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="check_submission")
-@cli
+@program("check_submission")
 def main(cfg: DictConfig) -> None:
     """Checks the zip and says what it holds."""
     from samwise.evaluation.submission_check import check_submission

@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
+from samwise.cli import call
 from samwise.config import SamwiseConfig
 from samwise.errors import UserError, cli
 
@@ -37,11 +36,10 @@ def main() -> None:
         raise UserError(USAGE)
     sys.argv[1:] = [x for x in arguments if x not in (*paths, "--to-reference")]
 
-    @cli
     def run(cfg: DictConfig) -> None:
         to_reference(*paths) if back else to_ours(*paths, cfg)
 
-    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="convert_checkpoint")(run)()
+    call(run, "convert_checkpoint")
 
 
 def to_ours(source: str, target: str, cfg: DictConfig) -> None:

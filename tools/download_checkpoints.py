@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
+from samwise.cli import call
 from samwise.composing import CONFIG_DIR, compose_model, model_names
 from samwise.download import WEIGHTS, Weights, fetch
 from samwise.errors import UserError, cli
@@ -23,13 +23,12 @@ def main() -> None:
     names = [argument for argument in sys.argv[1:] if "=" not in argument and not argument.startswith("-")]
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in names]
 
-    @cli
     def run(cfg: DictConfig) -> None:
         for weights in chosen(names):
             path = fetch(weights, Path(cfg.folder), cfg.sam2_url, cfg.retries)
             print(f"{path}: use it with {weights.setting}{path}", flush=True)
 
-    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="download_checkpoints")(run)()
+    call(run, "download_checkpoints")
 
 
 def chosen(names: list[str]) -> list[Weights]:

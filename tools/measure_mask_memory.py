@@ -9,15 +9,14 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 from pycocotools import mask as coco_mask
 
-from samwise.composing import CONFIG_DIR
+from samwise.cli import program
 from samwise.data.mask_index import MaskIndex
 from samwise.data.rle import RleMasks, RleTable
-from samwise.errors import UserError, cli
+from samwise.errors import UserError
 from samwise.io import read_json
 
 SIZE = (720, 1280)
@@ -88,8 +87,7 @@ def _run(how: str, path: Path, annotations: int, frames: int, workers: int, resu
     result.send((seconds, peak, sum(memory) / workers, sum(memory) + proportional_memory()))
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="measure_mask_memory")
-@cli
+@program("measure_mask_memory")
 def main(config: DictConfig) -> None:
     if not Path("/proc/self/smaps_rollup").exists():
         raise UserError("this reads /proc/self/smaps_rollup, which only Linux has")

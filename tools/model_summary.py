@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR, compose_model, model_names
+from samwise.cli import program
+from samwise.composing import compose_model, model_names
 from samwise.config import SamwiseConfig
-from samwise.errors import cli
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="model_summary")
-@cli
+@program("model_summary")
 def main(cfg: DictConfig) -> None:
     """Prints the table."""
     from samwise.benchmark.report import markdown_table

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
-from samwise.errors import UserError, cli
+from samwise.cli import program
+from samwise.errors import UserError
 
 MOVING = (".webp", ".gif")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="picture")
-@cli
+@program("picture")
 def main(cfg: DictConfig) -> None:
     """Takes one sentence of each kind, from videos spread over the split, and draws some frames or all."""
     from PIL import Image

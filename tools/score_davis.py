@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
-from samwise.errors import UserError, cli, require_keys
+from samwise.cli import program
+from samwise.errors import UserError, require_keys
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="score_davis")
-@cli
+@program("score_davis")
 def main(cfg: DictConfig) -> None:
     """Scores, prints a table of the objects, and writes every figure."""
     from samwise.evaluation import davis_folders

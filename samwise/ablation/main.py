@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
+from samwise.cli import program
 from samwise.config import SamwiseConfig
-from samwise.errors import UserError, cli
+from samwise.errors import UserError
 
 if TYPE_CHECKING:
     from samwise.ablation.config import Row, TableConfig
@@ -34,8 +33,7 @@ def main() -> None:
     _main()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="ablate")
-@cli
+@program("ablate")
 def _main(cfg: DictConfig) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     ablate(cfg)

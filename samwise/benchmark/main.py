@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
+from samwise.cli import call
 from samwise.composing import CONFIG_DIR
 from samwise.errors import UserError, cli
 
@@ -17,8 +18,6 @@ def benchmark_names() -> list[str]:
 @cli
 def main() -> None:
     """Runs the benchmark that the command line names."""
-    import hydra
-
     names = benchmark_names()
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         raise UserError(
@@ -27,4 +26,4 @@ def main() -> None:
         )
     name = sys.argv.pop(1)
     run = importlib.import_module(f"samwise.benchmark.{name}").run
-    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=f"benchmark/{name}")(cli(run))()
+    call(run, f"benchmark/{name}")

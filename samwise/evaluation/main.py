@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
-from samwise.errors import UserError, cli
+from samwise.cli import program
+from samwise.errors import UserError
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="evaluate")
-@cli
+@program("evaluate")
 def main(cfg: DictConfig) -> None:
     """Scores, prints the tables, and writes JSON, CSV and Markdown."""
     from samwise.evaluation.protocols import evaluate_dataset, find_predictions

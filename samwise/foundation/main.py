@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
+from samwise.cli import program
 from samwise.config import SamwiseConfig
-from samwise.errors import UserError, cli
+from samwise.errors import UserError
 
 PARTS = ("segmentation", "categories", "language", "tracking")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train_foundation")
-@cli
+@program("train_foundation")
 def main(config: DictConfig) -> None:
     """Does the parts that ``parts`` names, one after the other."""
     from samwise.io import write_json

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
-from samwise.errors import UserError, cli
+from samwise.cli import program
+from samwise.errors import UserError
 from samwise.inference.segment import segment, slug
 
 __all__ = ["main", "segment", "slug"]
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="demo")
-@cli
+@program("demo", as_typed=("input", "text"))
 def main(cfg: DictConfig) -> None:
     """Segments what the sentences name and draws it."""
     from omegaconf import OmegaConf

@@ -5,31 +5,42 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
-from samwise.errors import UserError, cli
+from samwise.cli import program
+from samwise.errors import UserError
+
+if TYPE_CHECKING:
+    from samwise.inference.jobs import Shard
+    from samwise.locking import FolderLock
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="infer")
-@cli
+@program("infer")
 def main(cfg: DictConfig) -> None:
     """Segments the split's expressions, or this process's share, and packs the masks when all are there."""
-    from samwise.data.build import build_storage
-    from samwise.inference.dataset import DatasetInference
     from samwise.inference.jobs import choose_shard
+    from samwise.locking import FolderLock
+
+    shard = choose_shard(cfg.shard, os.environ)
+    with FolderLock(f".infer.{shard.index}-of-{shard.count}.lock") as lock:
+        _infer(cfg, shard, lock)
+
+
+def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
+    """A shard's work; other shards write to the same folder, the same shard only once."""
+    from samwise.data.build import build_storage
+    from samwise.data.fingerprint import fingerprint
+    from samwise.inference.dataset import DatasetInference
     from samwise.inference.label_maps import LABEL_MAPS, LabelMapWriter
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.runtime import RuntimeConfig
     from samwise.inference.systems import build_tracking, system_config
-    from samwise.io import writable_folder
+    from samwise.io import check_output, writable_folder
     from samwise.modeling.checkpoint import find_checkpoint
 
     split = cfg.split or cfg.data.eval_split
-    shard = choose_shard(cfg.shard, os.environ)
     storage = build_storage(cfg.data, split)
     predictions = Path(cfg.output) / "predictions"
     if cfg.merge:
@@ -54,8 +65,11 @@ def main(cfg: DictConfig) -> None:
     else:
         predictor, settings = build_tracking(cfg, device, storage)
         clip_length = 1
+    check_output(cfg.output)
     output = writable_folder(cfg.output)
+    lock.take(output)
     settings |= {
+        "expressions": fingerprint(storage),
         "data": str(Path(cfg.data.root).resolve()),
         "split": split,
         "precision": predictor.runtime.precision,

@@ -167,6 +167,12 @@ class Session:
 
     def _results(self, output: ClipOutput, size: tuple[int, int]) -> list[FrameResult]:
         scores, fired = output.object_scores.float().cpu().numpy(), output.cme_fired.cpu().numpy()
+        # NaN isn't greater than 0, so it would pass for "no object".
+        if not (np.isfinite(scores).all() and bool(output.logits.sum().isfinite())):
+            raise UserError(
+                f"the network gave NaN or infinity for frame {self._next_index} or one of the next; with "
+                "runtime.precision=float16 numbers overflow: use bfloat16 or float32"
+            )
         results = []
         for t in range(output.logits.shape[1]):  # one frame at a time: many masks at full size are large
             logits = output.logits[:, t].clone()  # a result that is kept doesn't keep the clip

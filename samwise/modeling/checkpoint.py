@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,12 +16,14 @@ from samwise.config import SamwiseConfig, with_overrides
 from samwise.errors import UserError
 from samwise.modeling.frozen import (
     IDENTITY_KEY,
+    PARTS,
     frozen_identity,
     frozen_parts,
     is_frozen_part,
     locate,
     save_tensors,
 )
+from samwise.modeling.pickled import refuse_web_page
 from samwise.modeling.samwise import Samwise
 
 CONFIG_KEY, FORMAT_KEY = "samwise_config", "samwise_format"
@@ -73,6 +76,12 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
             f"the checkpoint {path} doesn't exist; train one with scripts/train.py or see "
             "checkpoints/README.md"
         )
+    if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
+        raise UserError(
+            f"{path} is a pickle, and a checkpoint is a safetensors file. Of the authors' files this makes one: "
+            f"python tools/convert_checkpoint.py {path} {path.with_suffix('.safetensors')}"
+        )
+    refuse_web_page(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -88,9 +97,55 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     return tensors, metadata
 
 
-def checkpoint_config(metadata: dict[str, str]) -> SamwiseConfig:
-    """The config inside a checkpoint's metadata."""
-    return SamwiseConfig.from_node(json.loads(metadata[CONFIG_KEY]))
+def checkpoint_config(metadata: dict[str, str], path: str | Path) -> SamwiseConfig:
+    """The config inside a checkpoint's metadata. Anybody may have written it: nothing in it runs.
+
+    Args:
+        metadata: The checkpoint's.
+        path: What to call it.
+
+    Raises:
+        UserError: It isn't a config of a network.
+    """
+    node = metadata_object(metadata, CONFIG_KEY, path)
+    if strange := _strange(node):
+        raise UserError(
+            f"{path} is refused: its config holds {strange}; ask for a file that SAMWISE has written"
+        )
+    try:
+        return SamwiseConfig.from_node(node)
+    except UserError as error:
+        raise UserError(f"{path} holds a config that can't be used: {error}") from error
+
+
+def metadata_object(metadata: dict[str, str], key: str, path: str | Path) -> dict[str, Any]:
+    """An entry of the metadata that is a JSON object; empty where there is none.
+
+    Raises:
+        UserError: It isn't one.
+    """
+    try:
+        value = json.loads(metadata.get(key, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: its metadata '{key}' isn't JSON; fetch or write the file again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: its metadata '{key}' isn't a JSON object; fetch or write the file again")
+    return value
+
+
+def _strange(value: Any, depth: int = 6) -> str:
+    """What no config of plain values holds: interpolations, names of calls, deep nesting. Empty if none."""
+    if isinstance(value, str):
+        return "an interpolation" if "${" in value or value == "???" else ""
+    if not isinstance(value, (dict, list)):
+        return ""
+    if depth == 0:
+        return "values nested too deeply"
+    for key in value if isinstance(value, dict) else ():
+        if key.startswith("_"):
+            return f"the key '{key[:40]}'"
+    inner = value.values() if isinstance(value, dict) else value
+    return next(filter(None, (_strange(x, depth - 1) for x in inner)), "")
 
 
 def load_trained(
@@ -104,7 +159,7 @@ def load_trained(
     expected = trained_state(model)
     problem = _first_difference(tensors, expected)
     if problem:
-        made_with = checkpoint_config(metadata)
+        made_with = checkpoint_config(metadata, path)
         raise UserError(
             f"{path} is for another architecture (model '{made_with.name}', this network is "
             f"'{model.config.name}'): {problem}; use the config it was made with"
@@ -127,13 +182,17 @@ def check_frozen(
     Raises:
         UserError: With the names of both.
     """
-    theirs: dict[str, str] = json.loads(metadata.get(IDENTITY_KEY, "{}"))
+    theirs = {part: str(x) for part, x in metadata_object(metadata, IDENTITY_KEY, path).items()}
+    if unknown := theirs.keys() - set(PARTS):
+        raise UserError(
+            f"{path} speaks of frozen weights of '{unknown.pop():.40}'; fetch or write the file again"
+        )
     frozen = frozen_parts(model) if theirs else []
     for part, digest in theirs.items():
         if part in frozen and is_frozen_part(model, part, digest):
             continue
         if part in frozen or not where_both_are_frozen:
-            wanted = _weights_name(checkpoint_config(metadata), part)
+            wanted = _weights_name(checkpoint_config(metadata, path), part)
             have = _weights_name(model.config, part) if part in frozen else "weights that train"
             found = frozen_identity(model).get(part, "-")
             raise UserError(
@@ -163,7 +222,10 @@ def _first_difference(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -
 
 
 def load_checkpoint(
-    path: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    overrides: Sequence[str] = (),
+    finite: bool = True,
 ) -> Samwise:
     """Builds the network a checkpoint was made with and loads it.
 
@@ -172,6 +234,7 @@ def load_checkpoint(
         device: Where to put the network.
         overrides: Changes to its config, e.g. ``["model.backbone.checkpoint=sam2_hiera_base_plus.pt"]`` where
             the frozen weights lie elsewhere than when it was made.
+        finite: Whether weights with NaN or infinity are refused.
 
     Returns:
         The network in eval mode.
@@ -180,12 +243,22 @@ def load_checkpoint(
         UserError: The file is missing, damaged or doesn't fit the frozen weights at hand.
     """
     tensors, metadata = read_checkpoint(path)
-    config = with_overrides(checkpoint_config(metadata), overrides)
+    config = with_overrides(checkpoint_config(metadata, path), overrides)
     for part in (config.backbone, config.text_encoder):
         part.checkpoint = _beside(part.checkpoint, Path(path))
     model = Samwise(config)
     load_trained(model, tensors, metadata, path)
+    if finite and (broken := _not_finite(model)):
+        raise UserError(
+            f"{path}: '{broken}' holds NaN or infinity, so its masks mean nothing; take an earlier one"
+        )
     return model.to(device).eval()
+
+
+def _not_finite(model: Samwise) -> str:
+    """The first tensor with a value that isn't finite; empty where all are."""
+    state = model.state_dict().items()
+    return next((name for name, x in state if x.is_floating_point() and not bool(x.isfinite().all())), "")
 
 
 def _beside(weights: str | None, checkpoint: Path) -> str | None:

@@ -131,7 +131,7 @@ def convert_back(source: str | Path, target: str | Path) -> int:
         UserError: The checkpoint or its frozen weights aren't there, or the form has no place for a part.
     """
     _, metadata = read_checkpoint(source)
-    model = load_checkpoint(source)
+    model = load_checkpoint(source, finite=False)
     adapter, state = model.config.adapter, model.state_dict()
     if adapter.enabled and adapter.hsa and adapter.spatial_embedding != "learned":
         raise UserError(
@@ -141,15 +141,28 @@ def convert_back(source: str | Path, target: str | Path) -> int:
     if not model.config.object_scores:  # as in the authors' image pretrainings
         state = {name: x for name, x in state.items() if not only_for_object_scores(name)}
     released = to_released(state)
-    for name in json.loads(metadata.get(ABSENT_KEY, "[]")):
+    for name in _json(metadata, ABSENT_KEY, list, source):
         released.pop(name, None)
     frozen_file = model.config.backbone.checkpoint or model.config.text_encoder.checkpoint
     if frozen_file and frozen_file.endswith(".safetensors"):
         released |= read_tensors(frozen_file, EXTRA)
-    content = {"model": released, "args": Namespace(**json.loads(metadata.get(ARGS_KEY, "{}")))}
+    content = {"model": released, "args": Namespace(**_json(metadata, ARGS_KEY, dict, source))}
     with atomic_path(target) as temporary:
         torch.save(content, temporary)
     return len(released)
+
+
+def _json(metadata: dict[str, str], key: str, kind: type[C], source: str | Path) -> C:
+    """An entry of the metadata; empty where there is none."""
+    try:
+        value = json.loads(metadata[key]) if key in metadata else kind()
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, kind):
+        raise UserError(
+            f"{source}: its metadata '{key}' isn't what a conversion writes; convert the file again"
+        )
+    return value
 
 
 def _state_dict(content: dict[str, Any], source: str | Path) -> dict[str, Tensor]:

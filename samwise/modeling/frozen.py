@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 IDENTITY_KEY = "samwise_frozen"
 EXTRA = "released/"  # in front of what belongs to no parameter of ours but must not be lost
-_PARTS = ("backbone", "text_encoder")
+PARTS = ("backbone", "text_encoder")
 # SAM 2's eight tensors that only object scores need. A released image pretraining has none, and lacks them.
 _OBJECT_SCORES = re.compile(
     r"(.*\.)?(no_obj_ptr|sam_mask_decoder\.(obj_score_token|pred_obj_score_head)\..+)"
@@ -48,7 +48,7 @@ def frozen_parts(model: Samwise) -> list[str]:
 
     A part that a training leaves alone (``optimizer.lr_scale``) isn't one: what it learned before must stay.
     """
-    return [part for part in _PARTS if not getattr(model.config, part).trainable]
+    return [part for part in PARTS if not getattr(model.config, part).trainable]
 
 
 def frozen_identity(model: Samwise) -> dict[str, str]:
@@ -155,7 +155,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
 def random_parts(model: Samwise) -> list[str]:
     """Parts whose config names no weights though they should be pretrained: the frozen ones, which would stay
     what chance made them, and in full finetuning both."""
-    parts = _PARTS if model.config.baseline.kind == "full" else frozen_parts(model)
+    parts = PARTS if model.config.baseline.kind == "full" else frozen_parts(model)
     configs = {part: getattr(model.config, part) for part in parts}
     return [part for part, c in configs.items() if not c.checkpoint and not getattr(c, "pretrained", False)]
 
@@ -198,6 +198,6 @@ def read_part(path: str | Path, part: str, inner: str) -> dict[str, Tensor]:
     wanted = f"{part}.{inner}."
     if found := {name.removeprefix(wanted): x for name, x in tensors.items() if name.startswith(wanted)}:
         return found
-    if any(name.startswith(_PARTS) for name in tensors):
+    if any(name.startswith(PARTS) for name in tensors):
         raise UserError(f"{path} holds no {part} weights; name another file in model.{part}.checkpoint")
     return tensors

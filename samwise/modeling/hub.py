@@ -60,7 +60,7 @@ class Pretrained(
         if options:
             raise TypeError(f"from_pretrained() got unexpected arguments {', '.join(options)}")
         name = pretrained_model_name_or_path
-        if name is not None and not Path(name).exists() and _HUB_NAME.match(str(name)):
+        if name is not None and not Path(name).exists() and _on_the_hub(str(name)):
             name = _download(
                 str(name),
                 force_download=force_download,
@@ -94,6 +94,12 @@ class Pretrained(
             (save_directory / FROZEN).unlink(missing_ok=True)
         write_checkpoint(save_directory / WEIGHTS, trained_state(model), config, identity)
         write_json(save_directory / "config.json", config.to_dict())
+
+
+def _on_the_hub(name: str) -> bool:
+    """Whether a name that is no path here may be a repository's; a missing file of a folder here isn't."""
+    folder = name.partition("/")[0]
+    return bool(_HUB_NAME.match(name)) and folder not in ("runs", "checkpoints") and not Path(folder).is_dir()
 
 
 def _published(part: Any) -> bool:

@@ -26,6 +26,7 @@ def load_pickled(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} doesn't exist; name a checkpoint file")
+    refuse_web_page(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -41,6 +42,24 @@ def load_pickled(path: str | Path) -> dict[str, Any]:
             f"{path} holds a {type(value).__name__}, not a dictionary of weights; is it another file?"
         )
     return value
+
+
+def refuse_web_page(path: Path) -> None:
+    """Says what a browser has saved in place of a file, such as Google Drive's page before a large download.
+
+    Raises:
+        UserError: The file is a page.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(256).lstrip().lower()
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror}") from error
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise UserError(
+            f"{path} is a web page, not weights: a page was saved in place of the file, as Google Drive shows "
+            "one before large files; download it again and confirm there"
+        )
 
 
 def _refusal(path: Path, reason: str) -> str:

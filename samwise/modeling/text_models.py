@@ -77,7 +77,9 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
         found = AutoConfig.for_model(kind, **{**sizes, **config.overrides})
     else:
         try:
-            found = AutoConfig.from_pretrained(folder or config.name, **config.overrides)
+            found = AutoConfig.from_pretrained(
+                folder or config.name, trust_remote_code=False, **config.overrides
+            )
         except Exception as error:  # transformers raises whatever the hub client raised
             raise UserError(
                 f"can't look up the text encoder '{folder or config.name}' ({type(error).__name__}); "
@@ -112,6 +114,7 @@ def _load_published(where: str, architecture: PretrainedConfig) -> nn.Module:
             config=architecture,
             dtype=torch.float32,
             output_loading_info=True,
+            trust_remote_code=False,
             **_without_pooler(architecture),
         )
     except Exception as error:  # transformers raises whatever the hub client raised
@@ -170,7 +173,8 @@ def build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
     import open_clip
     from open_clip.model import CLIPTextCfg, _build_text_tower
 
-    sizes = open_clip.get_model_config(config.name)
+    # Only what comes with open_clip: its other names stand for configs in folders and on the hub.
+    sizes = open_clip.get_model_config(config.name) if config.name in open_clip.list_models() else None
     if sizes is None:
         raise UserError(
             f"open_clip knows no '{config.name}'; model.text_encoder.name is one of open_clip.list_models()"

@@ -190,7 +190,7 @@ def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Enc
         ):
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
         else:
-            tokenizer = AutoTokenizer.from_pretrained(where)
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever the hub client raised
         raise UserError(
             f"can't load the tokenizer '{where}' ({type(error).__name__}); put its files into a folder "

@@ -8,15 +8,15 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import hydra
 import torch
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
+from samwise.cli import program
 from samwise.config import SamwiseConfig
-from samwise.errors import UserError, cli
+from samwise.errors import UserError
 
 if TYPE_CHECKING:
+    from samwise.locking import FolderLock
     from samwise.training.trainer import Trainer
 
 logger = logging.getLogger("samwise.training")
@@ -30,8 +30,7 @@ def main() -> None:
     _main()
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
-@cli
+@program("train")
 def _main(config: DictConfig) -> None:
     """Trains as the configuration says; exits with 128 + signal when a signal stopped it."""
     from samwise.training.distributed import is_main
@@ -59,11 +58,12 @@ def train(config: DictConfig) -> float | None:
         UserError: The configuration, the data or the run folder isn't right.
         Interrupted: A signal stopped training, after saving.
     """
+    from samwise.locking import FolderLock
     from samwise.training.distributed import process_group, together
 
-    with process_group(config.device) as device:
+    with process_group(config.device) as device, FolderLock() as lock:
         with together():
-            trainer = _prepare(config, device)
+            trainer = _prepare(config, device, lock)
         at = trainer.fit()
         logger.info(
             "done: %d steps, %.0f s of training%s; weights: %s",
@@ -75,7 +75,7 @@ def train(config: DictConfig) -> float | None:
     return at.best
 
 
-def _prepare(config: DictConfig, device: torch.device) -> Trainer:
+def _prepare(config: DictConfig, device: torch.device, lock: FolderLock) -> Trainer:
     """Everything up to the first step."""
     from samwise.data.build import build_storage, build_train_dataset
     from samwise.modeling.checkpoint import frozen_identity
@@ -131,9 +131,12 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
             f"{part} {problem}: give {part}.checkpoint=FILE (python tools/download_checkpoints.py fetches "
             f"it), {other}or try things out with scratch.random_frozen=true"
         )
-    # A requeued job goes on by itself.
-    resume = config.resume or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
-    run = open_run_folder(config.output, resume, config.overwrite and not resume)
+    # A requeued job goes on by itself, whatever it was told the first time.
+    requeued = int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+    resume = config.resume or requeued
+    run = open_run_folder(config.output, resume, config.overwrite and not requeued)
+    if is_main():
+        lock.take(run)
     # resume=true on a run that hasn't saved anything yet starts it, from the pretrained weights as well.
     resuming = resume and bool(Checkpoints(run, knobs.keep_last).all())
     report = load_pretrained(model, config.pretrained) if config.pretrained and not resuming else None
@@ -142,6 +145,8 @@ def _prepare(config: DictConfig, device: torch.device) -> Trainer:
     start_log(run)
     for note in dataset.storage.notes:
         logger.info(note)
+    if resume and not resuming:
+        logger.info("nothing to resume in %s: training begins anew", run)
     if report:
         report.log(config.pretrained)
     model.to(device)

@@ -14,10 +14,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from samwise.errors import UserError
-from samwise.io import atomic_path, writable_folder, write_json
+from samwise.io import atomic_path, check_output, writable_folder, write_json
 from samwise.training.distributed import is_main, world_size
 
 logger = logging.getLogger("samwise.training")
+RECORD = "versions.json"  # marks a folder as a run's
 
 
 def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
@@ -31,11 +32,17 @@ def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
     Raises:
         UserError: It has a run and neither flag is set, or it can't be written to.
     """
+    check_output(path)
     path = Path(path)
     if not is_main():
         return path
     if resume and overwrite:
         raise UserError("resume=true and overwrite=true exclude each other; choose one")
+    if overwrite and path.is_dir() and any(path.iterdir()) and not is_run(path):
+        raise UserError(
+            f"{path} isn't a training run's folder (no {RECORD}), so nothing in it is overwritten; choose "
+            "another output=..., or empty it yourself"
+        )
     if (path / "config.yaml").exists() and not (resume or overwrite):
         raise UserError(
             f"{path} already has a training run: add resume=true to go on with it, overwrite=true to "
@@ -44,12 +51,20 @@ def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
     return writable_folder(path)
 
 
+def is_run(path: Path) -> bool:
+    """Whether a training has written its record into the folder."""
+    return (path / RECORD).is_file() and (path / "config.yaml").is_file()
+
+
 def clear_run(path: Path) -> None:
-    """Removes what an earlier run wrote, and nothing else."""
+    """Removes what an earlier run wrote, and nothing else; of a folder without a run's record nothing."""
     import shutil
 
-    for name in ("checkpoints", "tensorboard", "profile"):
-        shutil.rmtree(path / name, ignore_errors=True)
+    if not is_run(path):
+        return
+    steps = [x for x in (path / "checkpoints").glob("*") if x.name.isdigit() and x.is_dir()]
+    for folder in (*steps, path / "tensorboard", path / "profile"):
+        shutil.rmtree(folder, ignore_errors=True)
     files = ("config.yaml", "versions.json", "changes.diff", "train.log", "metrics.jsonl")
     for name in (*files, "best.safetensors", "last"):
         (path / name).unlink(missing_ok=True)
@@ -76,7 +91,7 @@ def describe_run(path: Path, config: DictConfig, frozen: dict[str, str] | None =
         "frozen_sha256": frozen or {},
         "command": sys.argv,
     }
-    write_json(path / "versions.json", found)
+    write_json(path / RECORD, found)
     changes = git_changes()
     if changes:
         with atomic_path(path / "changes.diff") as temporary:

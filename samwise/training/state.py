@@ -179,6 +179,7 @@ class Checkpoints:
                     f"pretrained={path / 'model.safetensors'}"
                 )
         load_trained(model, weights, metadata, path / "model.safetensors")
+        chosen = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         try:
             optimizer.load_state_dict(state["optimizer"])
         except ValueError as error:
@@ -186,10 +187,21 @@ class Checkpoints:
                 f"{path / 'training.pt'} belongs to another optimizer or other trainable parameters "
                 f"({error}); resume with the same configuration"
             ) from error
+        # The file's learning rate, decay and betas are those of the run before; this one's hold.
+        for group, new in zip(optimizer.param_groups, chosen, strict=True):
+            for key in ("peak_lr", "weight_decay", "betas", "eps"):
+                if tuple_of(group.get(key)) != tuple_of(new.get(key)):
+                    logger.info("resumed with %s=%s (it was %s)", key, new[key], group.get(key))
+            group.update(new)
         if scaler.is_enabled() and state["scaler"]:
             scaler.load_state_dict(state["scaler"])
         position.best = max((x for x in (position.best, self._best_until(position.step)) if x), default=None)
         return position
+
+
+def tuple_of(value: Any) -> Any:
+    """Betas come back as a list."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _remove(path: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
-from samwise.errors import UserError, cli, require_keys
+from samwise.cli import program
+from samwise.errors import UserError, require_keys
 
 if TYPE_CHECKING:
     from samwise.data.frame_source import FrameSource
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 WHAT = ("features", "memory")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="visualize")
-@cli
+@program("visualize", as_typed=("input", "text"))
 def main(cfg: DictConfig) -> None:
     """Draws the figure that ``what`` names."""
     from matplotlib.backend_bases import FigureCanvasBase

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from samwise.composing import CONFIG_DIR
-from samwise.errors import cli
+from samwise.cli import program
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="web_demo")
-@cli
+@program("web_demo")
 def main(cfg: DictConfig) -> None:
     """Loads the network and serves the page."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")

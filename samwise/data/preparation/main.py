@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
+from samwise.cli import program
 from samwise.data.preparation.benchmarks import BENCHMARKS, Benchmark, Finding
 from samwise.data.preparation.unpack import Plan, plan_unpacking, unpack
-from samwise.errors import UserError, cli
+from samwise.errors import UserError
 from samwise.io import writable_folder
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="prepare_data")
-@cli
+@program("prepare_data")
 def main(config: DictConfig) -> None:
     """Prepares one benchmark or all; fails where something that is needed is missing."""
     if config.dataset not in (*BENCHMARKS, "all"):

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
-from samwise.composing import CONFIG_DIR
+from samwise.cli import program
 from samwise.data.synthetic.davis import write_davis
 from samwise.data.synthetic.images import write_images, write_refcoco
 from samwise.data.synthetic.queries import KINDS
 from samwise.data.synthetic.video import VideoSettings
 from samwise.data.synthetic.writer import SPLITS, write_split
 from samwise.data.synthetic.ytvos import write_ytvos
-from samwise.errors import UserError, cli
+from samwise.errors import UserError
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="make_synthetic")
-@cli
+@program("make_synthetic")
 def main(config: DictConfig) -> None:
     """Writes the splits asked for and prints how many expressions of each kind they have."""
     settings = VideoSettings(

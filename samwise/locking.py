@@ -1,0 +1,74 @@
+"""A folder that one process at a time may write to; the kernel's lock, so it goes with its process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from samwise.errors import UserError
+
+
+class FolderLock:
+    """Context in which :meth:`take` keeps other processes out of a folder.
+
+    Args:
+        name: The lock's file in the folder; programs that may share a folder have different ones.
+    """
+
+    def __init__(self, name: str = ".run.lock") -> None:
+        self.name = name
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def take(self, folder: str | Path) -> None:
+        """Takes the folder, which is there.
+
+        Raises:
+            UserError: Another process has it; the message says which one.
+        """
+        path = Path(folder) / self.name
+        file = open(path, "a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = _holder(file.read())
+            file.close()
+            raise UserError(
+                f"{folder} is in use by {holder}; wait for it, stop it, or choose another output=..."
+            ) from error
+        except OSError:  # a file system that knows no locks
+            file.close()
+            return
+        file.truncate(0)
+        about = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        file.write(json.dumps(about | {"command": " ".join(sys.argv)[:500]}))
+        file.flush()
+        self._file = file
+
+
+def _holder(text: str) -> str:
+    try:
+        about = json.loads(text)
+        return f"process {about['pid']} on {about['host']} since {about['since']} ({about['command']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

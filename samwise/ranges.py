@@ -1,0 +1,128 @@
+"""The type and range of every number in the configs, declared once, checked for all programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from samwise.errors import UserError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``.
+
+    Attributes:
+        whole: Whether only whole numbers.
+        low: The smallest.
+        high: The largest.
+        above: Whether ``low`` itself is too small.
+        below: Whether ``high`` itself is too large.
+    """
+
+    whole: bool
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+            return False
+        large_enough = value > self.low if self.above else value >= self.low
+        small_enough = value < self.high if self.below else value <= self.high
+        return large_enough and small_enough and math.isfinite(value)  # false for NaN
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        if math.isinf(self.high):
+            return f"{kind}, {low}"
+        high = f"below {self.high:g}" if self.below else f"at most {self.high:g}"
+        return f"{kind}, {low} and {high}"
+
+
+_COUNT, _SOME = Range(True, 0, 1_000_000_000), Range(True, 1, 1_000_000_000)
+_SIDE, _PROCESSES = Range(True, 1, 65_536), Range(True, 0, 256)
+_POSITIVE, _WEIGHT = Range(False, 0, above=True), Range(False, 0)
+_SHARE, _RATE = Range(False, 0, 1), Range(False, 0, 1, below=True)
+
+# A key, as its last name or, where one name means two things, as its whole path. Lists hold such numbers.
+RANGES: dict[str, Range] = {
+    # how much
+    **dict.fromkeys(
+        ("train", "valid_u", "valid", "images", "holdout", "save_every", "validate_every"), _COUNT
+    ),
+    **dict.fromkeys(
+        ("pictures_every", "warmup_steps", "profile_steps", "pointers", "window", "cooldown"), _COUNT
+    ),
+    **dict.fromkeys(("frame", "examples", "limits.waiting", "retries"), _COUNT),
+    **dict.fromkeys(
+        ("batch_size", "max_steps", "log_every", "keep_last", "lr_drop_step", "resamples"), _SOME
+    ),
+    **dict.fromkeys(("clip_length", "max_frames", "max_expressions", "max_boxes", "step", "stride"), _SOME),
+    **dict.fromkeys(("limit_videos", "limit_frames", "limit_items", "grad_accumulation", "repeats"), _SOME),
+    **dict.fromkeys(
+        ("expressions_per_clip", "every", "frames", "objects", "expressions", "sentences"), _SOME
+    ),
+    **dict.fromkeys(("strip", "columns", "annotations", "held_out", "per_step", "at", "max_tokens"), _SOME),
+    **dict.fromkeys(("limits.upload_mb", "limits.smallest_side", "limits.side"), _SIDE),
+    **dict.fromkeys(("width", "height", "canvas", "dim", "heads", "ffn", "rank", "patch_sizes"), _SIDE),
+    "scale": _SIDE,
+    "stage_layers": _COUNT,
+    **dict.fromkeys(("num_workers", "workers"), _PROCESSES),
+    "jobs": Range(True, 1, 256),
+    **dict.fromkeys(("seed", "seeds"), Range(True, 0, 2**32 - 1)),
+    "port": Range(True, 0, 65_535),
+    "interrupted_status": Range(True, 1, 255),
+    "annotator": Range(True, 0, 3),
+    # how fast, how long
+    **dict.fromkeys(("epochs", "max_minutes", "max_seconds", "seconds", "keep_minutes", "eps"), _POSITIVE),
+    **dict.fromkeys(("clip_norm", "alpha", "lam", "model.baseline.scale", "stop_loss"), _POSITIVE),
+    "lr": Range(False, 0, 100, above=True),
+    "fps": Range(False, 0, 1_000, above=True),
+    # weights and shares
+    **dict.fromkeys(("focal", "dice", "cme", "object_score", "cme_different", "rest"), _WEIGHT),
+    **dict.fromkeys(("weight_decay", "sentence", "weight"), _WEIGHT),
+    **dict.fromkeys(("opacity", "flip", "brightness", "contrast", "saturation", "masked", "union"), _SHARE),
+    **dict.fromkeys(("final_lr_scale",), _SHARE),
+    **dict.fromkeys(("min_scale", "stop_jf"), Range(False, 0, 1, above=True)),
+    **dict.fromkeys(("dropout", "cross_dropout", "threshold", "betas"), _RATE),
+}
+
+
+def check_ranges(config: Mapping[str, Any], at: str = "") -> None:
+    """Refuses numbers that are of the wrong kind, too small, too large, infinite or none.
+
+    Args:
+        config: A config, nested.
+        at: The path of its keys, where it is a part of one.
+
+    Raises:
+        UserError: With the key, the value and what would be right.
+    """
+    for path, value in _leaves(config, at):
+        wanted = (
+            RANGES.get(path)
+            or RANGES.get(".".join(path.split(".")[-2:]))
+            or RANGES.get(path.rpartition(".")[2])
+        )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{path}={value} must be {wanted or 'a finite number'}")
+        if wanted is not None and value is not None and value not in wanted:
+            if isinstance(value, str) and (value == "???" or "${" in value):
+                continue  # missing, or another key's value
+            raise UserError(f"{path}={value} must be {wanted}")
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _leaves(value, path)
+    else:
+        yield path, node
