@@ -75,7 +75,7 @@ _BERT_KEYS = frozenset(
 )
 _CLIP_KEYS = frozenset("context_length vocab_size width heads layers mlp_ratio ls_init_value".split())
 TEXT_KEYS = {"roberta": _BERT_KEYS, "bert": _BERT_KEYS, "clip": _CLIP_KEYS}
-SAM2_FILE = re.compile(r"configs/sam2(\.1)?/sam2[\w.+]*\.yaml")
+SAM2_FILE = re.compile(r"configs/sam2(\.1)?/\w[\w.+]*\.yaml")
 
 
 def check_backbone(file: str, overrides: Mapping[str, Any]) -> None:

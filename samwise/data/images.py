@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from samwise.errors import UserError
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 )
-_ANIMATED_FORMATS = frozenset({"GIF", "PNG"})
+_ANIMATED_FORMATS = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF"})
+_BY_PILLOW = frozenset({"WEBP", "AVIF", "TIFF"})  # of these; FFmpeg reads the others
+_REFUSED = frozenset({"EPS"})  # would start Ghostscript
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -32,7 +35,9 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            return _to_rgb(ImageOps.exif_transpose(image), path)
+            if image.format in _REFUSED:
+                raise UserError(f"{path} is {image.format}, which isn't read; save it as PNG or JPEG")
+            return to_rgb(ImageOps.exif_transpose(image), path)
     except FileNotFoundError as error:
         raise UserError(f"the image {path} doesn't exist") from error
     except UnidentifiedImageError as error:
@@ -69,7 +74,37 @@ def is_still_image(path: str | Path) -> bool:
         return False
 
 
-def _to_rgb(image: Image.Image, path: str | Path) -> np.ndarray:
+def is_animation(path: str | Path) -> bool:
+    """Whether the file's content is several pictures that Pillow reads: WebP, AVIF, the pages of a TIFF."""
+    try:
+        with Image.open(path) as image:
+            return image.format in _BY_PILLOW and getattr(image, "n_frames", 1) > 1
+    except Exception:  # Pillow raises many kinds for what isn't an image
+        return False
+
+
+def read_animation(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
+    """The pictures of such a file, (H, W, 3) uint8 RGB, and for how many seconds each is shown, 0 if unsaid.
+
+    Raises:
+        UserError: One can't be decoded.
+    """
+    with Image.open(path) as image:
+        for index in range(image.n_frames):
+            try:
+                image.seek(index)
+                picture = to_rgb(image, path)
+            except (OSError, SyntaxError, ValueError, EOFError) as error:
+                raise UserError(f"can't read picture {index} of {path} ({error}); save it again") from error
+            yield picture, float(image.info.get("duration", 0) or 0) / 1000
+
+
+def to_rgb(image: Image.Image, path: str | Path) -> np.ndarray:
+    """A picture of any mode as (H, W, 3) uint8 RGB, as :func:`read_image` says.
+
+    Raises:
+        UserError: Its pixels are of an unusual kind.
+    """
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
         grey = np.asarray(image)
         if grey.max(initial=0) > 0xFFFF or grey.min(initial=0) < 0:

@@ -17,6 +17,7 @@ from samwise.errors import UserError
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.error import FFmpegError
     from av.video.stream import VideoStream
 
 log = logging.getLogger(__name__)
@@ -25,14 +26,21 @@ log = logging.getLogger(__name__)
 _NOT_VIDEO = frozenset({"tty", "image2"})
 
 
+# Brands of photos in HEIF. FFmpeg shows their tiles one by one; the first would pass for all.
+_PHOTOS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
+
+
 class VideoFile(FrameSource):
     """A video file, whatever its container, rotation, pixel format or (variable) frame rate.
+
+    Of a damaged file everything that can be decoded is shown, with a warning that says how much that is. Times
+    start at the file's first picture or sound. A clock that jumps back goes on at the frame rate.
 
     Args:
         path: Video file. Its first frame is decoded at once, so that bad files show early.
 
     Raises:
-        UserError: The file isn't a video, has no pictures, or is truncated.
+        UserError: The file isn't a video, or has no picture that can be decoded.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -41,7 +49,8 @@ class VideoFile(FrameSource):
         self._turned = False  # whether the orientation swaps height and width
         with self._open() as container:
             stream = picture_stream(container, self.path)
-            self._check_complete(stream)
+            self._warn_if_cut(stream)
+            self._start = Fraction(container.start_time or 0, 1_000_000)
             self.fps = stream.average_rate or stream.guessed_rate
             # Where the container counts its frames its index lists them all, less what an edit list cuts
             # away; Matroska doesn't count, and its index has the key frames only.
@@ -57,14 +66,12 @@ class VideoFile(FrameSource):
     def _open(self) -> InputContainer:
         return open_container(self.path)
 
-    def _check_complete(self, stream: VideoStream) -> None:
+    def _warn_if_cut(self, stream: VideoStream) -> None:
         """The index, where a container has one, says which bytes must be there."""
         end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
         size = self.path.stat().st_size
         if end > size:
-            raise UserError(
-                f"{self.path} is truncated: it has {size:,} bytes and its index names {end:,}; fetch it again"
-            )
+            log.warning("%s is truncated: it has %s bytes and its index names %s", self.path, size, end)
 
     def _read(self) -> Iterator[Frame]:
         import av
@@ -72,22 +79,30 @@ class VideoFile(FrameSource):
         with self._open() as container:
             stream = picture_stream(container, self.path)
             stream.thread_type = "AUTO"
-            index, end = 0, Fraction(0)
-            try:
-                for decoded in container.decode(stream):
-                    image, self._turned = upright_rgb(decoded)
-                    if decoded.pts is not None:
-                        time = decoded.pts * decoded.time_base
-                        end = time + (decoded.duration or 0) * decoded.time_base
-                    else:  # a bare stream without a container's clock
-                        time = index / (self.fps or 25)
-                    yield Frame(image, Fraction(time))
-                    index += 1
-            except av.error.FFmpegError as error:
-                raise UserError(
-                    f"can't decode {self.path} after frame {index} ({error.strerror}): the file is damaged "
-                    "or truncated; fetch or export it again"
-                ) from error
+            index, end, broken, late = 0, Fraction(0), 0, self._start
+            last: Fraction | None = None
+            for decoded in _decoded(container, stream):
+                if isinstance(decoded, av.error.FFmpegError):
+                    broken += 1
+                    continue
+                image, self._turned = upright_rgb(decoded)
+                if decoded.pts is not None:
+                    time = Fraction(decoded.pts * decoded.time_base) - late
+                    if last is not None and time <= last:  # the clock has jumped back
+                        late += time - last - 1 / Fraction(self.fps or 25)
+                        time = last + 1 / Fraction(self.fps or 25)
+                    end = time + (decoded.duration or 0) * decoded.time_base
+                else:  # a bare stream without a container's clock
+                    time = index / Fraction(self.fps or 25)
+                yield Frame(image, time)
+                index, last = index + 1, time
+            if index and (broken or (self.frame_count or 0) > index):
+                log.warning(
+                    "%s is damaged: %d of its %s frames could be decoded, the others are left out",
+                    self.path,
+                    index,
+                    self.frame_count or f"{index + broken} or more",
+                )
             declared = _declared_end(stream)
             if declared is not None and end + 1 < declared:
                 log.warning(
@@ -98,6 +113,27 @@ class VideoFile(FrameSource):
                 )
 
 
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | FFmpegError]:
+    """The frames of a stream; where some can't be decoded, the error in their place."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:  # the container breaks off
+            yield error
+            packet = None
+        try:
+            yield from stream.decode(packet)
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            yield error
+        if packet is None:
+            return
+
+
 def open_container(path: Path) -> InputContainer:
     """Opens a video file.
 
@@ -105,6 +141,11 @@ def open_container(path: Path) -> InputContainer:
         UserError: It isn't one.
     """
     import av
+
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:12] in _PHOTOS:
+        raise UserError(f"{path} is a photo in HEIC's form, which isn't read; save it as JPEG or PNG")
 
     try:
         container = av.open(str(path), metadata_errors="replace")
@@ -127,9 +168,10 @@ def picture_stream(container: InputContainer, path: str | Path) -> VideoStream:
     """
     from av.stream import Disposition
 
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:  # an album's cover isn't a video
-            return stream
+    # An album's cover isn't a video. Of several the one counts that players show.
+    streams = [x for x in container.streams.video if not x.disposition & Disposition.attached_pic]
+    for stream in sorted(streams, key=lambda x: not x.disposition & Disposition.default):
+        return stream
     found = ", ".join(stream.type for stream in container.streams) or "nothing"
     raise UserError(f"{path} has no video stream (only {found})")
 

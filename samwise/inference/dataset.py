@@ -126,7 +126,7 @@ class DatasetInference:
     def _segment(self, video_id: str, expressions: Sequence[Expression], summary: Summary) -> None:
         names = self.storage.frame_names(video_id)
         source = ImageFiles(
-            [self.storage.frame_path(video_id, name) for name in names], name=f"video {video_id}"
+            [self.storage.frame_path(video_id, name) for name in names], name=f"video {video_id}", stored=True
         )
         waiting: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS, "png") as pool:

@@ -40,6 +40,12 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     from samwise.io import check_output, writable_folder
     from samwise.modeling.checkpoint import find_checkpoint
 
+    if cfg.checkpoint is None and not cfg.merge and cfg.system.name == "samwise" and not _embedded(cfg):
+        raise UserError(
+            f"{cfg.data.name} needs checkpoint=..., a run's folder or a .safetensors file. The small default "
+            "knows coloured shapes and nothing else; to run it all the same, say "
+            "checkpoint=checkpoints/default.safetensors"
+        )
     split = cfg.split or cfg.data.eval_split
     storage = build_storage(cfg.data, split)
     predictions = Path(cfg.output) / "predictions"
@@ -107,6 +113,11 @@ def _finish(cfg: DictConfig, split: str, storage: Any, predictions: Path) -> Non
     elif lacking := _lacking(storage, predictions):
         raise UserError(f"{predictions} lacks {lacking} masks; run scripts/infer.py again, every shard of it")
     print(f"predictions: {predictions}")
+
+
+def _embedded(cfg: DictConfig) -> bool:
+    """Whether the data are those that the small default was made for."""
+    return cfg.data.name.startswith("synthetic")
 
 
 def _lacking(storage: Any, predictions: Path) -> int:

@@ -118,7 +118,8 @@ class SamwisePredictor:
         max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
         """As :meth:`segment_video`, with each frame's picture, time and everything known about it."""
-        session = self.start_session(texts, clip_length or self.model.clip_length, max_together)
+        length = self.model.clip_length if clip_length is None else clip_length
+        session = self.start_session(texts, length, max_together)
         waiting: list[Frame] = []
         for frame in open_source(source).frames(session.fit):
             waiting.append(frame)

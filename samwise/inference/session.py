@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from samwise.data.geometry import GEOMETRIES, check_choice, fit_frame, normalise
+from samwise.data.video import as_rgb
 from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
 from samwise.inference.results import FrameResult, to_frame_size, to_host
@@ -110,11 +112,11 @@ class Session:
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
         return sum(storage.nbytes() for storage in storages.values())
 
-    def step(self, frame: np.ndarray) -> np.ndarray:
+    def step(self, frame: Any) -> np.ndarray:
         """Segments a frame before the next one arrives.
 
         Args:
-            frame: (H, W, 3) uint8 RGB.
+            frame: As of :meth:`push`.
 
         Returns:
             (N, H, W) bool.
@@ -133,18 +135,17 @@ class Session:
         """(H, W, 3) uint8 RGB at its size on the canvas, (3, h, w) uint8; any thread may do this."""
         return fit_frame(image, self.model.canvas, self._fit)
 
-    def push(self, frame: np.ndarray, fitted: Tensor | None = None) -> list[FrameResult]:
+    def push(self, frame: Any, fitted: Tensor | None = None) -> list[FrameResult]:
         """Takes a frame; returns the results of T frames when they fill a clip, else nothing.
 
         Args:
-            frame: (H, W, 3) uint8 RGB.
+            frame: (H, W, 3) uint8 RGB, or another picture that :func:`samwise.data.video.as_rgb` takes.
             fitted: What :meth:`fit` made of it, where another thread has done so.
 
         Raises:
             UserError: The frame isn't such an array, or its size differs from the first one's.
         """
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise UserError(f"a frame is a (H, W, 3) uint8 RGB array, not {frame.dtype} {frame.shape}")
+        frame = as_rgb(frame)
         size = (frame.shape[0], frame.shape[1])
         if self._size not in (None, size):
             raise UserError(f"a frame has (height, width) {size}, the stream began with {self._size}")

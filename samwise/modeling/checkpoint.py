@@ -78,7 +78,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
         )
     if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
         raise UserError(
-            f"{path} is a pickle, and a checkpoint is a safetensors file. Of the authors' files this makes one: "
+            f"{path} is a pickle; a checkpoint is a safetensors file. Of the authors' files this makes one: "
             f"python tools/convert_checkpoint.py {path} {path.with_suffix('.safetensors')}"
         )
     refuse_web_page(path)

@@ -57,8 +57,8 @@ def refuse_web_page(path: Path) -> None:
         raise UserError(f"can't read {path}: {error.strerror}") from error
     if start.startswith((b"<!doctype html", b"<html")):
         raise UserError(
-            f"{path} is a web page, not weights: a page was saved in place of the file, as Google Drive shows "
-            "one before large files; download it again and confirm there"
+            f"{path} is a web page, not weights: one was saved in place of the file, as Google Drive shows "
+            "before large files; download it again and confirm there"
         )
 
 

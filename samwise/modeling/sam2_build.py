@@ -107,7 +107,7 @@ def set_prompts(network: nn.Module, prompts: Mapping[str, Any]) -> None:
 
 def build_training_loss(weights: Mapping[str, float]) -> nn.Module:
     """sam2's own losses: focal, Dice, IoU and object score, over all frames and correction steps."""
-    import sam2  # noqa: F401  (makes its training code importable)
+    import_sam2()  # makes its training code importable
     from training.loss_fns import MultiStepMultiMasksAndIous
 
     return MultiStepMultiMasksAndIous(
@@ -126,8 +126,19 @@ def _sharing(sam2: nn.Module, other: nn.Module) -> Any:
     return other.requires_grad_(False).eval()
 
 
+def import_sam2() -> None:
+    """Imports sam2 and leaves Hydra's global state as it was: sam2 initialises it, and a program's own
+    ``hydra.initialize()`` would fail."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    before = GlobalHydra.instance().hydra
+    import sam2  # noqa: F401
+
+    GlobalHydra.instance().hydra = before
+
+
 def _instantiate(config: BackboneConfig, canvas: int, changes: Mapping[str, Any]) -> nn.Module:
-    import sam2  # noqa: F401  (here, not above: importing it initialises Hydra's global state)
+    import_sam2()
     from hydra.utils import instantiate
 
     path = Path(str(files("sam2") / config.config))

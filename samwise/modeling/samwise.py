@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from samwise.composing import compose_model, model_names
 from samwise.config import SamwiseConfig
+from samwise.errors import UserError
 from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cme_pairs import compare, partners
 from samwise.modeling.cmt_adapter import build_adapter
@@ -128,12 +130,18 @@ class Samwise(nn.Module, Pretrained):
         Raises:
             UserError: A sentence is empty or too long, or the tokenizer's files aren't there.
         """
+        if isinstance(sentences, str) or not sentences:
+            raise UserError("give a list of at least one sentence that says what to segment")
         if self._tokenizer is None:
             config, longest = self.config, self.text_encoder.longest_sentence
             self._tokenizer = build_tokenizer(
                 config.text_encoder, config.prompt.motion, config.lowercase, longest
             )
         return self._tokenizer(sentences).to(self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: the tokenizer, which holds functions, is made anew there."""
+        return {**self.__dict__, "_tokenizer": None}
 
     # features
 
@@ -246,6 +254,11 @@ class Samwise(nn.Module, Pretrained):
         features, rho = self.encode(seen, tokens)
         prompt = self.backbone.sparse_prompt(rho)
         memory = self.config.memory
+        if state is not None and len(state.last_fired) != batch:
+            raise UserError(
+                f"the state is of {len(state.last_fired)} sentences, and these are {batch}: a stream goes on "
+                "with the sentences it began with"
+            )
         state = (
             StreamState.start(batch, memory.frames, memory.pointers, seen.stage.device)
             if state is None

@@ -110,10 +110,21 @@ class Tokenizer:
         return Tokens(ids, padding, verbs, min(lengths) < max(lengths))
 
     def _clean(self, sentence: str) -> str:
+        if not isinstance(sentence, str) or not _is_text(sentence):
+            raise UserError(f"a sentence is text, not {sentence!r:.60}; say what to segment")
         folded = " ".join(sentence.split())
         if not folded:
             raise UserError("a sentence is empty; say what to segment")
         return folded.lower() if self._lowercase else sentence
+
+
+def _is_text(sentence: str) -> bool:
+    """Whether it can be written as UTF-8: a lone surrogate, half a character, can't."""
+    try:
+        sentence.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def mark_spans(tokens: list[tuple[int, int]], marked: list[tuple[int, int]]) -> list[bool]:

@@ -145,6 +145,11 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock) -> Trai
     start_log(run)
     for note in dataset.storage.notes:
         logger.info(note)
+    if config.later_stage and not config.pretrained and not resuming:
+        logger.warning(
+            "this recipe is a later stage, and nothing has been trained before it: name the stage before in "
+            "pretrained=..., such as pretrained=runs/refcoco"
+        )
     if resume and not resuming:
         logger.info("nothing to resume in %s: training begins anew", run)
     if report:

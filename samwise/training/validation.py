@@ -96,7 +96,9 @@ class Validation:
         from samwise.inference.predictor import SamwisePredictor
 
         names = self.storage.frame_names(video_id)[: self.limit_frames]
-        source = ImageFiles([self.storage.frame_path(video_id, name) for name in names], name=video_id)
+        source = ImageFiles(
+            [self.storage.frame_path(video_id, name) for name in names], name=video_id, stored=True
+        )
         predictor = SamwisePredictor(model, next(model.parameters()).device, geometry=self.geometry)
         return predictor.segment_video(source, texts, clip_length=self.clip_length)
 

@@ -15,6 +15,7 @@ from samwise.errors import UserError
 from samwise.io import atomic_path
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.container import OutputContainer
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,9 @@ class _AudioCopy:
             log.warning("the sound of %s is %s, which browsers don't play in an mp4: left out", path, codec)
             return
         self._stream = output.add_stream_from_template(source)
-        self._packets = (packet for packet in container.demux(source) if packet.dts is not None)
+        # As the pictures', its times start with the file's first picture or sound.
+        late = round(Fraction(container.start_time or 0, 1_000_000) / source.time_base)
+        self._packets = (_earlier(x, late) for x in container.demux(source) if x.dts is not None)
         self._next = next(self._packets, None)
 
     def advance(self, until: Fraction | None) -> None:
@@ -169,3 +172,9 @@ class _AudioCopy:
             self._next.stream = self._stream
             self._output.mux(self._next)
             self._next = next(self._packets, None)
+
+
+def _earlier(packet: Packet, by: int) -> Packet:
+    """A packet moved on its clock."""
+    packet.pts, packet.dts = None if packet.pts is None else packet.pts - by, packet.dts - by
+    return packet

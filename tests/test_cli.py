@@ -1,0 +1,145 @@
+"""Command lines as people type them: sentences in any signs, mistyped words, numbers out of range."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from samwise.cli import explain, plain_words
+from samwise.composing import CONFIG_DIR, compose_config
+from samwise.errors import UserError
+from samwise.locking import FolderLock
+from samwise.ranges import check_ranges
+
+DEMO = ("input", "text")
+TYPED = [
+    "the man's hat", "the dog (left)", "left, holding a cup", "介绍一下", "#5", 'the "red" one', "a \\ b",
+    "ends in \\",
+    "${oc.env:HOME}", "a=b", "{x: 1}", "50 %", "  spaces  ", "5", "true", "c:\\", 'both \\"', "!?&|<>;`$",
+]  # fmt: skip
+
+
+def typed(*words: str) -> OmegaConf:
+    return compose_config("demo", plain_words(["input=in.mp4", *words], DEMO))
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_sentences_are_taken_as_typed(text: str) -> None:
+    assert typed(f"text={text}").text == text
+    assert list(typed("text=first", f"text={text}").text) == ["first", text]
+    assert str(typed("text=x", f"input={text}").input) == text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda t: t[0] not in "[@"))
+def test_any_sentence_is_taken_as_typed(text: str) -> None:
+    if text != "null":
+        assert typed(f"text={text}").text == text
+
+
+def test_lists_and_files_of_sentences(tmp_path: Path) -> None:
+    assert list(typed('text=["the horse jumping", "the rider"]').text) == ["the horse jumping", "the rider"]
+    file = tmp_path / "sentences.txt"
+    file.write_text("the man's hat\n\n  the rider  \n", encoding="utf-8")
+    assert list(typed(f"text=@{file}", "text=third").text) == ["the man's hat", "the rider", "third"]
+    with pytest.raises(UserError, match="can't read .*nowhere.txt as text"):
+        typed(f"text=@{tmp_path}/nowhere.txt")
+    with pytest.raises(UserError, match="in double quotes; or give text=... several times"):
+        typed("text=[the man's hat]")
+    assert plain_words(["scratch.lr=1", "-m"], DEMO) == ["scratch.lr=1", "-m"]
+
+
+@pytest.mark.parametrize(
+    "program, words, message",
+    [
+        (
+            "train",
+            ["experiment=synthetc"],
+            "experiment=synthetc: there is none of that name; did you mean synthetic",
+        ),
+        ("infer", ["experiment=meviss"], "did you mean mevis?"),
+        ("evaluate", ["experiment=zzz"], "choose one of davis, mevis"),
+        ("train", ["debug=fats"], "did you mean fast?"),
+        ("train", ["adapter=lroa"], "did you mean lora?"),
+        ("train", ["experimnt=mevis"], "did you mean experiment?"),
+        ("train", ["lr=1e-4"], "there is no key 'lr'; did you mean optimizer.lr or scratch.lr?"),
+        ("demo", ["max_frame=3"], "did you mean max_frames?"),
+        ("train", ["scratch.batchsize=4"], "did you mean scratch.batch_size"),
+        ("evaluate", ["predictions=a b(c"], "need quotes inside quotes: 'predictions=\"a b(c\"'"),
+    ],
+)
+def test_mistyped_words_are_refused_with_the_nearest(program: str, words: list[str], message: str) -> None:
+    from hydra import compose
+    from hydra.errors import HydraException
+
+    from samwise.composing import _hydra
+
+    with pytest.raises(HydraException) as caught, _hydra():
+        compose(program, words)
+    said = explain(caught.value, program, words)
+    assert message in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "program, words, key",
+    [
+        ("train", ["scratch.lr=inf"], "scratch.lr"),
+        ("train", ["scratch.lr=-1"], "scratch.lr"),
+        ("train", ["scratch.num_workers=1000000"], "scratch.num_workers"),
+        ("train", ["optimizer.betas=[2,2]"], "optimizer.betas"),
+        ("train", ["model.adapter.dropout=2"], "model.adapter.dropout"),
+        ("train", ["model.cme.window=-1"], "model.cme.window"),
+        ("train", ["scratch.epochs=nan"], "scratch.epochs"),
+        ("infer", ["clip_length=1.5"], "clip_length"),
+        ("infer", ["max_expressions=true"], "max_expressions"),
+        ("demo", ["input=x", "text=x", "max_frames=2.5"], "max_frames"),
+        ("demo", ["input=x", "text=x", "fps=-5"], "fps"),
+        ("demo", ["input=x", "text=x", "max_frames=many"], "max_frames"),
+        ("make_synthetic", ["train=-1"], "train"),
+        ("web_demo", ["keep_minutes=nan"], "keep_minutes"),
+        ("web_demo", ["limits.frames=0"], "limits.frames"),
+    ],
+)
+def test_numbers_out_of_range_name_their_key(program: str, words: list[str], key: str) -> None:
+    config = OmegaConf.to_container(compose_config(program, words))
+    with pytest.raises(UserError, match=f"{key}=.* must be a"):
+        check_ranges(config)
+
+
+def test_every_config_here_is_in_range() -> None:
+    programs = [p.stem for p in CONFIG_DIR.glob("*.yaml") if p.stem != "base"]
+    for name in [*programs, *(f"benchmark/{p.stem}" for p in (CONFIG_DIR / "benchmark").glob("*.yaml"))]:
+        check_ranges(OmegaConf.to_container(compose_config(name)))
+    for experiment in (CONFIG_DIR / "experiment").glob("*.yaml"):
+        program = "infer" if experiment.stem == "davis" else "train"
+        check_ranges(OmegaConf.to_container(compose_config(program, [f"experiment={experiment.stem}"])))
+
+
+def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
+    """The lock says who has it, and goes with its process, however that ends."""
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        lock = FolderLock()
+        lock.take(tmp_path)
+        os.write(go, b"x")
+        time.sleep(60)
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        with FolderLock() as lock, pytest.raises(UserError, match=f"is in use by process {child} on "):
+            lock.take(tmp_path)
+        with FolderLock(".other.lock") as lock:
+            lock.take(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    for _ in range(2):  # it was let go, and is again
+        with FolderLock() as lock:
+            lock.take(tmp_path)
