@@ -180,7 +180,8 @@ def test_hydra_is_as_it_was(tmp_path: Path) -> None:
     code = (
         "from samwise import Samwise; Samwise.from_config('tiny')\n"
         "import hydra\n"
-        "with hydra.initialize_config_dir(version_base=None, config_dir=r'%s'): print(hydra.compose('mine').a)"
+        "with hydra.initialize_config_dir(version_base=None, config_dir=r'%s'):\n"
+        "    print(hydra.compose('mine').a)"
     )
     (tmp_path / "mine.yaml").write_text("a: 41\n")
     done = subprocess.run([sys.executable, "-c", code % tmp_path], capture_output=True, text=True)

@@ -35,8 +35,9 @@ def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource
 
     Args:
         source: Path of a video file, of an image or of a folder of images (in natural order); paths of images
-            in a list; the number of a camera (0 is the first one); an address, rtsp://, http:// or https://; an array (T, H, W, 3) or one picture; an iterable of pictures; or a FrameSource, as it
-            is. A picture is what :func:`as_rgb` takes.
+            in a list; the number of a camera (0 is the first one); an address, rtsp://, http:// or https://;
+            an array (T, H, W, 3) or one picture; an iterable of pictures; or a FrameSource, as it is. A
+            picture is what :func:`as_rgb` takes.
         fps: Frame rate of what has none of its own.
 
     Raises:

@@ -33,8 +33,8 @@ _PHOTOS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
 class VideoFile(FrameSource):
     """A video file, whatever its container, rotation, pixel format or (variable) frame rate.
 
-    Of a damaged file everything that can be decoded is shown, with a warning that says how much that is. Times
-    start at the file's first picture or sound. A clock that jumps back goes on at the frame rate.
+    Of a damaged file all that can be decoded is shown, with a warning that says how much that is. Times start
+    at the file's first picture or sound. A clock that jumps back goes on at the frame rate.
 
     Args:
         path: Video file. Its first frame is decoded at once, so that bad files show early.
