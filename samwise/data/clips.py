@@ -22,7 +22,8 @@ class ClipDataset(Dataset[ClipSample]):
 
     All randomness comes from (seed, epoch, index), so neither the number of workers nor a resumed run changes
     a clip. An item whose sampled frames don't show the target is replaced by another one, chosen in the same
-    way; expressions whose target is never visible give no items.
+    way; expressions whose target is never visible give no items, but for those that the data say have none
+    (MeViSv2): they are trained on as absence.
 
     Args:
         storage: The videos.
@@ -63,11 +64,10 @@ class ClipDataset(Dataset[ClipSample]):
         self.lowercase = lowercase
         sample = SAMPLERS[sampler]
         self._sample = partial(sample, stride=stride) if sampler == "contiguous" else sample
-        self.expressions = [
-            expression
-            for expression in storage.expressions()
-            if (kinds is None or expression.kind in kinds) and storage.visible(expression).any()
-        ]
+        says_none = getattr(storage, "no_target", lambda expression: False)
+        of_kind = [e for e in storage.expressions() if kinds is None or e.kind in kinds]
+        self._absent = {expression.key for expression in of_kind if says_none(expression)}
+        self.expressions = [e for e in of_kind if e.key in self._absent or storage.visible(e).any()]
         if not self.expressions:
             raise UserError(
                 "no expression of the training split has a visible target; are its masks the right ones"
@@ -151,7 +151,7 @@ class ClipDataset(Dataset[ClipSample]):
         if not indices:
             return []
         same_video = [self.expressions[i] for i in self._by_video[first.video_id]]
-        shown = [e for e in same_video if self.storage.visible(e)[chosen].any()]
+        shown = [e for e in same_video if self._usable(e, chosen)]
         wanted = [self.expressions[self._items[index][0]] for index in indices]
         spare = [e for e in shown if e not in (first, *wanted)]
         spare = [spare[i] for i in rng.permutation(len(spare))]
@@ -161,13 +161,17 @@ class ClipDataset(Dataset[ClipSample]):
             partners.append(e if fits else spare.pop() if spare else first)
         return partners
 
+    def _usable(self, expression: Expression, frames: list[int]) -> bool:
+        """Whether these frames show the target, or there is none to show."""
+        return expression.key in self._absent or bool(self.storage.visible(expression)[frames].any())
+
     def _choose(self, index: int, rng: np.random.Generator) -> tuple[Expression, list[int]]:
         """The item's expression and frames, or those of the first replacement that shows its target."""
         while True:
             position, start = self._items[index].tolist()
             expression = self.expressions[position]
-            visible = self.storage.visible(expression)
-            indices = self._sample(start, len(visible), self.clip_length, rng)
-            if visible[indices].any():
+            frames = len(self.storage.frame_names(expression.video_id))
+            indices = self._sample(start, frames, self.clip_length, rng)
+            if self._usable(expression, indices):
                 return expression, indices
             index = int(rng.integers(len(self._items)))  # ends: every expression is visible somewhere

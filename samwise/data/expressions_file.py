@@ -22,6 +22,8 @@ class VideoEntry:
         anno_ids: For each sentence the annotations whose union is its target (MeViS); empty where the file
             has none.
         obj_ids: For each sentence its objects in the video (Ref-YouTube-VOS); empty where the file has none.
+        no_target: For each sentence whether the file says that it means nothing in the video (MeViSv2): its
+            list of annotations is there, and empty.
         listed_at: For each frame its place in the file's list, which MeViS's masks follow.
     """
 
@@ -29,6 +31,7 @@ class VideoEntry:
     expressions: list[Expression]
     anno_ids: list[list[str]]
     obj_ids: list[list[str]]
+    no_target: list[bool]
     listed_at: list[int]
 
 
@@ -75,6 +78,7 @@ def _video(video_id: str, node: Any, path: Path) -> VideoEntry:
         expressions,
         [_listed(value, "anno_id", f"{where}/expressions/{key}", path) for key, value in nodes.items()],
         [_listed(value, "obj_id", f"{where}/expressions/{key}", path) for key, value in nodes.items()],
+        [value.get("anno_id") == [] for value in nodes.values()],
         order,
     )
 

@@ -38,7 +38,7 @@ class MeViSStorage(FrameFolders):
                 "embedded data in the same format with `python tools/make_synthetic.py` and use "
                 "experiment=synthetic"
             )
-        self.expressions_file = self.folder / "meta_expressions.json"
+        self.expressions_file = _expressions_file(self.folder)
         self._mask_file = self.folder / "mask_dict.json"
         self._videos: dict[str, VideoEntry] = read_expressions(self.expressions_file)
         frames = {video_id: video.frames for video_id, video in self._videos.items()}
@@ -50,6 +50,12 @@ class MeViSStorage(FrameFolders):
             expression.key: anno_ids
             for video in self._videos.values()
             for expression, anno_ids in zip(video.expressions, video.anno_ids, strict=True)
+        }
+        self._no_target = {
+            expression.key
+            for video in self._videos.values()
+            for expression, nothing in zip(video.expressions, video.no_target, strict=True)
+            if nothing
         }
         self.has_masks = self._mask_file.is_file()
 
@@ -70,18 +76,26 @@ class MeViSStorage(FrameFolders):
         Raises:
             UserError: The split has no masks, or one is missing, broken or of another size than the frames.
         """
-        names, video = self._annotations(expression)
         size = self.frame_size(expression.video_id)
+        if self.has_masks and self.no_target(expression):
+            return np.zeros((len(frame_indices), *size), dtype=bool)
+        names, video = self._annotations(expression)
         listed = [video.listed_at[index] for index in frame_indices]
         return self.mask_index.decode_union(names, len(video.frames), listed, size)
 
     def visible(self, expression: Expression) -> np.ndarray:
         """(N,) bool: in which of the video's N frames the target has a pixel; nothing is decoded."""
+        if self.has_masks and self.no_target(expression):
+            return np.zeros(len(self._videos[expression.video_id].frames), dtype=bool)
         names, video = self._annotations(expression)
         visible = np.zeros(len(video.frames), dtype=bool)
         for name in names:
             visible |= self.mask_index.visible(name, len(video.frames))
         return visible[video.listed_at]
+
+    def no_target(self, expression: Expression) -> bool:
+        """Whether the file says that nothing in the video is meant (MeViSv2)."""
+        return expression.key in self._no_target
 
     def objects(self) -> dict[str, list[str]]:
         """The annotation ids of each video, of all objects that some expression names."""
@@ -120,3 +134,9 @@ class MeViSStorage(FrameFolders):
                 "score on one that has, e.g. train or valid_u"
             )
         return MaskIndex(self._mask_file)
+
+
+def _expressions_file(folder: Path) -> Path:
+    """A split's sentences: MeViS's file, or MeViSv2's under either of its names."""
+    names = ("meta_expressions.json", "meta_expressions_v2.json", "meta_expressions_v2_release.json")
+    return next((folder / name for name in names if (folder / name).is_file()), folder / names[0])

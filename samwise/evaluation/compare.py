@@ -197,7 +197,11 @@ def compare_reports(a: Report, b: Report, seed: int = 0, resamples: int = 10_000
         FigureDifference(figure.name, figure.value(a.rows), figure.value(b.rows), low, high)
         for figure, (low, high) in zip(a.figures, lows_highs, strict=True)
     ]
-    main = next(figure for figure in a.figures if figure.name == ("J&F" if a.figures == RVOS else "mean IoU"))
+    main = next(
+        figure
+        for figure in a.figures
+        if figure.name == ("J&F" if a.figures[: len(RVOS)] == RVOS else "mean IoU")
+    )
     return Comparison(a.title, figures, pairs, main, len(names), {"seed": seed, "resamples": resamples})
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from samwise.data.masks import read_mask_png
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
-from samwise.evaluation.figures import ExpressionScore
+from samwise.evaluation.figures import NO_TARGET, RVOS, ExpressionScore
 from samwise.evaluation.metrics import Score, overlap, score_masks, score_trivial
 from samwise.evaluation.parallel import available_cores, map_in_processes
 from samwise.evaluation.report import Report, mean_score
@@ -25,7 +25,7 @@ class ScoreAccumulator:
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, str], dict[int, tuple[Score, Score, Score]]] = {}
-        self._overlaps: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+        self._overlaps: dict[tuple[str, str], dict[int, tuple[int, int, int]]] = {}
         self._expressions: dict[tuple[str, str], Expression] = {}
 
     def add(
@@ -47,7 +47,8 @@ class ScoreAccumulator:
             score_masks(prediction, target),
             *score_trivial(target),
         )
-        self._overlaps.setdefault(expression.key, {})[frame_index] = overlap(prediction, target)
+        pixels = (*overlap(prediction, target), int(np.count_nonzero(target)))
+        self._overlaps.setdefault(expression.key, {})[frame_index] = pixels
 
     def report(self) -> Report:
         """Means over the frames of each expression."""
@@ -95,7 +96,8 @@ def evaluate_predictions(
     rows = map_in_processes(
         score_expression, expressions, workers, (storage, predictions), desc="scoring", unit="expression"
     )
-    return Report(rows, missing=len(lacking))
+    some_without = any(not row.true for row in rows)
+    return Report(rows, missing=len(lacking), figures=RVOS + NO_TARGET if some_without else RVOS)
 
 
 def refuse_missing(folder: Path, lacking: Sequence[Path], missing: str) -> None:

@@ -21,6 +21,7 @@ class ExpressionScore:
         nothing: Of predicting none.
         intersection: Pixels that are both predicted and true, in all frames.
         union: Pixels that are one or the other.
+        true: Pixels of the target; 0 where the sentence has none in the video.
     """
 
     expression: Expression
@@ -30,6 +31,12 @@ class ExpressionScore:
     nothing: Score | None = None
     intersection: int = 0
     union: int = 0
+    true: int = 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether some pixel of some frame was predicted."""
+        return self.union - self.true + self.intersection > 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,12 @@ RVOS = (
     Figure("J", lambda row: (row.score.j, 1)),
     Figure("F", lambda row: (row.score.f, 1)),
     Figure("J&F", lambda row: (row.score.jf, 1)),
+)
+# Where some sentences have no target in the video, as in MeViSv2: the share of these that were answered with
+# nothing, and of the others that were answered at all.
+NO_TARGET = (
+    Figure("N-acc", lambda row: (not row.true and not row.answered, not row.true), per_expression=False),
+    Figure("T-acc", lambda row: (bool(row.true) and row.answered, bool(row.true)), per_expression=False),
 )
 # Referring image segmentation: overall IoU sums pixels over all expressions, large targets weigh more; mean
 # IoU counts each expression once; P@X is the share of expressions with an IoU of at least X.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -164,7 +165,7 @@ class Report:
         trivials = {name: self.trivial(name) for name in self._trivials()}
         return {
             "expressions": len(self.rows),
-            **self.values(),
+            **{name: value for name, value in self.values().items() if not math.isnan(value)},
             **{name: {"J": score.j, "F": score.f, "J&F": score.jf} for name, score in trivials.items()},
         }
 
@@ -172,12 +173,13 @@ class Report:
         """Header and rows, by default overall, by group and by kind, with the trivial predictions beside."""
         if parts is None:
             parts = {"overall": self, **self.by_group(), **self.by_kind()}
-        trivial = "J&F" if self.figures == RVOS else "mean IoU"
+        video = self.figures[: len(RVOS)] == RVOS
+        trivial = "J&F" if video else "mean IoU"
         header = ["", self.unit, *self.values()]
         header += [f"{trivial} of '{name}'" for name in self._trivials()]
         rows = []
         for name, part in parts.items():
             scores = [part.trivial(name) for name in self._trivials()]
-            others = [score.jf if self.figures == RVOS else score.j for score in scores]
+            others = [score.jf if video else score.j for score in scores]
             rows.append([name, str(len(part.rows)), *percent(*part.values().values(), *others)])
         return header, rows

@@ -44,8 +44,8 @@ def to_csv(header: Cells, rows: Iterable[Sequence[Any]]) -> str:
 
 
 def percent(*values: float) -> list[str]:
-    """Shares as percentages with one decimal."""
-    return [f"{100 * value:.1f}" for value in values]
+    """Shares as percentages with one decimal; a dash for what can't be told."""
+    return ["–" if value != value else f"{100 * value:.1f}" for value in values]
 
 
 def save_files(folder: Path, name: str, value: Any, csvs: dict[str, str], markdown: str) -> list[Path]:

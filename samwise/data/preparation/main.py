@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from samwise.cli import program
 from samwise.data.preparation.benchmarks import BENCHMARKS, Benchmark, Finding
+from samwise.data.preparation.tars import frame_tars, unpack_frames
 from samwise.data.preparation.unpack import Plan, plan_unpacking, unpack
 from samwise.errors import UserError
 from samwise.io import writable_folder
@@ -58,6 +59,10 @@ def prepare(name: str, root: Path, check: bool = False) -> list[str]:
         elif plan.todo:
             unpack(plan, writable_folder(root))
             _line("unpacked", plan.path.name, f"{len(plan.todo):,} files")
+    for path in frame_tars(root):
+        if count := unpack_frames(path, check):
+            state = ("tar", "files aren't unpacked yet") if check else ("unpacked", "files")
+            _line(state[0], f"{path.parent.name}/{path.name}", f"{count:,} {state[1]}")
     missing, said = [], set()
     for finding in benchmark.inspect(root):
         if finding.prepare and not finding.missing and not check:
