@@ -68,6 +68,7 @@ RANGES: dict[str, Range] = {
         ("expressions_per_clip", "every", "frames", "objects", "expressions", "sentences"), _SOME
     ),
     **dict.fromkeys(("strip", "columns", "annotations", "held_out", "per_step", "at", "max_tokens"), _SOME),
+    "limits.all_uploads_mb": _SOME,
     **dict.fromkeys(("limits.upload_mb", "limits.smallest_side", "limits.side"), _SIDE),
     **dict.fromkeys(("width", "height", "canvas", "dim", "heads", "ffn", "rank", "patch_sizes"), _SIDE),
     "scale": _SIDE,

@@ -42,7 +42,7 @@ def check_upload(path: str | Path, limits: LimitsConfig) -> FrameSource:
         UserError: One sentence that says what is wrong and what would be right.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file():  # a device or a pipe isn't one
         raise UserError("the upload has been removed; choose the file again")
     if path.stat().st_size > limits.upload_mb << 20:
         raise UserError(f"the file is too large: at most {limits.upload_mb} MiB, please")

@@ -14,6 +14,7 @@ class LimitsConfig:
 
     Attributes:
         upload_mb: Largest file, in MiB.
+        all_uploads_mb: Of all visitors' uploads together, in MiB.
         seconds: Longest video.
         frames: Most frames.
         side: Most pixels of the longer side.
@@ -24,6 +25,7 @@ class LimitsConfig:
     """
 
     upload_mb: int = 200
+    all_uploads_mb: int = 4000
     seconds: float = 60.0
     frames: int = 1000
     side: int = 1920
@@ -40,6 +42,8 @@ class WebConfig:
     Attributes:
         host: Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everybody who can reach it.
         port: 0 for any free one.
+        allowed_hosts: Names under which the page is reached, beside its address, this machine's name and
+            localhost; requests for other names are refused.
         checkpoint: As in ``configs/demo.yaml``.
         extensions: Modules that the checkpoint needs.
         device: cuda where there is one, else cpu.
@@ -54,6 +58,7 @@ class WebConfig:
 
     host: str = "127.0.0.1"
     port: int = 7860
+    allowed_hosts: list[str] = field(default_factory=list)
     checkpoint: str | None = None
     extensions: list[str] = field(default_factory=list)
     device: str | None = None

@@ -74,7 +74,7 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
         file.clear(events.forget, None, outputs, **quiet)
         # No limit here: a job that waits for its turn must not keep others from asking.
         run.click(events.segment, [file, text], outputs, concurrency_limit=None, **quiet)
-        stop.click(events.stop, None, None, queue=False, **quiet)
+        stop.click(events.stop, None, None, concurrency_limit=None, **quiet)
         delete.click(events.delete, file, [file, *outputs], **quiet)
         slider.change(None, slider, None, js=SHOW_FRAME)
         chosen.click(events.choose, chosen, [file, text, *outputs], **quiet)

@@ -40,6 +40,7 @@ def serve(load: Callable[[], SamwisePredictor], config: WebConfig) -> None:
         import uvicorn
 
         from samwise.web.examples import make_examples
+        from samwise.web.guard import Guard
         from samwise.web.jobs import Jobs
 
         jobs = Jobs(load(), store, config)
@@ -50,7 +51,8 @@ def serve(load: Callable[[], SamwisePredictor], config: WebConfig) -> None:
         signal.signal(signal.SIGTERM, _as_interrupt)
         host, port = listening.getsockname()[:2]
         print(f"SAMWISE is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        guarded = Guard(app, store, config)
+        server = uvicorn.Server(uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=1))
         try:
             server.run(sockets=[listening])
         except KeyboardInterrupt:
@@ -83,9 +85,11 @@ def build_app(jobs: Jobs, examples: list[Example]) -> FastAPI:
         return FileResponse(job.files[file], headers=_NO_STORE)
 
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    page = build_page(jobs, examples)
+    page.has_launched = True  # else its check that a file was uploaded does nothing
     return gr.mount_gradio_app(
         app,
-        build_page(jobs, examples),
+        page,
         "/",
         theme=gr.themes.Default(primary_hue="blue", **fonts),  # the default ones come from Google
         css=CSS,

@@ -64,6 +64,16 @@ class Store:
             shutil.copyfile(upload, path)
         return path
 
+    def uploaded_bytes(self) -> int:
+        """Of all uploads that are there."""
+        sizes = []
+        for path in self.uploads.rglob("*"):
+            try:
+                sizes.append(path.stat().st_size if path.is_file() else 0)
+            except FileNotFoundError:  # removed meanwhile
+                continue
+        return sum(sizes)
+
     def forget_upload(self, upload: Path) -> None:
         """Removes a user's upload, and nothing that isn't one."""
         inside = upload.resolve().is_relative_to(self.uploads.resolve())
