@@ -113,8 +113,23 @@ def test_a_run_folder_is_not_taken_twice(tmp_path: Path):
 
 
 def test_overwriting_leaves_other_files(tmp_path: Path):
-    describe_run(tmp_path, OmegaConf.create({}))
     (tmp_path / "predictions").mkdir()
+    (tmp_path / "checkpoints" / "step_000001").mkdir(parents=True)
     (tmp_path / "last").symlink_to("checkpoints/step_000001")
+    before = sorted(tmp_path.rglob("*"))
+    clear_run(tmp_path)  # no run's record is in it
+    assert sorted(tmp_path.rglob("*")) == before
+    describe_run(tmp_path, OmegaConf.create({}))
     clear_run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+
+
+def test_what_is_no_run_is_not_overwritten(tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "weights.safetensors").touch()
+    with pytest.raises(UserError, match="isn't a training run's folder"):
+        open_run_folder(tmp_path / "mine", resume=False, overwrite=True)
+    here = Path(__file__).parent.parent
+    for path, message in (("", "is empty"), (" ", "is empty"), (here, "holds SAMWISE itself")):
+        with pytest.raises(UserError, match=message):
+            open_run_folder(path, resume=False, overwrite=True)

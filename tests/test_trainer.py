@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import signal
@@ -242,3 +243,17 @@ def test_pretrained_of_another_network_is_refused(tmp_path: Path):
         load_pretrained(torch.nn.Linear(2, 2), tmp_path / "some.safetensors")
     with pytest.raises(UserError, match="nowhere.safetensors"):
         load_pretrained(model, tmp_path / "nowhere.safetensors")
+
+
+def test_a_resumed_run_takes_the_new_learning_rate(make_trainer, caplog: pytest.LogCaptureFixture):
+    """The message on a broken loss says to lower it: the optimizer's saved one must not win."""
+    make_trainer("run", max_steps=2, lr=1e-3).fit()
+    with caplog.at_level("INFO", logger="samwise.training"):
+        logging.getLogger("samwise").propagate = True
+        resumed = make_trainer("run", resume=True, max_steps=3, lr=1e-4)
+    groups = resumed.optimizer.param_groups
+    assert {group["peak_lr"] for group in groups} == {1e-4} and {group["lr"] for group in groups} == {1e-4}
+    assert "resumed with peak_lr=0.0001 (it was 0.001)" in caplog.text
+    resumed.fit()
+    assert resumed.lr == pytest.approx(1e-4)
+    assert any("exp_avg" in state for state in resumed.optimizer.state.values())  # its momenta went on

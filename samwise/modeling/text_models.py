@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
 from samwise.modeling.frozen import locate, read_part
+from samwise.modeling.hub_reach import local_only
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -78,7 +79,10 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
     else:
         try:
             found = AutoConfig.from_pretrained(
-                folder or config.name, trust_remote_code=False, **config.overrides
+                folder or config.name,
+                trust_remote_code=False,
+                local_files_only=local_only(folder or config.name),
+                **config.overrides,
             )
         except Exception as error:  # transformers raises whatever the hub client raised
             raise UserError(
@@ -115,6 +119,7 @@ def _load_published(where: str, architecture: PretrainedConfig) -> nn.Module:
             dtype=torch.float32,
             output_loading_info=True,
             trust_remote_code=False,
+            local_files_only=local_only(where),
             **_without_pooler(architecture),
         )
     except Exception as error:  # transformers raises whatever the hub client raised

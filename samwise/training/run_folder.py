@@ -6,6 +6,7 @@ import logging
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,11 @@ def clear_run(path: Path) -> None:
 
     if not is_run(path):
         return
-    steps = [x for x in (path / "checkpoints").glob("*") if x.name.isdigit() and x.is_dir()]
+    steps = [x for x in (path / "checkpoints").glob("step_*") if x.is_dir()]
     for folder in (*steps, path / "tensorboard", path / "profile"):
         shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # somebody else's files are in it, or it isn't there
+        (path / "checkpoints").rmdir()
     files = ("config.yaml", "versions.json", "changes.diff", "train.log", "metrics.jsonl")
     for name in (*files, "best.safetensors", "last"):
         (path / name).unlink(missing_ok=True)
