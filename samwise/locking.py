@@ -25,6 +25,7 @@ class FolderLock:
     def __init__(self, name: str = ".run.lock") -> None:
         self.name = name
         self._file: IO[str] | None = None
+        self._path = Path(name)
 
     def __enter__(self) -> FolderLock:
         return self
@@ -33,6 +34,7 @@ class FolderLock:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         if self._file is not None:
+            self._path.unlink(missing_ok=True)
             self._file.close()
 
     def take(self, folder: str | Path) -> None:
@@ -41,8 +43,8 @@ class FolderLock:
         Raises:
             UserError: Another process has it; the message says which one.
         """
-        path = Path(folder) / self.name
-        file = open(path, "a+", encoding="utf-8")
+        self._path = Path(folder) / self.name
+        file = open(self._path, "a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -55,6 +57,9 @@ class FolderLock:
         except OSError:  # a file system that knows no locks
             file.close()
             return
+        if not _is_at(file, self._path):  # the holder before has removed it between these lines
+            file.close()
+            return self.take(folder)
         file.truncate(0)
         about = {
             "pid": os.getpid(),
@@ -64,6 +69,14 @@ class FolderLock:
         file.write(json.dumps(about | {"command": " ".join(sys.argv)[:500]}))
         file.flush()
         self._file = file
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _holder(text: str) -> str:

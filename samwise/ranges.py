@@ -94,6 +94,9 @@ RANGES: dict[str, Range] = {
 }
 
 
+_FILES_TOO = ("expressions", "frames")  # of tools/check_submission.py
+
+
 def check_ranges(config: Mapping[str, Any], at: str = "") -> None:
     """Refuses numbers that are of the wrong kind, too small, too large, infinite or none.
 
@@ -113,8 +116,9 @@ def check_ranges(config: Mapping[str, Any], at: str = "") -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{path}={value} must be {wanted or 'a finite number'}")
         if wanted is not None and value is not None and value not in wanted:
-            if isinstance(value, str) and (value == "???" or "${" in value):
-                continue  # missing, or another key's value
+            name = path.rpartition(".")[2]
+            if isinstance(value, str) and (value == "???" or "${" in value or name in _FILES_TOO):
+                continue  # missing, another key's value, or a file's name
             raise UserError(f"{path}={value} must be {wanted}")
 
 
