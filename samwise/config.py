@@ -276,12 +276,6 @@ class SamwiseConfig:
             cme.fusion in ("reweight", "replace", "average"),
             f"model.cme.fusion={cme.fusion}: choose reweight, replace or average",
         )
-        for key, rate in (
-            ("adapter.dropout", adapter.dropout),
-            ("adapter.cross_dropout", adapter.cross_dropout),
-            ("cme.dropout", cme.dropout),
-        ):
-            _require(0 <= rate < 1, f"model.{key}={rate} must be at least 0 and below 1")
         _require(cme.every >= 1, f"model.cme.every={cme.every} must be at least 1")
         _require(
             self.memory.frames >= 1 and self.memory.pointers >= 0,
