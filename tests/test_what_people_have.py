@@ -14,12 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
+from samwise.data.decoding import read_frame
 from samwise.data.images import read_image
 from samwise.data.video import ImageFiles, as_rgb, open_source
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from tests.test_inference import TEXTS, collect, noise
 from tests.test_samwise import SENTENCES, build, clip
+from tests.test_scripts import write_video
 
 INPUTS = Path(__file__).parent / "fixtures" / "inputs"
 
@@ -37,14 +39,15 @@ def test_of_a_damaged_video_what_can_be_decoded_is_shown(
 
 
 def test_a_cut_file_is_shown_as_far_as_it_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data = (INPUTS / "tail.mp4").read_bytes()
-    index = data.rfind(b"moov")
-    if index > len(data) // 2:  # the index comes last: without it nothing can be shown
-        pytest.skip("needs a file whose index comes first")
-    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    write_video(tmp_path / "whole.mp4", frames=40)  # its index comes first
+    data = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(
+        data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) * 2 // 3]
+    )
     with caplog.at_level(logging.WARNING):
-        assert list(open_source(tmp_path / "cut.mp4").frames())
-    assert "is truncated" in caplog.text
+        shown = len(list(open_source(tmp_path / "cut.mp4").frames()))
+    assert 0 < shown < 40
+    assert "is truncated" in caplog.text and f"{shown} of its 40 frames could be decoded" in caplog.text
 
 
 def test_a_clock_starts_at_zero() -> None:
@@ -74,6 +77,13 @@ def test_animations(tmp_path: Path) -> None:
     Image.fromarray(noise(1)[0]).save(tmp_path / "script.eps")
     with pytest.raises(UserError, match="is EPS, which isn't read"):
         read_image(tmp_path / "script.eps")
+    with pytest.raises(UserError, match="it is EPS"):
+        read_frame(tmp_path / "script.eps")
+
+
+def test_an_array_is_not_copied() -> None:
+    video = noise(3)
+    assert open_source(video)._video is video
 
 
 def test_frames_beside_their_masks(tmp_path: Path) -> None:
@@ -141,8 +151,6 @@ def test_training_and_inference_open_a_rotated_jpeg_alike(tmp_path: Path) -> Non
     exif[0x0112] = 6
     image.save(tmp_path / "a.jpg", exif=exif)
     stored = ImageFiles([tmp_path / "a.jpg"], stored=True)
-    from samwise.data.decoding import read_frame
-
     assert stored.size == read_frame(tmp_path / "a.jpg").shape[:2] == RGB.shape[:2]
     assert open_source(tmp_path / "a.jpg").size == RGB.shape[1::-1]  # one's own photo is shown upright
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from samwise.data.images import REFUSED
 from samwise.errors import UserError
 
 _END_OF_JPEG = b"\xff\xd9"
@@ -45,6 +46,8 @@ def read_frame(path: str | Path) -> np.ndarray:
             return image
     try:
         with Image.open(io.BytesIO(data)) as file:
+            if file.format in REFUSED:
+                raise ValueError(f"it is {file.format}")
             return np.array(file.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(

@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 _ANIMATED_FORMATS = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF"})
 _BY_PILLOW = frozenset({"WEBP", "AVIF", "TIFF"})  # of these; FFmpeg reads the others
-_REFUSED = frozenset({"EPS"})  # would start Ghostscript
+REFUSED = frozenset({"EPS"})  # would start Ghostscript
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -35,7 +35,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if image.format in _REFUSED:
+            if image.format in REFUSED:
                 raise UserError(f"{path} is {image.format}, which isn't read; save it as PNG or JPEG")
             return to_rgb(ImageOps.exif_transpose(image), path)
     except FileNotFoundError as error:

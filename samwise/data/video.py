@@ -125,6 +125,9 @@ def as_rgb(picture: Any, name: str = "the frame") -> np.ndarray:
 
 def _as_video(pictures: Any) -> np.ndarray:
     """One picture or several as (T, H, W, 3) uint8."""
+    if isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8 and len(pictures):
+        if pictures.ndim == 4 and pictures.shape[3] == 3:
+            return pictures  # not copied: it may be large
     if not isinstance(pictures, Image.Image) and pictures.ndim == 4:
         if not len(pictures):
             raise UserError("the video array has no frames")
@@ -199,11 +202,12 @@ class Animation(FrameSource):
 
     def __init__(self, path: Path, fps: Fraction | None = None) -> None:
         self.path, self.name = path, str(path)
-        pictures = list(read_animation(path))
-        seconds = sum(shown for _, shown in pictures)
-        self.frame_count, self.size = len(pictures), pictures[0][0].shape[:2]
+        self.frame_count, seconds = 0, 0.0
+        for picture, shown in read_animation(path):  # one at a time: together they may be large
+            self.size = picture.shape[:2] if self.frame_count == 0 else self.size
+            self.frame_count, seconds = self.frame_count + 1, seconds + shown
         self._timed = seconds > 0
-        self.fps = Fraction(len(pictures) / seconds).limit_denominator(1000) if self._timed else fps
+        self.fps = Fraction(self.frame_count / seconds).limit_denominator(1000) if self._timed else fps
 
     def _read(self) -> Iterator[Frame]:
         start = Fraction(0)

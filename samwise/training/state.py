@@ -190,7 +190,7 @@ class Checkpoints:
         # The file's learning rate, decay and betas are those of the run before; this one's hold.
         for group, new in zip(optimizer.param_groups, chosen, strict=True):
             for key in ("peak_lr", "weight_decay", "betas", "eps"):
-                if tuple_of(group.get(key)) != tuple_of(new.get(key)):
+                if _tuple(group.get(key)) != _tuple(new.get(key)):
                     logger.info("resumed with %s=%s (it was %s)", key, new[key], group.get(key))
             group.update(new)
         if scaler.is_enabled() and state["scaler"]:
@@ -199,7 +199,7 @@ class Checkpoints:
         return position
 
 
-def tuple_of(value: Any) -> Any:
+def _tuple(value: Any) -> Any:
     """Betas come back as a list."""
     return tuple(value) if isinstance(value, list) else value
 
