@@ -1,4 +1,4 @@
-"""The commands of the README files as they are written there: each is run here, or its own test is named."""
+"""The pages' commands and Python as they are written there: each is run here, or its own test is named."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from samwise import Samwise
 from samwise.modeling.checkpoint import save_checkpoint
 from tests.conftest import write_split
+from tests.test_pages import PAGES
 from tests.test_samwise import build
 from tests.test_scripts import ROOT, environment, run, write_video
 
-PAGES = ("README.md", "samwise/training/README.md")
-TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
+OTHERS = {ROOT / "configs/README.md"}  # test_extending.py
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page not in OTHERS)
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = [
     [line for line in block.replace("\\\n", " ").splitlines() if shlex.split(line, comments=True)]
     for block in BLOCKS
@@ -53,6 +58,7 @@ ELSEWHERE = {
     "tools/score_davis.py": "test_davis_scores.py",
     "tools/check_parity.py": "test_parity.py",
     "tools/visualize.py": "test_visualize.py",
+    "tests/test_web_browser.py": "test_web_browser.py",
     "split=valid output=runs/sent": "test_shards.py",
     "python scripts/train.py experiment=": "test_scripts.py",  # test_every_experiment
     "system=detect_track": "test_detect_track.py",
@@ -68,7 +74,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for data in ("mevis", "synth"):
         for split, with_masks in (("train", True), ("valid_u", True), ("valid", False)):
             write_split(here / "data" / data / split, with_masks)
-    write_video(here / "video.mp4")
+    (here / "runs/quickstart").mkdir(parents=True)
+    for name in ("video.mp4", "runs/quickstart/video.mp4"):
+        write_video(here / name)
+    save_checkpoint(build("model.clip_length=4"), here / "samwise.safetensors")
     for name in ("mevis", "cmt", "no_hsa"):
         (here / "runs" / name).mkdir(parents=True)
         save_checkpoint(build("model.clip_length=4"), here / "runs" / name / "best.safetensors")
@@ -102,6 +111,20 @@ def test_commands(block: list[str], folder: Path) -> None:
             timeout=300,
         )
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.split("\n")[0])
+def test_python(code: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples run as they are, given a camera, a clip, and a hub that takes what is pushed."""
+    for name in ("video.mp4", "samwise.safetensors"):
+        shutil.copy(folder / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Samwise, "push_to_hub", lambda self, name: None)
+    camera = np.random.default_rng(0).integers(0, 255, (2, 48, 64, 3), dtype=np.uint8)
+    given = {"camera": list(camera), "frames": torch.zeros(1, 2, 3, 96, 128)}
+    exec(compile(code, "README.md", "exec"), given)
+    assert given["masks"].shape == (1, 48, 64) and given["masks"].dtype == bool
 
 
 def test_where_the_others_run() -> None:
