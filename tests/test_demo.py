@@ -16,6 +16,7 @@ from samwise.errors import UserError
 from samwise.inference.main_demo import segment, slug
 from samwise.inference.predictor import SamwisePredictor
 from tests.test_samwise import build
+from tests.test_scripts import run
 
 CFG = SimpleNamespace(clip_length=4, masks=True, opacity=0.45)
 
@@ -79,6 +80,12 @@ def test_failure_changes_nothing(
         demo(predictor, frames, texts, output)
     assert contents(output) == before
     assert not [path for path in output.rglob("*") if path.name.startswith(".")]
+
+
+def test_the_small_default_says_what_it_knows(frames: Path, tmp_path: Path) -> None:
+    """It gives masks for a horse too, and somebody who forgot checkpoint=... would believe them."""
+    picture = f"input={frames / '0.jpg'}"
+    assert "coloured shapes and nothing else" in run(tmp_path, "scripts/demo.py", picture, "text=the horse")
 
 
 def test_folder_names() -> None:

@@ -12,6 +12,11 @@ from samwise.inference.segment import segment, slug
 
 __all__ = ["main", "segment", "slug"]
 
+_SMALL_DEFAULT = (
+    "note: this is the small default, which knows coloured shapes and nothing else. checkpoint=... takes "
+    "other weights; README.md says where they come from"
+)
+
 
 @program("demo", as_typed=("input", "text"))
 def main(cfg: DictConfig) -> None:
@@ -37,6 +42,8 @@ def main(cfg: DictConfig) -> None:
         predictor = SamwisePredictor.from_pretrained(
             cfg.checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime)
         )
+        if cfg.checkpoint is None:
+            print(_SMALL_DEFAULT, file=sys.stderr)
     else:
         predictor, _ = build_tracking(cfg, cfg.device)
     if source.frame_count is None and None is cfg.max_frames is cfg.max_seconds:
