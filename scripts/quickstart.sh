@@ -54,5 +54,6 @@ What was made:
   $run/valid/synthetic_valid.zip   the submission, checked
   $run/demo/video_overlay.mp4      the overlay
 
-Your own video:  .venv/bin/python scripts/demo.py input=video.mp4 'text=["the red circle"]'
+The same video, other words:  .venv/bin/python scripts/demo.py input=$run/video.mp4 'text=["the red circle"]'
+This model knows coloured shapes and nothing else. Your own video needs real weights: README.md, "Real weights"
 END
