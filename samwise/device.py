@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from samwise.errors import UserError
 
@@ -23,3 +24,12 @@ def choose_device(name: str | torch.device | None) -> torch.device:
             f"device={name} can't be used ({str(error).splitlines()[0]}); choose device=cpu"
         ) from error
     return device
+
+
+def for_matmul(x: Tensor) -> Tensor:
+    """``x`` in the type that autocast gives to matrix products, for several that read it; else as it is.
+
+    Autocast itself casts ``x`` anew for each of them.
+    """
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

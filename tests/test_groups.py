@@ -8,9 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
 from samwise.inference.results import from_bits, to_bits
 from samwise.inference.session import Session
+from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
 
 TEXTS = ["the red circle", "a square", "the blue triangle moving left", "the one on the right", "two stars"]
@@ -65,8 +67,26 @@ def test_one_sentence_that_does_not_fit_is_an_error(model: Samwise, monkeypatch:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(model, "stream", never)
-    with pytest.raises(torch.OutOfMemoryError):
-        ExpressionGroups(model, TEXTS, 8).run(torch.zeros(1, 1, 3, 62, 64))
+    with pytest.raises(UserError, match="memory of cpu isn't enough"):
+        ExpressionGroups(model, TEXTS, 8).run(torch.zeros(1, 1, 3, 62, 64), lambda output: output)
+
+
+def test_batches_are_halved_when_reading_needs_too_much(model: Samwise) -> None:
+    """What is made of the output counts too, and a batch that failed leaves no trace in its memory."""
+    clips = torch.randn(2, 1, 3, 3, 62, 64, generator=torch.Generator().manual_seed(0))
+
+    def run(most: int) -> list[torch.Tensor]:
+        def read(output: ClipOutput) -> torch.Tensor:
+            if len(output.object_scores) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return output.logits
+
+        groups = ExpressionGroups(model, TEXTS, 8)
+        with torch.inference_mode():
+            return [torch.cat(groups.run(clip, read)) for clip in clips]
+
+    for a, b in zip(run(2), run(8), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
 
 
 @settings(max_examples=30, deadline=None)

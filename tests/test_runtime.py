@@ -23,10 +23,10 @@ def build() -> Samwise:
 def run(model: Samwise, runtime: Runtime, lengths: tuple[int, ...] = (4, 4, 2)) -> torch.Tensor:
     """A stream of random frames in clips of these lengths -> (2, frames, h, w) logits."""
     frames = torch.randn(1, sum(lengths), 3, 124, 128, generator=torch.Generator().manual_seed(1))
-    state, outputs = None, []
+    state, outputs, tokens = None, [], model.tokenize(TEXTS)
     for clip in frames.split(list(lengths), dim=1):
         with runtime(clip.shape[1] == lengths[0]):
-            output, state = model.stream(clip, model.tokenize(TEXTS), state)
+            output, state = runtime.network.stream(clip, tokens, state)
         outputs.append(output.logits)
     return torch.cat(outputs, 1)
 

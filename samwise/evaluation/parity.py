@@ -48,9 +48,9 @@ class TracedSamwise(Samwise):
         super().__init__(config)
         self.calls: list[tuple[Tensor, Tensor]] = []
 
-    def _consult_cme(self, frame: Any, prompt: Tensor, tracked: Any, mask: Tensor, state: Any) -> Any:
+    def _consult_cme(self, frame: Any, prompt: Tensor, tracked: Any, *more: Any) -> Any:
         self.calls.append((tracked.pointer, tracked.score))
-        out = super()._consult_cme(frame, prompt, tracked, mask, state)
+        out = super()._consult_cme(frame, prompt, tracked, *more)
         if bool(out[0].any()):
             memoryless = self.memoryless(frame, prompt)
             self.calls.append((memoryless.pointer, memoryless.score))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from samwise.config import CmeConfig
+from samwise.errors import UserError
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.tokens import Tokens
+
+R = TypeVar("R")
 
 
 @dataclass
@@ -61,33 +66,43 @@ class ExpressionGroups:
             chunk = texts[start : start + self.max_together]
             self._groups.append(_Group(chunk, self.model.tokenize(chunk)))
 
-    def run(self, clip: Tensor, without_memory: bool = False) -> ClipOutput:
+    def run(self, clip: Tensor, read: Callable[[ClipOutput], R], without_memory: bool = False) -> list[R]:
         """Segments the next clip.
 
         Args:
             clip: (1, T, 3, h, w) normalised.
+            read: Makes of each batch's output what is wanted of it. Where memory isn't enough for that, the
+                batch is halved as well.
             without_memory: Its frames don't see those before, and aren't remembered.
 
         Returns:
-            For all N sentences in their order.
+            What ``read`` made of the batches; their sentences one after the other are all N, in their order.
+
+        Raises:
+            UserError: A GPU's memory isn't enough for the clip with one sentence.
         """
-        seen = self.model.see(clip)
-        outputs: list[ClipOutput] = []
-        while len(outputs) < len(self._groups):
-            group = self._groups[len(outputs)]
+        results: list[R] = []
+        seen = None
+        while len(results) < len(self._groups):
+            group = self._groups[len(results)]
             try:
+                seen = self.model.see(clip) if seen is None else seen
                 state = None if without_memory else group.state
                 output, state = self.model.stream(seen, group.tokens, state)
-            except torch.OutOfMemoryError:
-                if len(group.texts) == 1:
-                    raise
+                results.append(read(output))
+            except torch.OutOfMemoryError as error:
+                if seen is None or len(group.texts) == 1:
+                    raise UserError(
+                        f"the memory of {clip.device} isn't enough for {clip.shape[1]} frames, one sentence "
+                        f"({str(error).splitlines()[0]}); try clip_length=1, a smaller model, "
+                        "runtime.precision=bfloat16 or device=cpu"
+                    ) from error
                 self.max_together = (len(group.texts) + 1) // 2
-                self._halve(len(outputs))
+                self._halve(len(results))
                 continue
-            outputs.append(output)
             group.state = group.state if without_memory else state
         self._merge()
-        return ClipOutput.cat(outputs)
+        return results
 
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""

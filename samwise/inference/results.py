@@ -11,6 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from samwise.modeling.outputs import to_canvas_scale
+
+_NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8, torch.bool: np.bool_}
+
 
 def to_frame_size(logits: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
     """(N, h, w) mask logits at canvas scale -> (N, H, W), ``bilinear`` or ``nearest``."""
@@ -21,6 +25,19 @@ def to_frame_size(logits: Tensor, size: tuple[int, int], mode: str = "bilinear")
 def to_host(masks: Tensor) -> np.ndarray:
     """(N, H, W) bool on any device -> the same in main memory; from a GPU it travels as bits."""
     return masks.numpy() if masks.device.type == "cpu" else from_bits(to_bits(masks).cpu(), masks.shape[-1])
+
+
+def to_host_together(tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    """Tensors of one device in main memory; from a GPU they travel as one copy, the one wait for it."""
+    if all(x.device.type == "cpu" for x in tensors):
+        return [x.numpy() for x in tensors]
+    parts = [x.contiguous().flatten().view(torch.uint8) for x in tensors]
+    flat, found, start = torch.cat(parts).cpu(), [], 0
+    for x, part in zip(tensors, parts, strict=True):
+        values = np.frombuffer(flat[start : start + len(part)].numpy().tobytes(), _NUMPY[x.dtype])
+        found.append(values.reshape(x.shape))
+        start += len(part)
+    return found
 
 
 def to_bits(masks: Tensor) -> Tensor:
@@ -44,8 +61,9 @@ class FrameResult:
         masks: (N, H, W) bool at the frame's own resolution.
         scores: (N,) object score logits; the object is there where they are > 0.
         cme_fired: (N,) bool, where the Conditional Memory Encoder brought the memory-less mask in.
-        canvas_logits: (N, h, w) float32 mask logits at canvas scale, on the network's device; what
-            :attr:`logits` is made from. Kept as long as the result is.
+        stored_logits: Float32 mask logits in main memory, what :attr:`logits` is made from: (N, S/4, S/4) of
+            the canvas, or (N, H, W) where ``canvas`` is None.
+        canvas: S, and (h, w), the frame's size on the canvas.
         resizing: How they are brought to the frame's resolution, ``bilinear`` or ``nearest``.
     """
 
@@ -53,8 +71,19 @@ class FrameResult:
     masks: np.ndarray
     scores: np.ndarray
     cme_fired: np.ndarray
-    canvas_logits: Tensor | None = field(default=None, repr=False)
+    stored_logits: Tensor | None = field(default=None, repr=False)
+    canvas: tuple[int, tuple[int, int]] | None = None
     resizing: str = "bilinear"
+
+    @property
+    def canvas_logits(self) -> Tensor:
+        """(N, h, w) float32 mask logits at canvas scale, cut to the frame; made on request."""
+        if self.stored_logits is None:
+            raise ValueError("this result was made without logits")
+        if self.canvas is None:
+            return self.stored_logits
+        side, (height, width) = self.canvas
+        return to_canvas_scale(self.stored_logits, side)[:, :height, :width]
 
     @property
     def logits(self) -> np.ndarray:
@@ -62,16 +91,14 @@ class FrameResult:
 
         The masks are where they are > 0. A frame that doesn't show the object has -1024 everywhere.
         """
-        return self._full_size().cpu().numpy()
+        return self._full_size().numpy()
 
     def probabilities(self) -> np.ndarray:
         """(N, H, W) float32 in [0, 1]: the logits' sigmoid; 0 where the score says that there is none."""
-        return self._full_size().sigmoid().cpu().numpy()
+        return self._full_size().sigmoid().numpy()
 
     @torch.inference_mode()
     def _full_size(self) -> Tensor:
-        if self.canvas_logits is None:
-            raise ValueError("this result was made without logits")
         height, width = self.masks.shape[-2:]
         return to_frame_size(self.canvas_logits, (height, width), self.resizing)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -66,9 +68,13 @@ class Runtime:
     """Runs a network in the chosen way.
 
     Args:
-        model: The network, on its device, or SAM 2 alone. With ``compile`` or ``channels_last`` it is changed
-            in place; its results aren't.
+        model: The network, on its device, or SAM 2 alone. With ``compile`` or ``channels_last`` in float32 it
+            is changed in place; its results aren't.
         config: The choices.
+
+    Attributes:
+        network: What is to be called: the model, or in bfloat16 and float16 a copy that shares the weights
+            which stay in float32 and has the others cast once, as they were when it was made.
 
     Raises:
         UserError: The device can't do what was chosen.
@@ -81,11 +87,18 @@ class Runtime:
         self.precision = self.config.precision
         if self.precision == "auto":
             self.precision = "tf32" if self.device.type == "cuda" else "float32"
+        self._model = model
+
+    @functools.cached_property
+    def network(self) -> Any:
+        cast = AUTOCAST.get(self.precision)
+        network = self._model if cast is None else with_cast_weights(self._model, cast)
         if self.config.channels_last:
-            model.to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)
         if self.config.compile is not None:
-            model.static_shapes = True
-            compile_parts(model, mode=self.config.compile)
+            network.static_shapes = True
+            compile_parts(network, mode=self.config.compile)
+        return network
 
     @contextmanager
     def __call__(self, whole_clip: bool = True) -> Iterator[None]:
@@ -104,6 +117,25 @@ class Runtime:
             if self.config.compile is not None and not whole_clip:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
+
+
+def with_cast_weights(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy whose matrix products and convolutions have their weights in ``dtype``; the rest is shared.
+
+    Autocast would cast them at every call. What it leaves in float32 (norms, embeddings, positions) stays.
+    """
+    shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
+    network = copy.deepcopy(model, shared)
+    for module in network.modules():
+        names: tuple[str, ...] = ()
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            names = ("weight", "bias")
+        elif isinstance(module, nn.MultiheadAttention):
+            names = ("in_proj_weight", "in_proj_bias")
+        for name in names:
+            if (weight := getattr(module, name)) is not None:
+                setattr(module, name, nn.Parameter(weight.detach().to(dtype), requires_grad=False))
+    return network
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from samwise.data.geometry import GEOMETRIES, check_choice, fit_frame, normalise
 from samwise.data.video import as_rgb
 from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
-from samwise.inference.results import FrameResult, to_frame_size, to_host
+from samwise.inference.results import FrameResult, to_bits, to_frame_size, to_host_together
 from samwise.inference.runtime import Runtime
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
@@ -66,7 +66,7 @@ class Session:
         if max_together < 1:
             raise UserError(f"max_expressions={max_together} must be at least 1")
         self.max_together, self._runtime = max_together, runtime or Runtime(model)
-        self.model, self.texts, self.clip_length = model, list(texts), clip_length
+        self.model, self.texts, self.clip_length = self._runtime.network, list(texts), clip_length
         self.reset()
 
     def reset(self) -> None:
@@ -75,6 +75,7 @@ class Session:
         self._joining: list[str] = []
         self._pending: list[Tensor] = []
         self._size: tuple[int, int] | None = None
+        self._on_canvas: tuple[int, int] | None = None
         self._next_index = 0
 
     def add_expression(self, text: str) -> int:
@@ -150,8 +151,17 @@ class Session:
         if self._size not in (None, size):
             raise UserError(f"a frame has (height, width) {size}, the stream began with {self._size}")
         self._size = size
-        self._pending.append(self.fit(frame) if fitted is None else fitted)
+        fitted = self.fit(frame) if fitted is None else fitted
+        self._on_canvas = (fitted.shape[1], fitted.shape[2])
+        self._pending.append(self._upload(fitted))
         return self.flush() if len(self._pending) == self.clip_length else []
+
+    def _upload(self, fitted: Tensor) -> Tensor:
+        """(3, h, w) uint8 to the network's device; a GPU takes it while the next frame is read."""
+        device = self.model.device
+        return (
+            fitted.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else fitted.to(device)
+        )
 
     def flush(self) -> list[FrameResult]:
         """Segments the frames that wait for their clip to fill."""
@@ -160,25 +170,52 @@ class Session:
         count = len(self._pending)
         lone = count == 1 < self.clip_length and not self.model.config.memory.keep_for_lone_frame
         with self._runtime(count == self.clip_length):
-            clip = torch.stack(self._pending).to(self.model.device)  # T, 3, h, w
+            clip = normalise(torch.stack(self._pending))[None]  # 1, T, 3, h, w: one video for all sentences
             self._pending = []
-            output = self._groups.run(normalise(clip)[None], lone)  # one video for all sentences
+            batches = self._groups.run(clip, self._read, lone)
+            parts = to_host_together([torch.cat(part) for part in zip(*batches, strict=True)])
             self._join()
-            return self._results(output, self._size)
+        return self._results(*parts)
 
-    def _results(self, output: ClipOutput, size: tuple[int, int]) -> list[FrameResult]:
-        scores, fired = output.object_scores.float().cpu().numpy(), output.cme_fired.cpu().numpy()
+    def _read(self, output: ClipOutput) -> tuple[Tensor, ...]:
+        """What results need of B sentences' T frames, on the device; one frame at a time is at full size.
+
+        Returns:
+            Masks (B, T, H, W) bool, on a GPU as bits (B, T, H, ceil(W/8)) uint8; float32 logits
+            (B, T, S/4, S/4), object scores and the logits' sums (B, T); where the CME fired (B, T).
+        """
+        assert self._size is not None
+        masks = []
+        for t in range(output.low_res_logits.shape[1]):
+            frame = to_frame_size(output.frame_logits(t), self._size, self._resizing) > 0  # sigmoid > 0.5
+            masks.append(to_bits(frame) if frame.is_cuda else frame)
+        logits = output.low_res_logits
+        return (
+            torch.stack(masks, 1),
+            logits,
+            output.object_scores.float(),
+            logits.sum((2, 3)),
+            output.cme_fired,
+        )
+
+    def _results(
+        self, masks: np.ndarray, logits: np.ndarray, scores: np.ndarray, sums: np.ndarray, fired: np.ndarray
+    ) -> list[FrameResult]:
         # NaN isn't greater than 0, so it would pass for "no object".
-        if not (np.isfinite(scores).all() and bool(output.logits.sum().isfinite())):
+        if not (np.isfinite(scores).all() and np.isfinite(sums).all()):
             raise UserError(
                 f"the network gave NaN or infinity for frame {self._next_index} or one of the next; with "
                 "runtime.precision=float16 numbers overflow: use bfloat16 or float32"
             )
+        assert self._size is not None and self._on_canvas is not None
         results = []
-        for t in range(output.logits.shape[1]):  # one frame at a time: many masks at full size are large
-            logits = output.logits[:, t].clone()  # a result that is kept doesn't keep the clip
-            masks = to_host(to_frame_size(logits, size, self._resizing) > 0)  # sigmoid > 0.5
-            about = (scores[:, t], fired[:, t], logits, self._resizing)
-            results.append(FrameResult(self._next_index, masks, *about))
+        for t in range(logits.shape[1]):
+            of_frame = masks[:, t]
+            if of_frame.dtype == np.uint8:
+                of_frame = np.unpackbits(of_frame, axis=-1, count=self._size[1]).view(bool)
+            kept = torch.from_numpy(logits[:, t].copy())  # a result that is kept doesn't keep the clip
+            canvas = (self.model.canvas, self._on_canvas)
+            about = (scores[:, t], fired[:, t], kept, canvas, self._resizing)
+            results.append(FrameResult(self._next_index, of_frame, *about))
             self._next_index += 1
         return results

@@ -92,7 +92,7 @@ def _result(
         joined[owner] = torch.maximum(joined[owner], logits[position])
         best[owner] = torch.maximum(best[owner], scores[position])
     fired = np.zeros(sentences, bool)
-    return FrameResult(index, to_host(joined > 0), best.cpu().numpy(), fired, joined)
+    return FrameResult(index, to_host(joined > 0), best.cpu().numpy(), fired, joined.cpu())
 
 
 class DetectTrack(BoxTracking):

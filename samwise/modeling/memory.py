@@ -6,10 +6,12 @@ There are no "conditioning" frames as in SAM 2's click tracking: every frame is 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from samwise.modeling.tokens import Tokens
 
 
 class MemoryBank:
@@ -101,18 +103,22 @@ class StreamState:
         bank: Memory of the past frames.
         frame_index: Number of frames seen.
         last_fired: (B,) frame on which the Conditional Memory Encoder last fired; 0 where it never did.
+        tokens: The sentences, and
+        text: (B, L, Ct) what the text encoder makes of them before it meets a frame; None until then.
     """
 
     bank: MemoryBank
     last_fired: Tensor
-    frame_index: int = field(default=0)
+    frame_index: int = 0
+    tokens: Tokens | None = field(default=None, repr=False)
+    text: Tensor | None = field(default=None, repr=False)
 
     @classmethod
     def start(cls, batch: int, frames: int, pointers: int, device: torch.device) -> StreamState:
         return cls(MemoryBank(frames, pointers), torch.zeros(batch, dtype=torch.long, device=device))
 
     def copy(self) -> StreamState:
-        return StreamState(self.bank.copy(), self.last_fired.clone(), self.frame_index)
+        return replace(self, bank=self.bank.copy())  # tensors are replaced, never written to
 
     def join(self, later: StreamState) -> StreamState:
         """Two streams of the same frames with full banks as one, the expressions of ``self`` first.
@@ -129,4 +135,5 @@ class StreamState:
 
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""
-        return [*self.bank.maps, *self.bank.pointers, self.last_fired]
+        text = [] if self.text is None else [self.text]
+        return [*self.bank.maps, *self.bank.pointers, self.last_fired, *text]

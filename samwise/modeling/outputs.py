@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -37,25 +38,42 @@ class ClipOutput:
     """What a stream says about T frames for B expressions.
 
     Attributes:
-        logits: (B, T, h, w) mask logits at canvas scale, float32; the object is where they are > 0.
+        low_res_logits: (B, T, S/4, S/4) mask logits at stride 4, float32; -1024 everywhere in frames without
+            the object.
         object_scores: (B, T) object score logits.
         cme_consulted: (B, T) bool, where the Conditional Memory Encoder's policy looked at the frame.
         cme_fired: (B, T) bool, where the memory-less mask went into the memory.
         cme_probability: (B, T) p_detect of Eq. 9; NaN where it wasn't computed.
+        size: (h, w) of the frames on the canvas.
+        canvas: S.
     """
 
-    logits: Tensor
+    low_res_logits: Tensor
     object_scores: Tensor
     cme_consulted: Tensor
     cme_fired: Tensor
     cme_probability: Tensor
+    size: tuple[int, int]
+    canvas: int
 
-    @classmethod
-    def cat(cls, outputs: list[ClipOutput]) -> ClipOutput:
-        """The outputs of several batches of expressions about the same frames as one."""
-        if len(outputs) == 1:
-            return outputs[0]
-        return cls(*(torch.cat([getattr(o, f.name) for o in outputs]) for f in fields(cls)))
+    @property
+    def logits(self) -> Tensor:
+        """(B, T, h, w) float32 mask logits at canvas scale; the object is where they are > 0.
+
+        Sixteen times the memory of the stored ones: for many frames or sentences use :meth:`frame_logits`.
+        """
+        return torch.stack([self.frame_logits(t) for t in range(self.low_res_logits.shape[1])], 1)
+
+    def frame_logits(self, frame: int) -> Tensor:
+        """(B, h, w): :attr:`logits` of one frame."""
+        height, width = self.size
+        return to_canvas_scale(self.low_res_logits[:, frame], self.canvas)[:, :height, :width]
+
+
+def to_canvas_scale(low_res_logits: Tensor, canvas: int) -> Tensor:
+    """(B, S/4, S/4) mask logits -> (B, S, S), bilinear, float32."""
+    x = low_res_logits.float()[:, None]
+    return F.interpolate(x, size=(canvas, canvas), mode="bilinear", align_corners=False)[:, 0]
 
 
 @dataclass

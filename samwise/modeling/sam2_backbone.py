@@ -1,6 +1,7 @@
 """SAM 2, taken apart into the steps SAMWISE interleaves with text.
 
-With sam2_build.py, which makes it, and sam2_tracking.py the only file that knows sam2's insides.
+With sam2_memory.py, its memory half, sam2_build.py, which makes it, and sam2_tracking.py the only file that
+knows sam2's insides.
 
 All modules come from the installed sam2 package. What is ours is the order in which they run: the image
 encoder stage by stage, the mask decoder with one more sparse prompt and its early token, the memory without
@@ -17,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config import BackboneConfig
+from samwise.modeling.outputs import to_canvas_scale
 from samwise.modeling.places import Place, beside, linear_places
 from samwise.modeling.positions import sine_grid
 from samwise.modeling.recompute import run
-from samwise.modeling.rotary import rotate
 from samwise.modeling.sam2_build import build_image_predictor, build_sam2, build_video_predictor
+from samwise.modeling.sam2_memory import Sam2Memory
 
 if TYPE_CHECKING:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -51,6 +53,11 @@ class FrameFeatures:
         every = slice(frame, None, frames)
         return FrameFeatures(self.stride4[every], self.stride8[every], self.top[every])
 
+    def repeated(self, count: int) -> FrameFeatures:
+        """The same frames ``count`` times over."""
+        of_one = (x.repeat(count, 1, 1, 1) if len(x) > 1 else x for x in (self.stride4, self.stride8))
+        return FrameFeatures(*of_one, self.top)
+
 
 @dataclass
 class DecoderProgress:
@@ -79,8 +86,14 @@ class Decoded:
     score: Tensor
     early_token: Tensor
 
+    def halves(self) -> tuple[Decoded, Decoded]:
+        """A batch of 2 B as two of B."""
+        fields = (self.low_res_logits, self.pointer, self.score, self.early_token)
+        first, second = zip(*(x.chunk(2) for x in fields), strict=True)
+        return Decoded(*first), Decoded(*second)
 
-class Sam2Backbone(nn.Module):
+
+class Sam2Backbone(Sam2Memory):
     """SAM 2's parts as steps.
 
     Args:
@@ -94,9 +107,9 @@ class Sam2Backbone(nn.Module):
         self.sam2 = build_sam2(config, canvas, object_scores)
         if config.trainable and not config.checkpoint:
             self._start_positions()
-        # SAM 2's rotary angles (HW, D/2, 2), which it doesn't keep as a buffer
-        angles = torch.view_as_real(self.sam2.memory_attention.layers[0].self_attn.freqs_cis)
-        self.register_buffer("rotary_table", angles.clone(), persistent=False)
+        self.keep_positions(canvas // 16)
+        self.register_buffer("dense_position", self._dense_position(), persistent=False)  # 1, HW, C
+        self.register_load_state_dict_post_hook(_renew_dense_position)
         self.recompute = False
         self.config, self.canvas = config, canvas
         self.object_scores = object_scores and self.sam2.pred_obj_scores
@@ -108,6 +121,11 @@ class Sam2Backbone(nn.Module):
         with torch.no_grad():
             trunk.pos_embed.copy_(0.5 * grid[None])
         nn.init.trunc_normal_(trunk.pos_embed_window, std=0.02)
+
+    @torch.no_grad()
+    def _dense_position(self) -> Tensor:
+        """(1, HW, C): the decoder's positional encoding of the top features, by the weights of now."""
+        return self.sam2.sam_prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2).contiguous()
 
     @property
     def stage_widths(self) -> list[int]:
@@ -222,7 +240,7 @@ class Sam2Backbone(nn.Module):
         tokens = torch.cat([output_tokens, prompt], dim=1)  # B, n, C
         dense = prompt_encoder.no_mask_embed.weight[..., None, None]  # 1, C, 1, 1
         keys = (features + dense).flatten(2).transpose(1, 2)  # B, HW, C
-        position = prompt_encoder.get_dense_pe().to(keys.dtype).flatten(2).transpose(1, 2)  # 1, HW, C
+        position = self.dense_position.to(keys.dtype)
         queries, keys = decoder.transformer.layers[0](tokens, keys, tokens, position)
         return DecoderProgress(tokens, queries, keys, position, queries[:, self._mask_token])
 
@@ -261,129 +279,9 @@ class Sam2Backbone(nn.Module):
 
     def to_canvas(self, low_res_logits: Tensor) -> Tensor:
         """(B, S/4, S/4) mask logits -> (B, S, S), bilinear, float32."""
-        size = (self.canvas, self.canvas)
-        return F.interpolate(
-            low_res_logits.float()[:, None], size=size, mode="bilinear", align_corners=False
-        )[:, 0]
-
-    # memory
-
-    def without_memory(self, top: Tensor) -> Tensor:
-        """Features of a frame that has no past: (B, C, H, W) plus SAM 2's no-memory embedding."""
-        return top + self.sam2.no_mem_embed.reshape(1, -1, 1, 1)
-
-    def with_memory(
-        self, top: Tensor, maps: Tensor, pointers: Tensor, absent: Tensor | None = None
-    ) -> Tensor:
-        """Memory attention: conditions the features on the past (the paper's F_mem).
-
-        Args:
-            top: (B, C, H, W) adapted features of the frame.
-            maps: Memory features (B, M, Cm, H, W) of the previous frames, oldest first.
-            pointers: Object pointers (B, P, C) of the previous frames, nearest first.
-            absent: (M + P,) bool, true on maps and pointers that only fill the shape; None where none does.
-
-        Returns:
-            (B, C, H, W).
-        """
-        attention, size = self.sam2.memory_attention, top.shape[-2:]
-        position = self.sam2.image_encoder.neck.position_encoding(top[:1]).to(top.dtype)
-        position = position.flatten(2).transpose(1, 2)  # 1, HW, C
-        memory, memory_position = self._memory_tokens(maps, pointers)
-        on_maps = maps.shape[1] * size[0] * size[1]
-        table = self.rotary_table
-        mask = None
-        if absent is not None:
-            sizes = [size[0] * size[1]] * maps.shape[1] + [self.width // self.sam2.mem_dim] * pointers.shape[
-                1
-            ]
-            parts = [seen.expand(n) for seen, n in zip(~absent, sizes, strict=True)]
-            mask = torch.cat(parts)[None, None, None]  # 1, 1, 1, K
-        x = top.flatten(2).transpose(1, 2)  # B, HW, C
-        if attention.pos_enc_at_input:
-            x = x + 0.1 * position
-        for layer in attention.layers:
-            y = layer.norm1(x)
-            q = y + position if layer.pos_enc_at_attn else y
-            x = x + layer.dropout1(_rotary_attention(layer.self_attn, q, q, y, table, y.shape[1]))
-            y = layer.norm2(x)
-            q = y + position if layer.pos_enc_at_cross_attn_queries else y
-            k = memory + memory_position if layer.pos_enc_at_cross_attn_keys else memory
-            y = _rotary_attention(layer.cross_attn_image, q, k, memory, table, on_maps, mask)
-            x = x + layer.dropout2(y)
-            y = layer.linear2(layer.dropout(layer.activation(layer.linear1(layer.norm3(x)))))
-            x = x + layer.dropout3(y)
-        return attention.norm(x).transpose(1, 2).unflatten(2, size)
-
-    def _memory_tokens(self, maps: Tensor, pointers: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K, Cm) tokens of the maps, then of the pointers, and their (1, K, Cm) positions."""
-        sam2, count = self.sam2, maps.shape[1]
-        position = sam2.memory_encoder.position_encoding(maps[:1, 0]).to(maps.dtype)  # 1, Cm, H, W
-        position = position.flatten(2).transpose(1, 2)  # 1, HW, Cm
-        temporal = sam2.maskmem_tpos_enc[:count, 0].flip(0)  # M, 1, Cm: the oldest is the farthest
-        tokens = maps.flatten(3).transpose(2, 3).flatten(1, 2)  # B, M*HW, Cm
-        position = (position + temporal).flatten(0, 1)[None]
-        if pointers.shape[1] == 0:
-            return tokens, position
-        pointer_tokens, pointer_position = self._pointer_tokens(pointers)
-        return torch.cat([tokens, pointer_tokens], 1), torch.cat([position, pointer_position], 1)
-
-    def _pointer_tokens(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
-        """Splits (B, P, C) pointers, nearest first, into (B, P*C/Cm, Cm) tokens; with their positions."""
-        sam2, (count, width) = self.sam2, pointers.shape[1:]
-        parts = width // sam2.mem_dim
-        tokens = pointers.unflatten(2, (parts, sam2.mem_dim)).flatten(1, 2)
-        if not sam2.add_tpos_enc_to_obj_ptrs:
-            return tokens, tokens.new_zeros(1, count * parts, sam2.mem_dim)
-        from sam2.modeling.sam2_utils import get_1d_sine_pe
-
-        distance = torch.arange(1, count + 1, device=pointers.device) / (sam2.max_obj_ptrs_in_encoder - 1)
-        dim = width if sam2.proj_tpos_enc_in_obj_ptrs else sam2.mem_dim
-        position = sam2.obj_ptr_tpos_proj(get_1d_sine_pe(distance, dim=dim).to(pointers.dtype))  # P, Cm
-        return tokens, position.repeat_interleave(parts, dim=0)[None]
-
-    def encode_memory(self, top: Tensor, mask_logits: Tensor, score: Tensor) -> Tensor:
-        """Encodes a frame and its mask into memory features.
-
-        Args:
-            top: (B, C, H, W) adapted features, not conditioned on memory.
-            mask_logits: (B, S, S) at canvas resolution.
-            score: (B,) object score logits (SAM 2.1 marks frames without the object).
-
-        Returns:
-            (B, Cm, H, W).
-        """
-        sam2 = self.sam2
-        mask = torch.sigmoid(mask_logits) * sam2.sigmoid_scale_for_mem_enc + sam2.sigmoid_bias_for_mem_enc
-        memory = sam2.memory_encoder(top, mask[:, None].to(top.dtype), skip_mask_sigmoid=True)[
-            "vision_features"
-        ]
-        if sam2.no_obj_embed_spatial is not None:
-            absent = (score <= 0).to(memory.dtype)[:, None, None, None]
-            memory = memory + absent * sam2.no_obj_embed_spatial[..., None, None]
-        return memory
+        return to_canvas_scale(low_res_logits, self.canvas)
 
 
-def _rotary_attention(
-    attention: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    table: Tensor,
-    rotated: int,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """sam2's ``RoPEAttention``, of which the first ``rotated`` keys have a place; mask true where allowed."""
-    heads = attention.num_heads
-    q, k, v = (
-        project(x).unflatten(2, (heads, -1)).transpose(1, 2)  # B, heads, N, D
-        for project, x in zip(
-            (attention.q_proj, attention.k_proj, attention.v_proj), (query, key, value), strict=True
-        )
-    )
-    q = rotate(q, table)
-    placed = rotate(k[:, :, :rotated], table)
-    k = placed if rotated == k.shape[2] else torch.cat([placed, k[:, :, rotated:]], 2)
-    dropout = attention.dropout_p if attention.training else 0.0
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-    return attention.out_proj(out.transpose(1, 2).flatten(2))
+def _renew_dense_position(backbone: Sam2Backbone, _: object) -> None:
+    """After loading: the encoding's random frequencies are part of the weights."""
+    backbone.dense_position = backbone._dense_position()

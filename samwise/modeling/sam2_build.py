@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from samwise.config import BackboneConfig
 from samwise.errors import UserError
@@ -47,6 +49,7 @@ def build_sam2(config: BackboneConfig, canvas: int, object_scores: bool = True) 
         UserError: The YAML or the checkpoint isn't there, or the checkpoint is another network's.
     """
     network = _instantiate(config, canvas, {})
+    _fuse_norms(network)
     if config.checkpoint:
         load_weights(network, config.checkpoint, object_scores)
     return network
@@ -158,7 +161,35 @@ def _instantiate(config: BackboneConfig, canvas: int, changes: Mapping[str, Any]
     }
     for key, value in overrides.items():
         OmegaConf.update(node, key, value, force_add=True)
-    return instantiate(node)
+    with cuda_hidden():
+        return instantiate(node)
+
+
+@contextmanager
+def cuda_hidden() -> Iterator[None]:
+    """torch says that there is no GPU inside: sam2's constructors put tables of positions on the current GPU
+    wherever they see one, even for a network on the CPU, on the meta device or of another process's GPU."""
+    with mock.patch.object(torch.cuda, "is_available", return_value=False):
+        yield
+
+
+class ChannelNorm(nn.LayerNorm):
+    """sam2's ``LayerNorm2d`` over the channels of (B, C, H, W), in one kernel instead of ten."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _fuse_norms(network: nn.Module) -> None:
+    """Replaces sam2's ``LayerNorm2d`` by :class:`ChannelNorm`; the weights' names stay."""
+    from sam2.modeling.sam2_utils import LayerNorm2d
+
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child) is LayerNorm2d:
+                fused = ChannelNorm(child.weight.shape, child.eps)
+                fused.weight, fused.bias = child.weight, child.bias
+                setattr(parent, name, fused)
 
 
 def load_weights(network: nn.Module, path: str, object_scores: bool = True) -> None:

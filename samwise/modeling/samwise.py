@@ -15,20 +15,14 @@ from samwise.errors import UserError
 from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cme_pairs import compare, partners
 from samwise.modeling.cmt_adapter import build_adapter
-from samwise.modeling.conditional_memory_encoder import (
-    ConditionalMemoryEncoder,
-    consultable,
-    fuse_masks,
-    never_consulted,
-)
+from samwise.modeling.conditional_memory_encoder import ConditionalMemoryEncoder
 from samwise.modeling.frozen import random_parts
 from samwise.modeling.hub import Pretrained
 from samwise.modeling.memory import StreamState
-from samwise.modeling.observer import FrameTrace, Observer
-from samwise.modeling.outputs import ClipOutput, SeenClips, TrainOutput
+from samwise.modeling.outputs import SeenClips, TrainOutput
 from samwise.modeling.prompts import TextPrompts
-from samwise.modeling.recompute import run
-from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, FrameFeatures, Sam2Backbone
+from samwise.modeling.sam2_backbone import NUM_STAGES, FrameFeatures, Sam2Backbone
+from samwise.modeling.streaming import Streaming
 from samwise.modeling.text_encoder import build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
 
@@ -36,7 +30,7 @@ logger = logging.getLogger("samwise.modeling")
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
 
 
-class Samwise(nn.Module, Pretrained):
+class Samwise(Streaming, nn.Module, Pretrained):
     """The network.
 
     Args:
@@ -44,9 +38,6 @@ class Samwise(nn.Module, Pretrained):
 
     Attributes:
         recompute: Whether the backward pass computes activations again (samwise/modeling/recompute.py).
-        static_shapes: Whether memory attention sees a full memory from the second frame on, with a mask, so
-            that compiled code meets one shape. The results are the same.
-        observer: Is shown what happens inside, for pictures; None, which costs nothing, for nobody.
         frozen_dropout: Whether frozen parts train with their dropout on, as in the released training.
     """
 
@@ -71,8 +62,6 @@ class Samwise(nn.Module, Pretrained):
         )
         self.recompute = False
         self._tokenizer = None
-        self.static_shapes = False
-        self.observer: Observer | None = None
         self.frozen_dropout = False
         self.backbone.requires_grad_(config.backbone.trainable)
         self.text_encoder.requires_grad_(config.text_encoder.trainable)
@@ -164,7 +153,11 @@ class Samwise(nn.Module, Pretrained):
         return SeenClips(stage, stride4, length, (height, width), neck)
 
     def encode(
-        self, seen: SeenClips, tokens: Tokens, video_of: Tensor | None = None
+        self,
+        seen: SeenClips,
+        tokens: Tokens,
+        video_of: Tensor | None = None,
+        text: Tensor | None = None,
     ) -> tuple[FrameFeatures, Tensor]:
         """Runs both staged encoders with the adapters between (Eq. 3) and makes the prompts (Eq. 1).
 
@@ -173,6 +166,7 @@ class Samwise(nn.Module, Pretrained):
             tokens: B sentences.
             video_of: (B,) long, which of the V clips each sentence is about. None where V is B (one clip for
                 each sentence) or 1 (the same for all).
+            text: What :meth:`start_text` made of the sentences, where that is done already.
 
         Returns:
             Features of the B*T frames, clip after clip, and the prompts rho (B, p, C).
@@ -190,12 +184,12 @@ class Samwise(nn.Module, Pretrained):
             return x if shared or clips == batch else x.repeat(batch, 1, 1, 1)
 
         visual = for_each(seen.stage) if self.adapters else seen.stage  # B*T, H, W, C
-        text = self.text_encoder.embed(tokens)
-        text = self.text_encoder.run_stage(0, text, tokens)
+        text = self.start_text(tokens) if text is None else text  # B, L, Ct
         padding = tokens.padding_or_none
         stages = []
         for stage in range(FIRST_ADAPTED_STAGE, NUM_STAGES):
-            text = self.text_encoder.run_stage(stage, text, tokens)
+            if stage > FIRST_ADAPTED_STAGE:
+                text = self.text_encoder.run_stage(stage, text, tokens)
             if not self.adapters:
                 continue
             if stage > FIRST_ADAPTED_STAGE:
@@ -215,6 +209,13 @@ class Samwise(nn.Module, Pretrained):
         features = FrameFeatures(for_each(seen.stride4, shared=True), stride8, top)
         sentence = self.text_encoder.sentence_state(text, tokens)
         return features, self.prompts(sentence, text, tokens.verbs, self.backbone.not_a_point)
+
+    def start_text(self, tokens: Tokens) -> Tensor:
+        """(B, L, Ct): the text up to its first adapter. No frame plays a part, so a stream does it once."""
+        text = self.text_encoder.embed(tokens)
+        for stage in range(FIRST_ADAPTED_STAGE + 1):
+            text = self.text_encoder.run_stage(stage, text, tokens)
+        return text
 
     def pad(self, frames: Tensor) -> Tensor:
         """Pads (..., h, w) frames with zeros at the bottom and right to the canvas."""
@@ -241,100 +242,6 @@ class Samwise(nn.Module, Pretrained):
         """
         output, state = self.stream(frames, tokens, state)
         return output.logits, state
-
-    def stream(
-        self, frames: Tensor | SeenClips, tokens: Tokens, state: StreamState | None = None
-    ) -> tuple[ClipOutput, StreamState]:
-        """As :meth:`forward`, with object scores and what the Conditional Memory Encoder did.
-
-        What :meth:`see` made of the frames may stand for them, for expressions that don't run together.
-        """
-        seen = frames if isinstance(frames, SeenClips) else self.see(frames)
-        (height, width), length, batch = seen.size, seen.frames, len(tokens)
-        features, rho = self.encode(seen, tokens)
-        prompt = self.backbone.sparse_prompt(rho)
-        memory = self.config.memory
-        if state is not None and len(state.last_fired) != batch:
-            raise UserError(
-                f"the state is of {len(state.last_fired)} sentences, and these are {batch}: a stream goes on "
-                "with the sentences it began with"
-            )
-        state = (
-            StreamState.start(batch, memory.frames, memory.pointers, seen.stage.device)
-            if state is None
-            else state.copy()
-        )
-        logits, scores, consulted, fired, probabilities = [], [], [], [], []
-        for t in range(length):
-            frame = features.at(t, length)
-            tracked = self._decode_with_memory(frame, prompt, state)
-            mask = self._present(tracked)  # P_m
-            looks, fires, probability, for_memory = self._consult_cme(frame, prompt, tracked, mask, state)
-            if self.observer is not None:
-                memoryless = self.memoryless(frame, prompt)
-                asked = torch.full_like(tracked.score, float("nan"))
-                if self.cme is not None:
-                    asked = self.cme(tracked.pointer, memoryless.early_token).softmax(1)[:, 1]
-                trace = FrameTrace(state.frame_index, mask, self._present(memoryless), asked, looks, fires)
-                self.observer.saw_frame(trace)
-            self._remember(frame, for_memory, tracked, state)
-            logits.append(mask[:, :height, :width])
-            scores.append(tracked.score)
-            consulted.append(looks)
-            fired.append(fires)
-            probabilities.append(probability)
-        output = ClipOutput(*(torch.stack(x, 1) for x in (logits, scores, consulted, fired, probabilities)))
-        return output, state
-
-    def _decode_with_memory(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> Decoded:
-        """Eq. 7: the mask and the token of the object tracked so far."""
-        bank = state.bank
-        memory = () if bank.empty else bank.filled() if self.static_shapes else bank.stacked()
-        return run(self.recompute, self.track, frame, prompt, *memory)
-
-    def track(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor | None) -> Decoded:
-        """Eq. 7 with the memory that is given (``MemoryBank.stacked`` or ``filled``), or none."""
-        features = (
-            self.backbone.with_memory(frame.top, *memory)
-            if memory
-            else self.backbone.without_memory(frame.top)
-        )
-        return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
-
-    def _present(self, decoded: Decoded) -> Tensor:
-        """(B, S, S) mask logits, ABSENT_LOGIT everywhere in frames whose object score isn't positive."""
-        present = (decoded.score > 0)[:, None, None]
-        return torch.where(present, self.backbone.to_canvas(decoded.low_res_logits), ABSENT_LOGIT)
-
-    def _consult_cme(
-        self, frame: FrameFeatures, prompt: Tensor, tracked: Decoded, mask: Tensor, state: StreamState
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Decides for each expression whether the memory-less mask goes into the memory (Eq. 9 and 10).
-
-        Returns:
-            Consulted, fired, p_detect (B,) each, and the mask (B, S, S) for the memory encoder.
-        """
-        config = self.config.cme
-        looks = consultable(state.frame_index, state.last_fired, config)
-        probability = torch.full_like(tracked.score, float("nan"))
-        if never_consulted(state.frame_index, config) or not bool(looks.any()):
-            return looks, looks, probability, mask
-        progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
-        fires = looks
-        if config.policy == "learned":
-            decision = self.cme(tracked.pointer, progress.early_token)
-            fires = looks & (decision.argmax(1) == 1)
-            probability = torch.where(looks, decision.softmax(1)[:, 1], probability)
-        if bool(fires.any()):
-            candidate = self._present(self.backbone.finish_decoding(progress, frame))  # P_l
-            mask = torch.where(fires[:, None, None], fuse_masks(mask, candidate, config), mask)
-            state.last_fired = torch.where(fires, state.frame_index, state.last_fired)
-        return looks, fires, probability, mask
-
-    def _remember(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded, state: StreamState) -> None:
-        memory = run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
-        state.bank.add(memory, tracked.pointer)
-        state.frame_index += 1
 
     # training
 
@@ -380,9 +287,3 @@ class Samwise(nn.Module, Pretrained):
             memoryless = frames.new_zeros(batch, 0, self.canvas, self.canvas)
             decisions, labels = frames.new_zeros(batch, 0, 2), frames.new_zeros(batch, 0, dtype=torch.long)
         return TrainOutput(torch.stack(masks, 1), torch.stack(scores, 1), memoryless, decisions, labels)
-
-    @torch.no_grad()
-    def memoryless(self, frame: FrameFeatures, prompt: Tensor) -> Decoded:
-        """Eq. 8: what the frame alone shows, and the memory-less token."""
-        progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
-        return self.backbone.finish_decoding(progress, frame)
