@@ -48,13 +48,13 @@ class TracedSamwise(Samwise):
         super().__init__(config)
         self.calls: list[tuple[Tensor, Tensor]] = []
 
-    def _consult_cme(self, frame: Any, prompt: Tensor, tracked: Any, *more: Any) -> Any:
-        self.calls.append((tracked.pointer, tracked.score))
-        out = super()._consult_cme(frame, prompt, tracked, *more)
-        if bool(out[0].any()):
+    def step(self, frame: Any, prompt: Tensor, looks: Tensor, *more: Any) -> Any:
+        result = super().step(frame, prompt, looks, *more)
+        self.calls.append((result.pointer, result.score))
+        if bool(looks.any()):
             memoryless = self.memoryless(frame, prompt)
             self.calls.append((memoryless.pointer, memoryless.score))
-        return out
+        return result
 
 
 class GoldenFolder:

@@ -86,7 +86,7 @@ class ExpressionGroups:
         while len(results) < len(self._groups):
             group = self._groups[len(results)]
             try:
-                seen = self.model.see(clip) if seen is None else seen
+                seen = self.model.see_recorded(clip) if seen is None else seen
                 state = None if without_memory else group.state
                 output, state = self.model.stream(seen, group.tokens, state)
                 results.append(read(output))

@@ -17,9 +17,10 @@ from torch import nn
 from samwise.device import AUTOCAST
 from samwise.errors import UserError
 from samwise.modeling.recompute import compile_parts
+from samwise.modeling.recorded import Recorded
 
 PRECISIONS = ("auto", "float32", "tf32", *AUTOCAST)
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+COMPILE_MODES = ("default", "max-autotune-no-cudagraphs")
 
 
 @dataclass
@@ -29,13 +30,16 @@ class RuntimeConfig:
     Attributes:
         precision: ``float32``; ``tf32`` (GPU: float32 with shorter mantissas in matrix products);
             ``bfloat16`` or ``float16`` (autocast, float32 weights); ``auto`` is tf32 on a GPU, else float32.
-        compile: Mode of torch.compile, or null: ``default``, ``reduce-overhead`` (with CUDA graphs),
-            ``max-autotune``. The first clips take a minute or more.
+        compile: Mode of torch.compile, or null: ``default`` or ``max-autotune-no-cudagraphs``. The first
+            clips take a minute or more. torch's own CUDA graphs aren't on offer: their outputs last until the
+            next call, and the memory keeps them for 15 frames.
+        cuda_graphs: On a GPU, whether clips and frames are recorded and replayed by a single call.
         channels_last: Memory layout of the convolutions.
     """
 
     precision: str = "auto"
     compile: str | None = None
+    cuda_graphs: bool = False
     channels_last: bool = False
 
     @classmethod
@@ -60,8 +64,11 @@ class RuntimeConfig:
             raise UserError(f"runtime.precision=tf32 is for GPUs, this is {device}: choose float32 or auto")
         if self.compile is not None and self.compile not in COMPILE_MODES:
             raise UserError(
-                f"runtime.compile={self.compile}: choose null or one of {', '.join(COMPILE_MODES)}"
+                f"runtime.compile={self.compile}: choose null or one of {', '.join(COMPILE_MODES)}; "
+                "CUDA graphs are runtime.cuda_graphs=true"
             )
+        if self.cuda_graphs and device.type != "cuda":
+            raise UserError(f"runtime.cuda_graphs=true is for GPUs, this is {device}: leave it out")
 
 
 class Runtime:
@@ -97,7 +104,9 @@ class Runtime:
             network.to(memory_format=torch.channels_last)
         if self.config.compile is not None:
             network.static_shapes = True
-            compile_parts(network, mode=self.config.compile)
+            compile_parts(network, mode=self.config.compile, text=True)
+        if self.config.cuda_graphs:
+            network.recorded = Recorded(network)
         return network
 
     @contextmanager

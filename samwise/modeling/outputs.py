@@ -77,6 +77,27 @@ def to_canvas_scale(low_res_logits: Tensor, canvas: int) -> Tensor:
 
 
 @dataclass
+class StreamStep:
+    """What a frame of B sentences leaves behind.
+
+    Attributes:
+        low_res_logits: (B, S/4, S/4) float32, as of :class:`ClipOutput`.
+        score: (B,) object score logits.
+        fires: (B,) bool, where the memory-less mask goes into the memory.
+        probability: (B,) p_detect of Eq. 9; NaN where it wasn't computed.
+        memory: (B, Cm, H, W) memory features.
+        pointer: (B, C) object pointer.
+    """
+
+    low_res_logits: Tensor
+    score: Tensor
+    fires: Tensor
+    probability: Tensor
+    memory: Tensor
+    pointer: Tensor
+
+
+@dataclass
 class TrainOutput:
     """What training needs of B clips of T frames, of which K are compared by the CME in P pairs.
 

@@ -44,25 +44,38 @@ def set_checkpointing(model: nn.Module, what: str) -> None:
         adapter.recompute = what == "all"
 
 
-def compile_parts(model: nn.Module, backend: str = "inductor", mode: str | None = None) -> None:
+def compile_parts(
+    model: nn.Module, backend: str = "inductor", mode: str | None = None, text: bool = False
+) -> None:
     """Compiles the network's parts in place, at their first call; names of parameters stay as they are.
 
     Part by part, since layers alike share their code: much quicker than compiling the whole, and nothing is
-    lost where Python decides in between (the memory, the CME). Only parts whose shapes don't follow the
-    sentences' length: each length would be compiled anew, and inductor fails on some of them with symbolic
-    ones.
+    lost where Python decides in between (the memory, the CME).
 
     Args:
         model: A :class:`samwise.modeling.samwise.Samwise`.
         backend: One of ``torch.compiler.list_backends()``.
         mode: torch.compile's, for inductor.
+        text: Also those whose shapes follow the sentences' length: text layers, adapters, the decoder. Each
+            length is compiled anew (inductor fails on some of them with symbolic ones), so it is for
+            sentences that are padded to few lengths.
     """
     # The limit is per function, and all modules' calls are one function for it.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
-    torch._dynamo.config.accumulated_recompile_limit = 4096
+    for name in ("recompile_limit", "accumulated_recompile_limit"):
+        name = (
+            name if hasattr(torch._dynamo.config, name) else name.replace("recompile", "cache_size")
+        )  # < 2.7
+        setattr(torch._dynamo.config, name, max(getattr(torch._dynamo.config, name), 4096))
     options = {"backend": backend, "mode": mode, "dynamic": False}
-    hsa = [adapter.hsa for adapter in model.adapters if adapter.hsa is not None]
-    for part in [*model.backbone.layers, *hsa]:
+    backbone = model.backbone
+    hsa = [adapter.hsa for adapter in model.adapters if getattr(adapter, "hsa", None) is not None]
+    parts = [*backbone.layers, *hsa]
+    methods = [(backbone, name) for name in ("run_neck", "with_memory", "encode_memory")]
+    if text:
+        parts = [*backbone.blocks, *model.text_encoder.layers, *model.adapters]
+        methods += [(backbone, name) for name in ("start_decoding", "finish_decoding")]
+        methods += [(model.cme, "forward")] if model.cme is not None else []
+    for part in parts:
         part.compile(**options)
-    for name in ("run_neck", "with_memory"):
-        setattr(model.backbone, name, torch.compile(getattr(model.backbone, name), **options))
+    for owner, name in methods:
+        setattr(owner, name, torch.compile(getattr(owner, name), **options))

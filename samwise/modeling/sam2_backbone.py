@@ -146,14 +146,14 @@ class Sam2Backbone(Sam2Memory):
         return build_video_predictor(self.sam2, self.config, self.canvas)
 
     @property
+    def blocks(self) -> list[nn.Module]:
+        """The image encoder's blocks."""
+        return list(self.sam2.image_encoder.trunk.blocks)
+
+    @property
     def layers(self) -> list[nn.Module]:
-        """The modules that do the work: vision blocks, decoder layers, memory encoder."""
-        sam2 = self.sam2
-        return [
-            *sam2.image_encoder.trunk.blocks,
-            *sam2.sam_mask_decoder.transformer.layers,
-            sam2.memory_encoder,
-        ]
+        """The blocks, and the mask decoder's layers."""
+        return [*self.blocks, *self.sam2.sam_mask_decoder.transformer.layers]
 
     @property
     def linears(self) -> list[Place]:

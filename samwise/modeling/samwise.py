@@ -27,6 +27,7 @@ from samwise.modeling.text_encoder import build_text_encoder
 from samwise.modeling.tokens import Tokens, build_tokenizer
 
 logger = logging.getLogger("samwise.modeling")
+TOKENS_TOGETHER = 8
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
 
 
@@ -126,11 +127,13 @@ class Samwise(Streaming, nn.Module, Pretrained):
             self._tokenizer = build_tokenizer(
                 config.text_encoder, config.prompt.motion, config.lowercase, longest
             )
-        return self._tokenizer(sentences).to(self.device)
+        # Compiled and recorded code is of one shape; few lengths of sentences are few shapes.
+        few = self.static_shapes or self.recorded is not None
+        return self._tokenizer(sentences, TOKENS_TOGETHER if few else 1).to(self.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For other processes: the tokenizer, which holds functions, is made anew there."""
-        return {**self.__dict__, "_tokenizer": None}
+        """For other processes: the tokenizer, which holds functions, and CUDA graphs are made anew there."""
+        return {**self.__dict__, "_tokenizer": None, "recorded": None}
 
     # features
 
@@ -276,7 +279,7 @@ class Samwise(Streaming, nn.Module, Pretrained):
             if self.cme is not None and t > self.config.cme.window:
                 pairs.append(compare(self, frame, prompt, tracked, mask, state.bank, crossed, valid))
             if t + 1 < length:
-                self._remember(frame, mask, tracked, state)
+                state.bank.add(self._encode_memory(frame, mask, tracked), tracked.pointer)
             masks.append(mask)
             scores.append(tracked.score)
         if pairs:

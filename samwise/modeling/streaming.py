@@ -11,7 +11,7 @@ from samwise.errors import UserError
 from samwise.modeling.conditional_memory_encoder import consultable, fuse_masks, never_consulted
 from samwise.modeling.memory import StreamState
 from samwise.modeling.observer import FrameTrace, Observer
-from samwise.modeling.outputs import ClipOutput, SeenClips
+from samwise.modeling.outputs import ClipOutput, SeenClips, StreamStep
 from samwise.modeling.recompute import run
 from samwise.modeling.sam2_backbone import ABSENT_LOGIT, Decoded, FrameFeatures
 from samwise.modeling.tokens import Tokens
@@ -19,6 +19,7 @@ from samwise.modeling.tokens import Tokens
 if TYPE_CHECKING:
     from samwise.config import SamwiseConfig
     from samwise.modeling.conditional_memory_encoder import ConditionalMemoryEncoder
+    from samwise.modeling.recorded import Recorded
     from samwise.modeling.sam2_backbone import Sam2Backbone
 
 
@@ -31,6 +32,8 @@ class Streaming:
         branchless: Whether every frame that the CME may look at is decoded with and without memory in one
             batch, so that its decision never leaves the device: the host doesn't wait for a GPU. False
             decodes without memory only where it is asked for. None: true on a GPU. The results are the same.
+        recorded: :meth:`see`, :meth:`encode` and :meth:`step` as CUDA graphs (samwise/modeling/recorded.py);
+            None for none.
         observer: Is shown what happens inside, for pictures; None, which costs nothing, for nobody.
     """
 
@@ -39,6 +42,7 @@ class Streaming:
     cme: ConditionalMemoryEncoder | None
     recompute: bool
     static_shapes: bool = False
+    recorded: Recorded | None = None
     branchless: bool | None = None
     observer: Observer | None = None
 
@@ -56,7 +60,7 @@ class Streaming:
         Raises:
             UserError: The state is of another number of sentences.
         """
-        seen = frames if isinstance(frames, SeenClips) else self.see(frames)
+        seen = frames if isinstance(frames, SeenClips) else self.see_recorded(frames)
         length, batch = seen.frames, len(tokens)
         if state is not None and len(state.last_fired) != batch:
             raise UserError(
@@ -79,31 +83,62 @@ class Streaming:
         columns = (torch.stack(column, 1) for column in zip(*rows, strict=True))
         return ClipOutput(*columns, size=seen.size, canvas=self.config.canvas), state
 
+    def see_recorded(self, frames: Tensor) -> SeenClips:
+        """:meth:`see`, as a CUDA graph where there is one."""
+        return (self._replayed or self).see(frames)
+
+    @property
+    def _replayed(self) -> Recorded | None:
+        return self.recorded if self.observer is None else None
+
     def _segment(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> tuple[Tensor, ...]:
         """A frame's row of :class:`ClipOutput`; the frame enters the memory."""
+        config, bank = self.config.cme, state.bank
+        looks = consultable(state.frame_index, state.last_fired, config)
+        consulted = not never_consulted(state.frame_index, config)
+        memory = () if bank.empty else bank.filled() if self.static_shapes else bank.stacked()
+        result = ((bank.full and self._replayed) or self).step(frame, prompt, looks, consulted, *memory)
+        if self.observer is not None:
+            self._show(frame, prompt, result, looks, state.frame_index)
+        bank.add(result.memory, result.pointer)
+        state.last_fired = (
+            state.last_fired.masked_fill(result.fires, state.frame_index) if consulted else state.last_fired
+        )
+        state.frame_index += 1
+        return result.low_res_logits, result.score, looks, result.fires, result.probability
+
+    def step(
+        self, frame: FrameFeatures, prompt: Tensor, looks: Tensor, consulted: bool, *memory: Tensor | None
+    ) -> StreamStep:
+        """A frame of B sentences: tracked, compared with what it shows alone, encoded for the memory.
+
+        Args:
+            frame: Its features.
+            prompt: (B, n, C).
+            looks: (B,) bool, where the CME's policy looks at this frame.
+            consulted: Whether it may look at all.
+            *memory: ``MemoryBank.stacked`` or ``filled``; nothing at the start.
+        """
         branchless = frame.top.is_cuda if self.branchless is None else self.branchless
         memoryless = None
-        if branchless and not never_consulted(state.frame_index, self.config.cme):
-            tracked, memoryless = self._decode_both(frame, prompt, state)
+        if branchless and consulted:
+            tracked, memoryless = self._decode_both(frame, prompt, memory)
         else:
-            tracked = self._decode_with_memory(frame, prompt, state)
+            tracked = run(self.recompute, self.track, frame, prompt, *memory)
         low = self._present(tracked)  # B, S/4, S/4
         mask = self.backbone.to_canvas(low)  # P_m
-        looks, fires, probability, for_memory = self._consult_cme(
-            frame, prompt, tracked, mask, state, memoryless
-        )
-        if self.observer is not None:
-            self._show(frame, prompt, tracked, mask, looks, fires, state)
-        self._remember(frame, for_memory, tracked, state)
-        return low, tracked.score, looks, fires, probability
+        fires, probability, for_memory = looks, torch.full_like(tracked.score, float("nan")), mask
+        if consulted:
+            fires, probability, for_memory = self._consult_cme(
+                frame, prompt, tracked, mask, looks, memoryless
+            )
+        encoded = self._encode_memory(frame, for_memory, tracked)
+        return StreamStep(low, tracked.score, fires, probability, encoded, tracked.pointer)
 
     def _decode_with_memory(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> Decoded:
         """Eq. 7: the mask and the token of the object tracked so far."""
-        return run(self.recompute, self.track, frame, prompt, *self._memory(state))
-
-    def _memory(self, state: StreamState) -> tuple[Tensor | None, ...]:
-        bank = state.bank
-        return () if bank.empty else bank.filled() if self.static_shapes else bank.stacked()
+        memory = () if state.bank.empty else state.bank.stacked()
+        return run(self.recompute, self.track, frame, prompt, *memory)
 
     def track(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor | None) -> Decoded:
         """Eq. 7 with the memory that is given (``MemoryBank.stacked`` or ``filled``), or none."""
@@ -115,22 +150,14 @@ class Streaming:
         return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
 
     def _decode_both(
-        self, frame: FrameFeatures, prompt: Tensor, state: StreamState
+        self, frame: FrameFeatures, prompt: Tensor, memory: tuple[Tensor | None, ...]
     ) -> tuple[Decoded, Decoded]:
         """Eq. 7 and 8 in one batch of 2 B."""
-        features = self.backbone.with_memory(frame.top, *self._memory(state))
+        features = self.backbone.with_memory(frame.top, *memory)
         alone = self.backbone.without_memory(frame.top)
-        both = self.track_features(
-            torch.cat([features, alone.to(features.dtype)]), prompt.repeat(2, 1, 1), frame
-        )
-        return both.halves()
-
-    def track_features(self, features: Tensor, prompt: Tensor, frame: FrameFeatures) -> Decoded:
-        """The decoder on (n*B, C, H, W) features of the same B frames."""
-        count = len(features) // len(frame.top)
-        return self.backbone.finish_decoding(
-            self.backbone.start_decoding(features, prompt), frame.repeated(count)
-        )
+        features = torch.cat([features, alone.to(features.dtype)])  # 2 B, C, H, W
+        progress = self.backbone.start_decoding(features, prompt.repeat(2, 1, 1))
+        return self.backbone.finish_decoding(progress, frame.repeated(2)).halves()
 
     def _present(self, decoded: Decoded) -> Tensor:
         """(B, S/4, S/4) float32 logits, ABSENT_LOGIT everywhere in frames whose score isn't positive."""
@@ -143,9 +170,9 @@ class Streaming:
         prompt: Tensor,
         tracked: Decoded,
         mask: Tensor,
-        state: StreamState,
+        looks: Tensor,
         memoryless: Decoded | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Decides for each expression whether the memory-less mask goes into the memory (Eq. 9 and 10).
 
         Args:
@@ -153,58 +180,47 @@ class Streaming:
             prompt: Of B sentences.
             tracked: It, decoded with memory.
             mask: (B, S, S) P_m.
-            state: Of the stream; the frames of its last firings are renewed.
+            looks: (B,) bool, where the policy looks at it.
             memoryless: The frame decoded without memory, where that is done already: nothing waits then for
                 what the CME says. None: it is done where the CME asks for it.
 
         Returns:
-            Consulted, fired, p_detect (B,) each, and the mask (B, S, S) for the memory encoder.
+            Fired and p_detect (B,), and the mask (B, S, S) for the memory encoder.
         """
-        config, index = self.config.cme, state.frame_index
-        looks = consultable(index, state.last_fired, config)
-        nothing = torch.full_like(tracked.score, float("nan"))
-        if never_consulted(index, config) or (memoryless is None and not bool(looks.any())):
-            return looks, looks, nothing, mask
+        config = self.config.cme
+        probability = torch.full_like(tracked.score, float("nan"))
         progress = None
         if memoryless is None:
+            if not bool(looks.any()):
+                return looks, probability, mask
             progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
-        fires, probability = looks, nothing
+        fires = looks
         if config.policy == "learned":
             early = memoryless.early_token if progress is None else progress.early_token
             decision = self.cme(tracked.pointer, early)
             fires = looks & (decision.argmax(1) == 1)
-            probability = decision.softmax(1)[:, 1].to(nothing.dtype).masked_fill(~looks, float("nan"))
+            probability = decision.softmax(1)[:, 1].to(probability.dtype).masked_fill(~looks, float("nan"))
         if progress is not None:
             if not bool(fires.any()):
-                return looks, fires, probability, mask
+                return fires, probability, mask
             memoryless = self.backbone.finish_decoding(progress, frame)
         candidate = self.backbone.to_canvas(self._present(memoryless))  # P_l
         mask = torch.where(fires[:, None, None], fuse_masks(mask, candidate, config), mask)
-        state.last_fired = state.last_fired.masked_fill(fires, index)
-        return looks, fires, probability, mask
+        return fires, probability, mask
 
-    def _remember(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded, state: StreamState) -> None:
-        memory = run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
-        state.bank.add(memory, tracked.pointer)
-        state.frame_index += 1
+    def _encode_memory(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded) -> Tensor:
+        return run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
 
     def _show(
-        self,
-        frame: FrameFeatures,
-        prompt: Tensor,
-        tracked: Decoded,
-        mask: Tensor,
-        looks: Tensor,
-        fires: Tensor,
-        state: StreamState,
+        self, frame: FrameFeatures, prompt: Tensor, result: StreamStep, looks: Tensor, index: int
     ) -> None:
         """Shows the observer a frame, with what the CME would have said of it."""
         memoryless = self.memoryless(frame, prompt)
-        asked = torch.full_like(tracked.score, float("nan"))
+        asked = torch.full_like(result.score, float("nan"))
         if self.cme is not None:
-            asked = self.cme(tracked.pointer, memoryless.early_token).softmax(1)[:, 1]
-        candidate = self.backbone.to_canvas(self._present(memoryless))
-        self.observer.saw_frame(FrameTrace(state.frame_index, mask, candidate, asked, looks, fires))
+            asked = self.cme(result.pointer, memoryless.early_token).softmax(1)[:, 1]
+        masks = (self.backbone.to_canvas(x) for x in (result.low_res_logits, self._present(memoryless)))
+        self.observer.saw_frame(FrameTrace(index, *masks, asked, looks, result.fires))
 
     @torch.no_grad()
     def memoryless(self, frame: FrameFeatures, prompt: Tensor) -> Decoded:

@@ -83,8 +83,12 @@ class Tokenizer:
         self._encode, self._pad_id, self._max_tokens = encode, pad_id, max_tokens
         self._verbs, self._lowercase = verbs, lowercase
 
-    def __call__(self, sentences: list[str]) -> Tokens:
+    def __call__(self, sentences: list[str], multiple: int = 1) -> Tokens:
         """Tokenizes a batch.
+
+        Args:
+            sentences: B of them.
+            multiple: L is padded to one of it, where the encoder has so many places.
 
         Raises:
             UserError: A sentence is empty or longer than the text encoder can take.
@@ -98,7 +102,9 @@ class Tokenizer:
                     f"the sentence '{sentence[:60]}...' has {length} tokens, the text encoder takes "
                     f"{self._max_tokens}; shorten it"
                 )
-        ids = torch.full((len(sentences), max(lengths)), self._pad_id)
+        longest = -(-max(lengths) // multiple) * multiple
+        longest = longest if self._max_tokens is None else min(longest, self._max_tokens)
+        ids = torch.full((len(sentences), longest), self._pad_id)
         padding = torch.ones_like(ids, dtype=torch.bool)
         verbs = torch.zeros_like(padding)
         spans = verb_spans(sentences) if self._verbs else []
@@ -108,7 +114,7 @@ class Tokenizer:
             padding[row, :length] = False
             if self._verbs:
                 verbs[row, :length] = torch.tensor(mark_spans(encoding.spans, spans[row]))
-        return Tokens(ids, padding, verbs, min(lengths) < max(lengths))
+        return Tokens(ids, padding, verbs, min(lengths) < longest)
 
     def _clean(self, sentence: str) -> str:
         if not isinstance(sentence, str) or not _is_text(sentence):

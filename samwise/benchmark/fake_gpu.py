@@ -1,0 +1,147 @@
+"""A GPU that isn't there: PyTorch's fake tensors on a fake "cuda", to count what a real one would be asked.
+
+Fake tensors have a device, a shape and a type, and no values. Whatever mixes devices or types fails as on a
+real GPU; kernels, casts, copies and waits are counted as they are launched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from samwise.config import SamwiseConfig
+from samwise.modeling.samwise import Samwise
+from samwise.modeling.skeleton import skeleton
+
+M = TypeVar("M", bound=nn.Module)
+
+# Operations that only look at a tensor in another way, or reserve memory.
+_NO_KERNEL = (
+    "t view transpose unsqueeze slice permute select expand unbind alias split split_with_sizes squeeze "
+    "_unsafe_view detach unfold _reshape_alias chunk as_strided view_as_real view_as_complex lift_fresh "
+    "empty empty_like empty_strided new_empty diagonal narrow"
+).split()
+_WAITS = ("_local_scalar_dense", "is_nonzero", "item", "nonzero")
+
+
+@contextmanager
+def fake_gpu() -> Iterator[None]:
+    """Inside, tensors are fake, and autocast works for their "cuda"; no gradients."""
+    available = "torch.cuda.amp.common.amp_definitely_not_available"
+    with (
+        FakeTensorMode(),
+        mock.patch(available, return_value=False),
+        mock.patch("torch.cuda.is_bf16_supported", return_value=True),
+        torch.no_grad(),
+    ):
+        yield
+
+
+def fake_network(config: SamwiseConfig) -> Samwise:
+    """A network on the fake GPU, in eval mode; call it inside :func:`fake_gpu`."""
+    with unset_fake_temporarily():
+        network = skeleton(config)
+    return on_fake_gpu(network).eval()
+
+
+def on_fake_gpu(module: M) -> M:
+    """Moves a skeleton's shapes to the fake GPU."""
+    for part in module.modules():
+        for name, value in vars(part).items():  # sam2's tables outside its state, which we don't use
+            if isinstance(value, Tensor):
+                setattr(part, name, None)
+    return module._apply(lambda x: torch.empty(x.shape, dtype=x.dtype, device="cuda"))
+
+
+class Launches(TorchDispatchMode):
+    """Counts what is asked of the GPU inside.
+
+    Args:
+        answers: What the host is told where it asks the GPU for a value, in turn.
+
+    Attributes:
+        kernels: Launches by operation.
+        weight_casts: Launches that cast a parameter to another type.
+        waits: How often the host waited for a value.
+        uploads: Copies from the host, and
+        downloads: to it.
+    """
+
+    def __init__(self, answers: Callable[[int], bool] = lambda number: False) -> None:
+        super().__init__()
+        self.kernels: Counter[str] = Counter()
+        self.weight_casts = self.waits = self.uploads = self.downloads = 0
+        self._answers = answers
+        self._attention = _Attention(self.kernels)
+
+    def __enter__(self) -> Launches:
+        super().__enter__()
+        self._attention.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._attention.__exit__(*error)
+        super().__exit__(*error)
+
+    @property
+    def total(self) -> int:
+        """All launches."""
+        return sum(self.kernels.values())
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.name().removeprefix("aten::").partition(".")[0]
+        if name in _WAITS:
+            self.waits += 1
+            return self._answers(self.waits - 1)
+        out = func(*args, **(kwargs or {}))
+        devices = {x.device.type for x in _tensors(args)}
+        made = {x.device.type for x in _tensors(out)}
+        if name == "_to_copy" and isinstance(args[0], nn.Parameter):
+            self.weight_casts += 1
+        if devices == {"cpu"} and made == {"cuda"}:
+            self.uploads += 1
+        if devices == {"cuda"} and made == {"cpu"}:
+            self.downloads += 1
+            self.waits += 1
+        if name not in _NO_KERNEL and func.namespace == "aten" and "cuda" in devices | made:
+            self.kernels[name] += 1
+        return out
+
+
+class _Attention(TorchFunctionMode):
+    """Scaled dot-product attention is one kernel on a GPU; fake tensors would take it apart."""
+
+    def __init__(self, kernels: Counter[str]) -> None:
+        super().__init__()
+        self.kernels = kernels
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        q, k, v = args[:3]
+        if torch.is_autocast_enabled("cuda"):
+            q, k, v = (x.to(torch.get_autocast_dtype("cuda")) for x in (q, k, v))
+        if not q.dtype == k.dtype == v.dtype or not q.device == k.device == v.device:
+            raise RuntimeError(f"attention of {q.dtype}, {k.dtype}, {v.dtype} on {q.device}, {k.device}")
+        self.kernels["attention"] += 1
+        return q.new_empty(*q.shape[:-1], v.shape[-1])
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    return [x for part in value for x in _tensors(part)] if isinstance(value, list | tuple) else []

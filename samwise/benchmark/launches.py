@@ -1,0 +1,69 @@
+"""What a frame asks of a GPU: kernels, casts, waits, counted on fake tensors, so without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from samwise.benchmark.fake_gpu import Launches, fake_gpu, fake_network
+from samwise.benchmark.report import report
+from samwise.config import SamwiseConfig
+from samwise.device import AUTOCAST
+from samwise.errors import UserError
+from samwise.inference.runtime import with_cast_weights
+from samwise.modeling.memory import StreamState
+from samwise.modeling.samwise import Samwise
+from samwise.modeling.tokens import Tokens
+
+SENTENCE_TOKENS = 9
+
+
+def run(cfg: DictConfig) -> None:
+    """Counts a clip for each clip length and number of sentences, per frame.
+
+    Raises:
+        UserError: The precision isn't one.
+    """
+    if cfg.precision not in ("float32", *AUTOCAST):
+        raise UserError(f"precision={cfg.precision}: choose float32, {', '.join(AUTOCAST)}")
+    config = SamwiseConfig.from_node(cfg.model)
+    rows: list[dict[str, Any]] = []
+    with fake_gpu():
+        network, cast = fake_network(config), AUTOCAST.get(cfg.precision)
+        network = network if cast is None else with_cast_weights(network, cast)
+        for length in cfg.clip_lengths:
+            for count in cfg.expressions:
+                counts = count_clip(network, length, count, cast)
+                rows.append(
+                    {
+                        "frames": length,
+                        "sentences": count,
+                        "launches/frame": counts.total / length,
+                        "casts of weights/frame": counts.weight_casts / length,
+                        "waits/clip": counts.waits,
+                        "copies/clip": counts.uploads + counts.downloads,
+                    }
+                )
+    settings = {"model": cfg.model.name, "canvas": config.canvas, "precision": cfg.precision}
+    report("launches", settings, rows, cfg.output)
+
+
+def count_clip(network: Samwise, length: int, sentences: int, cast: torch.dtype | None) -> Launches:
+    """A clip with the memory full, the frames on the device already; inside :func:`fake_gpu`."""
+    tokens = Tokens.from_ids(torch.zeros(sentences, SENTENCE_TOKENS, dtype=torch.long, device="cuda"))
+    frames = torch.zeros(1, length, 3, network.canvas, network.canvas, device="cuda")
+    with torch.autocast("cuda", cast or torch.bfloat16, enabled=cast is not None):
+        with Launches():
+            _, state = network.stream(frames[:, :1], tokens)
+        _fill(state)
+        with Launches() as counts:
+            network.stream(frames, tokens, state)
+    return counts
+
+
+def _fill(state: StreamState) -> None:
+    while not state.bank.full:
+        state.bank.add(state.bank.maps[0], state.bank.pointers[0])
+        state.frame_index += 1
