@@ -47,19 +47,18 @@ def run(cfg: DictConfig) -> None:
     model = Samwise(config).to(device).eval()
     length = cfg.clip_length or model.clip_length
     rng = np.random.default_rng(cfg.seed)
-    frames = _frames(rng, length, config.canvas)
+    frames = random_frames(rng, length, config.canvas)
     lines: dict[str, Callable[[], float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         if cfg.sam2:
             lines["SAM 2, one object"] = Sam2(model, frames, Path(folder), cfg.repeats + 1)
         for count in cfg.expressions:
-            lines[_name(count)] = Ours(
-                model, Runtime(model, RuntimeConfig("float32")), frames, count, cfg.max_expressions
-            )
+            runtime = Runtime(model, RuntimeConfig("float32"))
+            lines[_name(count)] = Ours(runtime, frames, count, cfg.max_expressions)
         for name, options in (cfg.options or {}).items():
             other = _copy(model) if options.get("compile") or options.get("channels_last") else model
             runtime = Runtime(other, RuntimeConfig.from_node(OmegaConf.create(options)))
-            lines[f"one expression, {name.replace('_', ' ')}"] = Ours(other, runtime, frames, 1, 1)
+            lines[f"one expression, {name.replace('_', ' ')}"] = Ours(runtime, frames, 1, 1)
         seconds = _in_turn(lines, cfg.repeats)
     rows = _rows(seconds, length)
     settings = {
@@ -85,17 +84,15 @@ class Ours:
     """A clip of our network, for N expressions, with the memory full.
 
     Args:
-        model: The network.
-        runtime: How it runs.
+        runtime: The network, and how it runs.
         frames: (T, H, W, 3) uint8.
         expressions: N.
         together: Most expressions of a batch; all share the text-free stages.
     """
 
-    def __init__(
-        self, model: Samwise, runtime: Runtime, frames: np.ndarray, expressions: int, together: int
-    ) -> None:
-        self.model, self.runtime = model, runtime
+    def __init__(self, runtime: Runtime, frames: np.ndarray, expressions: int, together: int) -> None:
+        self.model, self.runtime = runtime.network, runtime
+        model = self.model
         ids = torch.randint(5, 400, (expressions, SENTENCE_TOKENS), device=model.device)
         self.batches = [Tokens.from_ids(part) for part in ids.split(together)]
         self.clip = _to_clip(frames, model.canvas, model.device)
@@ -106,9 +103,9 @@ class Ours:
         with self.runtime():
             if not self.states:
                 first = self.model.see(self.clip[:, :1])
-                self.states = [_fill(self.model.stream(first, tokens)[1]) for tokens in self.batches]
+                self.states = [fill(self.model.stream(first, tokens)[1]) for tokens in self.batches]
             start = _now(self.model.device)
-            seen = self.model.see(self.clip)
+            seen = self.model.see_recorded(self.clip)
             for tokens, state in zip(self.batches, self.states, strict=True):
                 self.model.stream(seen, tokens, state)
             return _now(self.model.device) - start
@@ -122,16 +119,20 @@ class Sam2:
         frames: (T, H, W, 3) uint8.
         folder: An empty folder for them.
         calls: How often it will be called.
+        runtime: How it runs; float32 by default.
     """
 
-    def __init__(self, model: Samwise, frames: np.ndarray, folder: Path, calls: int) -> None:
+    def __init__(
+        self, model: Samwise, frames: np.ndarray, folder: Path, calls: int, runtime: Runtime | None = None
+    ) -> None:
+        self.runtime = runtime or Runtime(model.backbone, RuntimeConfig("float32"))
         self.predictor = model.backbone.video_predictor()
         self.length, self.device = len(frames), model.device
         full = max(self.predictor.num_maskmem, self.predictor.max_obj_ptrs_in_encoder)
         for index in range(full + calls * self.length):
             image = cv2.cvtColor(frames[index % self.length], cv2.COLOR_RGB2BGR)
             cv2.imwrite(str(folder / f"{index:05d}.jpg"), image)
-        with torch.inference_mode():
+        with self.runtime():
             self.state = self.predictor.init_state(str(folder))
             height, width = frames.shape[1:3]
             box = np.array([0.2 * width, 0.2 * height, 0.7 * width, 0.7 * height], np.float32)
@@ -146,7 +147,7 @@ class Sam2:
 
     def __call__(self) -> float:
         """Seconds for T frames."""
-        with torch.inference_mode():
+        with self.runtime():
             start = _now(self.device)
             for _ in range(self.length):
                 next(self.stream)
@@ -186,7 +187,7 @@ def _name(expressions: int) -> str:
     return "one expression" if expressions == 1 else f"{expressions} expressions"
 
 
-def _frames(rng: np.random.Generator, length: int, canvas: int) -> np.ndarray:
+def random_frames(rng: np.random.Generator, length: int, canvas: int) -> np.ndarray:
     """(T, S, S, 3) uint8: smooth random pictures."""
     small = rng.integers(0, 256, (length, 16, 16, 3), dtype=np.uint8)
     return np.stack([cv2.resize(x, (canvas, canvas), interpolation=cv2.INTER_CUBIC) for x in small])
@@ -199,7 +200,7 @@ def _to_clip(frames: np.ndarray, canvas: int, device: torch.device) -> Tensor:
     return to_canvas(images, canvas)[None].to(device)  # 1, T, 3, h, w
 
 
-def _fill(state: StreamState) -> StreamState:
+def fill(state: StreamState) -> StreamState:
     """A stream whose memory is full of its first frame: the cost of any later one."""
     bank = state.bank
     first, pointer = bank.maps[0], bank.pointers[0]

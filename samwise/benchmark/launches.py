@@ -8,16 +8,14 @@ import torch
 from omegaconf import DictConfig
 
 from samwise.benchmark.fake_gpu import Launches, fake_gpu, fake_network
+from samwise.benchmark.infer import SENTENCE_TOKENS, fill
 from samwise.benchmark.report import report
 from samwise.config import SamwiseConfig
 from samwise.device import AUTOCAST
 from samwise.errors import UserError
 from samwise.inference.runtime import with_cast_weights
-from samwise.modeling.memory import StreamState
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.tokens import Tokens
-
-SENTENCE_TOKENS = 9
 
 
 def run(cfg: DictConfig) -> None:
@@ -57,13 +55,7 @@ def count_clip(network: Samwise, length: int, sentences: int, cast: torch.dtype 
     with torch.autocast("cuda", cast or torch.bfloat16, enabled=cast is not None):
         with Launches():
             _, state = network.stream(frames[:, :1], tokens)
-        _fill(state)
+        fill(state)
         with Launches() as counts:
             network.stream(frames, tokens, state)
     return counts
-
-
-def _fill(state: StreamState) -> None:
-    while not state.bank.full:
-        state.bank.add(state.bank.maps[0], state.bank.pointers[0])
-        state.frame_index += 1

@@ -1,0 +1,142 @@
+"""A GPU: does it give the CPU's masks, how fast, and what does training take? Under eight minutes in all."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from samwise.benchmark import train
+from samwise.benchmark.infer import Ours, Sam2, random_frames
+from samwise.benchmark.report import markdown_table, report
+from samwise.config import SamwiseConfig
+from samwise.device import choose_device
+from samwise.errors import UserError
+from samwise.inference.predictor import SamwisePredictor
+from samwise.inference.runtime import Runtime, RuntimeConfig
+from samwise.modeling.samwise import Samwise
+from samwise.progress import progress
+
+WARM_UPS = 3  # the first call of a shape runs as it is, the second is recorded
+
+
+def run(cfg: DictConfig) -> None:
+    """Compares, times and prints; a line that fails is reported, and the others go on.
+
+    Raises:
+        UserError: There is no GPU.
+    """
+    device = choose_device(cfg.device)
+    if device.type != "cuda":
+        raise UserError(
+            "tools/benchmark.py gpu needs a CUDA device; without one: tools/benchmark.py launches"
+        )
+    settings: dict[str, Any] = {"model": cfg.model.name, "canvas": cfg.model.canvas}
+    if cfg.parity:
+        settings["parity"] = list(_parity(cfg, device))
+        print(markdown_table(settings["parity"]), end="\n\n", flush=True)
+    rows = list(_speed(cfg, device))
+    if cfg.training is not None:
+        _empty()
+        train.run(
+            OmegaConf.merge(cfg.training, {"model": cfg.model, "device": str(device), "seed": cfg.seed})
+        )
+    report("gpu", settings, rows, cfg.output)
+
+
+def _parity(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
+    """The small default on a synthetic video: pixels whose mask isn't the CPU's in float32."""
+    from samwise.data.synthetic.video import make_video
+
+    video = make_video(cfg.seed, "gpu", 0)
+    texts = [statement.text for statement in video.statements]
+    expected = _masks(SamwisePredictor.from_pretrained(device="cpu"), video.frames, texts)
+    for name, options in cfg.parity.items():
+        try:
+            predictor = SamwisePredictor.from_pretrained(device=device, runtime=_runtime(options))
+            got = _masks(predictor, video.frames, texts)
+        except Exception as error:  # the other lines are worth having
+            yield {"runtime": name, "differing pixels, %": float("nan"), "error": _short(error)}
+            continue
+        yield {"runtime": name, "differing pixels, %": 100 * float((got != expected).mean()), "error": ""}
+
+
+def _masks(predictor: SamwisePredictor, frames: np.ndarray, texts: list[str]) -> np.ndarray:
+    """(F, N, H, W) bool; twice over, so that what is recorded in the first stream is replayed."""
+    for _ in range(2):
+        masks = [masks for _, masks in predictor.segment_video(frames, texts, clip_length=4)]
+    return np.stack(masks)
+
+
+def _speed(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Our network for each runtime, clip length and number of sentences, beside SAM 2's own predictor."""
+    config = SamwiseConfig.from_node(cfg.model)
+    config.text_encoder.pretrained = False  # any weights cost the same
+    torch.manual_seed(cfg.seed)
+    model = Samwise(config).to(device).eval()
+    rng = np.random.default_rng(cfg.seed)
+    frames = random_frames(rng, max(cfg.clip_lengths), config.canvas)
+    calls = WARM_UPS + cfg.repeats
+    lines: list[tuple[str, int, int, Callable[[], Callable[[], float]]]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in cfg.sam2:
+            (place := Path(folder) / name).mkdir()
+            runtime = Runtime(model.backbone, RuntimeConfig(name))
+            length = len(frames)
+            lines.append(
+                (f"SAM 2, {name}", length, 1, lambda r=runtime, p=place: Sam2(model, frames, p, calls, r))
+            )
+        for name, options in cfg.runtimes.items():
+            for length in cfg.clip_lengths:
+                for count in cfg.expressions:
+
+                    def ours(options: Any = options, length: int = length, count: int = count) -> Ours:
+                        own = _copy(model) if options.get("compile") or options.get("cuda_graphs") else model
+                        return Ours(Runtime(own, _runtime(options)), frames[:length], count, count)
+
+                    lines.append((name.replace("_", " "), length, count, ours))
+        for name, length, count, build in progress(lines, desc="lines", unit="line"):
+            _empty()
+            torch.cuda.reset_peak_memory_stats(device)
+            row: dict[str, Any] = {"runtime": name, "frames of a clip": length, "sentences": count}
+            try:
+                line = build()
+                seconds = [line() for _ in range(calls)][WARM_UPS:]
+                del line
+                median = statistics.median(seconds) / length
+                row |= {"ms/frame": 1e3 * median, "frames/s": 1 / median, "sentence-frames/s": count / median}
+                row |= {"peak, MiB": torch.cuda.max_memory_allocated(device) / 2**20, "error": ""}
+            except Exception as error:  # the other lines are worth having
+                nothing = dict.fromkeys(
+                    ("ms/frame", "frames/s", "sentence-frames/s", "peak, MiB"), float("nan")
+                )
+                row |= {**nothing, "error": _short(error)}
+            print(row, flush=True)
+            yield row
+
+
+def _runtime(options: Any) -> RuntimeConfig:
+    return RuntimeConfig.from_node(OmegaConf.create(options))
+
+
+def _copy(model: Samwise) -> Samwise:
+    other = Samwise(model.config).to(model.device).eval()
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()[:300]}".replace("\n", " ").replace("|", "/")
+
+
+def _empty() -> None:
+    torch._dynamo.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
