@@ -84,14 +84,23 @@ class Launches(TorchDispatchMode):
         self._answers = answers
         self._attention = _Attention(self.kernels)
 
+    _counting: list[Launches] = []
+
     def __enter__(self) -> Launches:
         super().__enter__()
         self._attention.__enter__()
+        self._counting.append(self)
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._counting.pop()
         self._attention.__exit__(*error)
         super().__exit__(*error)
+
+    @classmethod
+    def now(cls) -> Launches:
+        """The innermost that counts."""
+        return cls._counting[-1]
 
     @property
     def total(self) -> int:

@@ -41,8 +41,11 @@ class Recording:
         """Replays it with other values; the outputs are copies that the next replay leaves alone."""
         own, given = _leaves(self._inputs), _leaves(arguments)
         torch._foreach_copy_(own, given)
-        self._graph.replay()
+        self._replay()
         return _rebuild(self._outputs, iter([x.clone() for x in _leaves(self._outputs)]))
+
+    def _replay(self) -> None:
+        self._graph.replay()
 
 
 class Replayed:
@@ -81,7 +84,8 @@ class Recorded:
         self.step = Replayed(network.step, self._pool)
 
     def _pool(self) -> Any:
-        self._handle = torch.cuda.graph_pool_handle() if self._handle is None else self._handle
+        if self._handle is None and torch.cuda.is_available():
+            self._handle = torch.cuda.graph_pool_handle()
         return self._handle
 
 
