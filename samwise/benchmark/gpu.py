@@ -48,9 +48,9 @@ def run(cfg: DictConfig) -> None:
     rows = list(_speed(cfg, device))
     if cfg.training is not None:
         _empty()
-        train.run(
-            OmegaConf.merge(cfg.training, {"model": cfg.model, "device": str(device), "seed": cfg.seed})
-        )
+        options = OmegaConf.to_container(cfg.training)
+        options |= {"model": OmegaConf.to_container(cfg.model), "device": str(device), "seed": cfg.seed}
+        train.run(OmegaConf.create(options))
     report("gpu", settings, rows, cfg.output)
 
 
