@@ -95,6 +95,7 @@ def run(config: DictConfig) -> None:
             f"{', '.join(VARIANTS)}, and checkpointing from {', '.join(CHECKPOINTING)}"
         )
     device, model_config = choose_device(config.device), SamwiseConfig.from_node(config.model)
+    model_config.text_encoder.pretrained = False  # any weights cost the same
     steps: dict[str, _Step] = {}
     models: dict[bool, Samwise] = {}
     for name in config.variants:
