@@ -32,4 +32,5 @@ def for_matmul(x: Tensor) -> Tensor:
     Autocast itself casts ``x`` anew for each of them.
     """
     kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not on "meta"
+    return x.to(torch.get_autocast_dtype(kind)) if casts else x

@@ -40,7 +40,6 @@ def full_size() -> Iterator[dict[str, Samwise]]:
     """B+ and RoBERTa at 1024, as they are and with their weights cast."""
     with fake_gpu():
         plain = network("roberta_hiera_b+")
-    with fake_gpu():
         yield {n: plain if t is None else with_cast_weights(plain, t) for n, t in TYPES.items()}
 
 
@@ -139,7 +138,7 @@ def test_networks_are_built_as_if_there_were_no_gpu() -> None:
 
 def test_positions_move_and_follow_the_weights() -> None:
     """Tables that sam2 keeps outside its state are buffers, made anew from weights that are loaded."""
-    one, other = (Samwise.from_config("tiny") for _ in range(2))
+    one, other = (Samwise.from_config("tiny_scratch") for _ in range(2))
     assert not torch.equal(one.backbone.dense_position, other.backbone.dense_position)
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.backbone.dense_position, other.backbone.dense_position)

@@ -5,6 +5,7 @@ Launching hundreds of small kernels one by one takes a host longer than a fast G
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+logger = logging.getLogger("samwise.modeling")
 MAX_RECORDINGS = 8  # of a function: each holds its inputs and outputs
 
 
@@ -53,7 +55,7 @@ class Replayed:
 
     def __init__(self, function: Callable[..., Any], pool: Callable[[], Any]) -> None:
         self._function, self._pool = function, pool
-        self._recordings: OrderedDict[Any, Recording | None] = OrderedDict()
+        self._recordings: OrderedDict[Any, Callable[[Any], Any] | None] = OrderedDict()
 
     def __call__(self, *arguments: Any) -> Any:
         key = _shape(arguments)
@@ -65,8 +67,19 @@ class Replayed:
         self._recordings.move_to_end(key)
         recording = self._recordings[key]
         if recording is None:
-            recording = self._recordings[key] = Recording(self._function, arguments, self._pool())
+            recording = self._recordings[key] = self._record(arguments)
         return recording(arguments)
+
+    def _record(self, arguments: Any) -> Callable[[Any], Any]:
+        """A recording; where the GPU's libraries refuse, the function as it is, and a warning."""
+        try:
+            return Recording(self._function, arguments, self._pool())
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            name, why = self._function.__name__, str(error).splitlines()[0]
+            logger.warning("%s can't be a CUDA graph and runs without (%s)", name, why)
+            return lambda arguments: self._function(*arguments)
 
 
 class Recorded:

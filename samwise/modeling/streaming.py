@@ -73,11 +73,9 @@ class Streaming:
             if state is None
             else state.copy()
         )
-        state.text = (
-            self.start_text(tokens) if state.text is None or state.tokens is not tokens else state.text
-        )
-        state.tokens = tokens
-        features, rho = self.encode(seen, tokens, text=state.text)
+        if state.text is None or state.tokens is not tokens:
+            state.tokens, state.text = tokens, self.start_text(tokens)
+        features, rho = (self._replayed or self).encode(seen, tokens, None, state.text)
         prompt = self.backbone.sparse_prompt(rho)
         rows = [self._segment(features.at(t, length), prompt, state) for t in range(length)]
         columns = (torch.stack(column, 1) for column in zip(*rows, strict=True))
