@@ -150,6 +150,8 @@ def explain(error: Exception, name: str, words: Sequence[str]) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", said):
         key = unknown[1].partition("@")[0]
         return f"there is no key '{key}'{_nearest_keys(key, name, words)}"
+    if "hydra/launcher/submitit_" in said:
+        return "the launchers of jobs are a package of their own: pip install -e '.[slurm]'"
     if "interpolation" in said.lower():
         return f"{said}; write \\${{ for a dollar sign and a brace"
     return said

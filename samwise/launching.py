@@ -28,9 +28,10 @@ from samwise.processes import RESTARTED
 
 _GRACE = 5.0  # seconds in which the cluster may start a lost job again ...
 _HIDDEN = 60.0  # ... and a file system may hide the result of one that has ended well
-_ENDED = (
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "FINISHED", "INTERRUPTED", "NODE_FAIL",
-    "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
+_WELL = ("COMPLETED", "ENDED")
+_BADLY = (
+    "BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "INTERRUPTED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
+    "TIMEOUT",
 )  # fmt: skip
 _NOISE = ("srun:", "slurmstepd:", "submitit ", "sbatch:")  # lines that say that, not why
 
@@ -38,7 +39,7 @@ _NOISE = ("srun:", "slurmstepd:", "submitit ", "sbatch:")  # lines that say that
 def use_launchers() -> None:
     """Puts the launchers here in the place of the plugin's, whose configuration they have."""
     for ours in (LocalLauncher, SlurmLauncher):
-        theirs = ours.__mro__[2]
+        theirs = ours.__bases__[1]
         Plugins.instance().class_name_to_class[f"{theirs.__module__}.{theirs.__name__}"] = ours
 
 
@@ -102,40 +103,21 @@ class _Launcher(plugin.BaseSubmititLauncher):
         return executor
 
     def _results(self, jobs: Sequence[submitit.Job]) -> list[JobReturn]:
-        results: dict[str, JobReturn] = {}
-        problems: dict[str, str] = {}
-        states: dict[str, str] = {}
-        ended: dict[str, float] = {}
-        started = time.monotonic()
-        while len(results) + len(problems) < len(jobs):
+        watched, started = [_Watched(job) for job in jobs], time.monotonic()
+        while waiting := [each for each in watched if each.result is None and not each.problem]:
             time.sleep(min(30.0, max(1.0, (time.monotonic() - started) / 20)))
-            found = self._states(jobs)
-            for job in jobs:
-                name, state = job.job_id, found.get(job.job_id, "")
-                if name in results or name in problems:
-                    continue
-                if all(job.task(i).paths.result_pickle.exists() for i in range(job.num_tasks)):
-                    with contextlib.suppress(FailedJobError):
-                        results[name] = job.results()[0]
-                        _say(f"job {name}: done")
-                        continue
-                    state, ended[name] = "FAILED", 0.0
-                if state and state != states.get(name):
-                    _say(f"job {name}: {_words(state)}")
-                    states[name] = state
-                if not state.startswith(_ENDED):
-                    ended.pop(name, None)
-                elif time.monotonic() - ended.setdefault(name, time.monotonic()) > (
-                    _HIDDEN if state.startswith(("COMPLETED", "FINISHED")) else _GRACE
-                ):
-                    problems[name] = f"job {name} {_words(state)}: {_reason(job)}"
-                    if len(jobs) > 1:
-                        _say(problems[name])
+            states = self._states(jobs)
+            for each in waiting:
+                each.look(states.get(each.job.job_id, ""))
+        problems = [each for each in watched if each.problem]
         if len(jobs) == 1 and problems:
-            raise UserError(*problems.values())
+            raise UserError(problems[0].problem)
+        for each in problems:
+            _say(each.problem)
         if problems:
-            raise UserError(f"{len(problems)} of {len(jobs)} jobs didn't end well: {' '.join(problems)}")
-        return [results[job.job_id] for job in jobs]
+            names = " ".join(each.job.job_id for each in problems)
+            raise UserError(f"{len(problems)} of {len(jobs)} jobs didn't end well: {names}")
+        return [each.result for each in watched]
 
     def _states(self, jobs: Sequence[submitit.Job]) -> dict[str, str]:
         raise NotImplementedError
@@ -147,7 +129,8 @@ class LocalLauncher(_Launcher, plugin.LocalLauncher):
     left_alone = "stopped by Ctrl-C, with its jobs"
 
     def _states(self, jobs: Sequence[submitit.Job]) -> dict[str, str]:
-        return {job.job_id: job.state for job in jobs}
+        # One that has ended without a result has failed.
+        return {job.job_id: job.state.replace("FINISHED", "FAILED") for job in jobs}
 
 
 class SlurmLauncher(_Launcher, plugin.SlurmLauncher):
@@ -169,21 +152,45 @@ class SlurmLauncher(_Launcher, plugin.SlurmLauncher):
         for line in done.stdout.splitlines():
             name, _, state = line.strip().partition(" ")
             found[name] = state.removesuffix(" None")
-        return {job.job_id: found.get(job.job_id, "FINISHED") for job in jobs}
+        return {job.job_id: found.get(job.job_id, "ENDED") for job in jobs}
 
 
-def _reason(job: submitit.Job) -> str:
-    """Why a job ended: the error that one of its processes names, else what the first said last."""
-    last, log = "", job.task(0).paths.stderr
-    for index in range(job.num_tasks):
-        path = job.task(index).paths.stderr
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(_NOISE)]
-        if errors := [line for line in lines if line.startswith("error: ")]:
-            return f"{errors[-1].removeprefix('error: ')}; its log: {path}"
-        if index == 0 and lines:
-            last = lines[-1].rpartition("\r")[2]
-    return f"{last}; its log: {log}" if last else "it said nothing"
+class _Watched:
+    """A submitted job and what is known of it: its result, or what went wrong."""
+
+    def __init__(self, job: submitit.Job) -> None:
+        self.job, self.state, self.since = job, "", 0.0
+        self.result: JobReturn | None = None
+        self.problem = ""
+
+    def look(self, state: str) -> None:
+        """Takes the queue's word for the job's state, "" where there is none, and looks for the result."""
+        if all(self.job.task(i).paths.result_pickle.exists() for i in range(self.job.num_tasks)):
+            try:
+                self.result = self.job.results()[0]
+                return _say(f"job {self.job.job_id}: done")
+            except FailedJobError:
+                state = "FAILED"
+        if state and state != self.state:
+            _say(f"job {self.job.job_id}: {_words(state)}")
+            self.state, self.since = state, time.monotonic()
+        patience = _HIDDEN if state.startswith(_WELL) else _GRACE
+        if state.startswith((*_WELL, *_BADLY)) and time.monotonic() - self.since >= patience:
+            self.problem = f"job {self.job.job_id} {_words(state)}: {self._reason()}"
+
+    def _reason(self) -> str:
+        """The error that one of its processes names, else what the first said last."""
+        last, log = "", self.job.task(0).paths.stderr
+        for index in range(self.job.num_tasks):
+            path = self.job.task(index).paths.stderr
+            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+            lines = [line.strip() for line in text.splitlines() if not line.startswith(_NOISE)]
+            lines = [line for line in lines if line]
+            if errors := [line for line in lines if line.startswith("error: ")]:
+                return f"{errors[-1].removeprefix('error: ')}; its log: {path}"
+            if index == 0 and lines:
+                last = lines[-1].rpartition("\r")[2]
+        return f"{last}; its log: {log}" if last else "it said nothing"
 
 
 def _words(state: str) -> str:

@@ -160,27 +160,6 @@ def test_the_slurm_launcher_composes():
     assert "SlurmLauncher" in result.stdout and "tasks_per_node: 4" in result.stdout
 
 
-@pytest.mark.heavy
-@pytest.mark.slow
-def test_submitit_starts_processes_that_meet(mevis_tree: Path, tmp_path: Path):
-    """Through the launcher, with its flag at the end of the command line, as on a cluster."""
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    command = [
-        sys.executable,
-        str(ROOT / "scripts/train.py"),
-        "experiment=mevis",
-        "debug=fast",
-        "model=tiny_scratch",
-    ]
-    command += ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", f"data.root={mevis_tree}"]
-    command += ["scratch.validate_every=0", "device=cpu", f"output={tmp_path}/run", "-m"]
-    command += ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert result.returncode == 0, result.stderr
-    log = (tmp_path / "run/train.log").read_text()
-    assert "and 1 others" in log and log.count("done: 2 steps") == 1
-
-
 def test_submitit_gets_its_signal_back():
     """After saving: its own handler requeues the job. Python's and the shell's signals stay alone."""
     received = []
