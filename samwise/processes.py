@@ -53,29 +53,12 @@ def find_place(environment: Mapping[str, str]) -> Place:
     Raises:
         UserError: The variables say that there are several processes, but not which one this is.
     """
-    address, port = environment.get("MASTER_ADDR"), environment.get("MASTER_PORT")
     if "RANK" in environment and "WORLD_SIZE" in environment:
-        rank, count = number(environment, "RANK"), number(environment, "WORLD_SIZE")
-        place = Place(rank, count, _local(environment, rank, count), "torchrun", address, port)
+        place = _by_torchrun(environment)
     elif environment.get("SUBMITIT_EXECUTOR") == "local":
-        rank, count = (
-            number(environment, f"SUBMITIT_LOCAL_{x}", y) for x, y in (("GLOBALID", 0), ("NTASKS", 1))
-        )
-        port = port or _port("submitit", environment.get("SUBMITIT_LOCAL_JOB_ID"))
-        place = Place(
-            rank, count, number(environment, "SUBMITIT_LOCAL_LOCALID", 0), "submitit", "127.0.0.1", port
-        )
-    elif (count := number(environment, "SLURM_STEP_NUM_TASKS", 1)) > 1:
-        address = address or _first_host(environment)
-        port = port or _port(environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID"))
-        place = Place(
-            number(environment, "SLURM_PROCID"),
-            count,
-            number(environment, "SLURM_LOCALID", 0),
-            "srun",
-            address,
-            port,
-        )
+        place = _by_submitit(environment)
+    elif (count := _tasks(environment)) > 1:
+        place = _by_srun(environment, count)
     elif number(environment, "WORLD_SIZE", 1) > 1:
         raise UserError(
             f"WORLD_SIZE={environment['WORLD_SIZE']} is set, but not RANK, so this process doesn't know "
@@ -114,12 +97,43 @@ def number(environment: Mapping[str, str], name: str, default: int | None = None
         raise UserError(f"the variable {name}={text} isn't a number; unset it, or set it right") from error
 
 
-def _local(environment: Mapping[str, str], rank: int, count: int) -> int | None:
+def _by_torchrun(environment: Mapping[str, str]) -> Place:
+    rank, count = number(environment, "RANK"), number(environment, "WORLD_SIZE")
+    address, port = environment.get("MASTER_ADDR"), environment.get("MASTER_PORT")
+    local: int | None = None
     if "LOCAL_RANK" in environment:
-        return number(environment, "LOCAL_RANK")
-    if environment.get("SLURM_STEP_NUM_TASKS") == str(count):  # RANK was made of SLURM_PROCID
-        return number(environment, "SLURM_LOCALID", 0)
-    return rank if count == 1 or environment.get("MASTER_ADDR") in _HERE else None
+        local = number(environment, "LOCAL_RANK")
+    elif environment.get("SLURM_STEP_NUM_TASKS") == str(count):  # RANK was made of SLURM_PROCID
+        local = number(environment, "SLURM_LOCALID", 0)
+    elif count == 1 or address in _HERE:
+        local = rank
+    return Place(rank, count, local, "torchrun", address, port)
+
+
+def _by_submitit(environment: Mapping[str, str]) -> Place:
+    rank, local = (number(environment, f"SUBMITIT_LOCAL_{x}", 0) for x in ("GLOBALID", "LOCALID"))
+    port = environment.get("MASTER_PORT") or _port("submitit", environment.get("SUBMITIT_LOCAL_JOB_ID"))
+    count = number(environment, "SUBMITIT_LOCAL_NTASKS", 1)
+    return Place(rank, count, local, "submitit", "127.0.0.1", port)
+
+
+def _by_srun(environment: Mapping[str, str], count: int) -> Place:
+    rank, local = number(environment, "SLURM_PROCID"), number(environment, "SLURM_LOCALID", 0)
+    address = environment.get("MASTER_ADDR") or _first_host(environment)
+    step = _port(environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID"))
+    return Place(rank, count, local, "srun", address, environment.get("MASTER_PORT") or step)
+
+
+def _tasks(environment: Mapping[str, str]) -> int:
+    """Number of tasks of this job step; 1 in a batch script.
+
+    A script that was submitted from within a step has that step's variables; ``SLURM_GTIDS``, the tasks on
+    this machine, is its own.
+    """
+    count = number(environment, "SLURM_STEP_NUM_TASKS", 1)
+    here = environment.get("SLURM_GTIDS", "").split(",")
+    foreign = environment.get("SLURM_STEP_NUM_NODES") == "1" and here != [""] and len(here) != count
+    return 1 if foreign else count
 
 
 def _first_host(environment: Mapping[str, str]) -> str:

@@ -48,6 +48,11 @@ LOCAL_JOB = {
         (TORCHRUN, (3, 4, 1, "node7")),
         ({**STEP, **TORCHRUN}, (3, 4, 1, "node7")),  # torchrun in a job step
         (BATCH, (0, 1, 0, None)),  # the batch script is one process
+        (
+            {**STEP, "SLURM_STEP_NUM_NODES": "1", **BATCH, "SLURM_GTIDS": "0"},
+            (0, 1, 0, None),
+        ),  # one sent by a step
+        ({**STEP, "SLURM_STEP_NUM_NODES": "1", "SLURM_GTIDS": "0,1,2,3"}, (3, 4, 1, "127.0.0.1")),
         (STEP, (3, 4, 1, "gpu07")),
         ({**STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, (0, 1, 0, None)),  # srun -n1 in it
         ({**STEP, "SLURM_STEP_NUM_NODES": "1"}, (3, 4, 1, "127.0.0.1")),

@@ -41,6 +41,7 @@ ELSEWHERE = {
     "input=0": "test_live.py",
     "scripts/web_demo.py": "test_web_browser.py",
     "torchrun .*train.py": "test_distributed.py",
+    "srun .*train.py": "test_slurm.py",
     "torchrun .*infer.py": "test_shards.py",
     "sbatch": "test_shards.py",
     "pip install": "nothing: packages from a registry",

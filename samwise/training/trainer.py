@@ -161,9 +161,7 @@ class Trainer:
         at, config, start = self.position, self.config, time.perf_counter()
         parts = self._fetch(batches)
         waited = time.perf_counter() - start
-        # Dropout depends on the seed, the step and the share alone: a resumed run has the same, and so have
-        # processes with the same clips.
-        shares = self.order.shares
+        shares = self.order.shares  # dropout: the same when resumed, and in processes with the same clips
         torch.manual_seed(config.seed * 1_000_003 + at.step * shares + rank() % shares)
         self.model.train()
         if config.freeze_batch_norm:
