@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib.util
 import os
 import re
 import sys
@@ -13,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from samwise.composing import CONFIG_DIR, compose_config
 from samwise.errors import UserError, cli
+from samwise.sweep import flags_first, is_many, name_jobs
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-_MANY = ("-m", "--multirun")
 
 
 def program(name: str, as_typed: Sequence[str] = ()) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
@@ -47,7 +47,11 @@ def call(main: Callable[[DictConfig], Any], name: str, as_typed: Sequence[str] =
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
     try:
-        sys.argv[1:] = plain_words(sys.argv[1:], as_typed)
+        sys.argv[1:] = name_jobs(flags_first(plain_words(sys.argv[1:], as_typed)))
+        if is_many(sys.argv) and importlib.util.find_spec("submitit"):
+            from samwise.launching import use_launchers
+
+            use_launchers()
         try:
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(cli(main))()
         except (HydraException, OmegaConfBaseException) as error:
@@ -146,6 +150,8 @@ def explain(error: Exception, name: str, words: Sequence[str]) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", said):
         key = unknown[1].partition("@")[0]
         return f"there is no key '{key}'{_nearest_keys(key, name, words)}"
+    if "hydra/launcher/submitit_" in said:
+        return "the launchers of jobs are a package of their own: pip install -e '.[slurm]'"
     if "interpolation" in said.lower():
         return f"{said}; write \\${{ for a dollar sign and a brace"
     return said

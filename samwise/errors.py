@@ -37,8 +37,10 @@ def cli(main: Callable[..., R]) -> Callable[..., R]:
                 from omegaconf import OmegaConf
 
                 from samwise.ranges import check_ranges
+                from samwise.sweep import enter_own_folder
 
                 check_ranges(OmegaConf.to_container(args[0]))
+                enter_own_folder(args[0])
             return main(*args, **kwargs)
         except UserError as error:
             if os.environ.get("SAMWISE_TRACEBACK"):

@@ -14,6 +14,8 @@ from typing import IO
 
 from samwise.errors import UserError
 
+RUN_LOCK = ".run.lock"  # of a training's folder
+
 
 class FolderLock:
     """Context in which :meth:`take` keeps other processes out of a folder.
@@ -22,7 +24,7 @@ class FolderLock:
         name: The lock's file in the folder; programs that may share a folder have different ones.
     """
 
-    def __init__(self, name: str = ".run.lock") -> None:
+    def __init__(self, name: str = RUN_LOCK) -> None:
         self.name = name
         self._file: IO[str] | None = None
         self._path = Path(name)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,38 +16,43 @@ import torch
 from samwise.training.distributed import maximum, together, world_size
 from samwise.training.signals import Interrupted
 from samwise.training.sync_batch_norm import SyncedBatchNorm2d
+from tests.conftest import write_split
 from tests.training_process import gradients, make_trainer
 
 ROOT = Path(__file__).parent.parent
 
 
-def run_two(mode: str, data: Path, folder: Path) -> list[subprocess.CompletedProcess[str]]:
-    """Runs two processes that meet on this machine."""
-    folder.mkdir(exist_ok=True)
+@dataclass
+class Two:
+    """What two processes left that met on this machine: tests/training_process.py."""
+
+    data: Path
+    folder: Path
+    statuses: list[int]
+    errors: list[str]
+
+    def load(self, name: str) -> list[dict]:
+        return [torch.load(self.folder / f"{name}{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
+    data, folder = tmp_path_factory.mktemp("mevis"), tmp_path_factory.mktemp("two")
+    write_split(data / "train", with_masks=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "tests.training_process", mode, str(data), str(folder)]
-    processes = []
-    for rank in range(2):
-        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-        environment = {**os.environ, **place, **where}
-        processes.append(
-            subprocess.Popen(
-                command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
+    command = [sys.executable, "-m", "tests.training_process", str(data), str(folder)]
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **where}
+    processes = [
+        subprocess.Popen(
+            command, cwd=ROOT, env={**environment, "RANK": rank}, text=True, stderr=subprocess.PIPE
         )
-    results = []
-    for process in processes:
-        out, error = process.communicate(timeout=200)
-        results.append(subprocess.CompletedProcess(command, process.returncode, out, error))
-    return results
-
-
-def succeed(results: list[subprocess.CompletedProcess[str]]) -> None:
-    for result in results:
-        assert result.returncode == 0, result.stderr
+        for rank in ("0", "1")
+    ]
+    errors = [process.communicate(timeout=400)[1] for process in processes]
+    return Two(data, folder, [process.returncode for process in processes], errors)
 
 
 def _assert_close(ours: dict, theirs: dict, tolerance: float) -> None:
@@ -56,45 +62,62 @@ def _assert_close(ours: dict, theirs: dict, tolerance: float) -> None:
         assert (value - theirs[name]).abs().max() / largest < tolerance, name
 
 
-def test_two_processes_give_the_gradients_of_one(mevis_tree: Path, tmp_path: Path):
+def test_two_processes_give_the_gradients_of_one(two: Two, tmp_path: Path):
     """With gradient accumulation on top, BatchNorm's statistics and the CME's weighted mean included.
 
     Tolerance: 1e-3 of each tensor's largest gradient, in float32. BatchNorm sees a part at a time, so the
     single process has the same two parts.
     """
-    succeed(run_two("gradients", mevis_tree, tmp_path / "two"))
-    two = torch.load(tmp_path / "two/result.pt", weights_only=True)
-    one = gradients(mevis_tree, tmp_path / "one", grad_accumulation=2, batch_size=4)
-    assert two["losses"].keys() == one["losses"].keys() and one["losses"]["cme"] > 0
+    ours = two.load("gradients")[0]
+    one = gradients(two.data, tmp_path / "one", grad_accumulation=2, batch_size=4)
+    assert ours["losses"].keys() == one["losses"].keys() and one["losses"]["cme"] > 0
     for name, value in one["losses"].items():
-        assert two["losses"][name] == pytest.approx(value, rel=1e-4), name
-    _assert_close(two["gradients"], one["gradients"], 1e-3)
-    _assert_close(two["statistics"], one["statistics"], 1e-4)
+        assert ours["losses"][name] == pytest.approx(value, rel=1e-4), name
+    _assert_close(ours["gradients"], one["gradients"], 1e-3)
+    _assert_close(ours["statistics"], one["statistics"], 1e-4)
     assert any(name.startswith("cme.") for name in one["gradients"])
-    # then clips too short for the CME, in the same processes: nothing of it, and no one waits for it
-    for rank in range(2):
-        largest = torch.load(tmp_path / f"two/short{rank}.pt", weights_only=True)
+    # clips too short for the CME: nothing of it, and no one waits for it
+    for largest in two.load("short"):
         assert any(largest.values())
         assert not any(value for name, value in largest.items() if name.startswith("cme."))
 
 
-def test_resuming_together_and_with_another_number(mevis_tree: Path, tmp_path: Path):
+def test_two_processes_with_one_clip_give_its_gradient(two: Two, tmp_path: Path):
+    one = gradients(two.data, tmp_path, batch_size=1)
+    for ours in two.load("copies"):
+        _assert_close(ours["gradients"], one["gradients"], 1e-3)
+        assert ours["losses"]["loss"] == pytest.approx(one["losses"]["loss"], rel=1e-4)
+
+
+def test_resuming_together_and_with_another_number(two: Two):
     """Both processes end with the same weights; one alone goes on from what two saved."""
-    succeed(run_two("train", mevis_tree, tmp_path / "two"))
-    states = [torch.load(tmp_path / f"two/state{rank}.pt", weights_only=True) for rank in range(2)]
-    for name, tensor in states[0].items():
-        assert torch.equal(tensor, states[1][name]), name
-    alone = make_trainer(mevis_tree, tmp_path / "two", max_steps=5, resume=True)
+    first, second = two.load("state")
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+    alone = make_trainer(two.data, two.folder / "run", max_steps=5, resume=True)
     assert alone.position.step == 4
     assert alone.fit().step == 5
 
 
-def test_what_fails_in_one_ends_all_with_one_message(mevis_tree: Path, tmp_path: Path):
-    first, second = run_two("broken", mevis_tree, tmp_path / "two")
-    assert (first.returncode, second.returncode) == (2, 2)
-    assert "error:" not in first.stderr and "Traceback" not in first.stderr + second.stderr
-    assert "00003.jpg is missing; step 1 is saved" in second.stderr
-    assert (tmp_path / "two/checkpoints/step_000001/training.pt").is_file()
+def test_no_process_ends_before_the_first_has_asked_for_the_requeue(two: Two):
+    assert [(two.folder / f"ended{rank}").read_text() for rank in range(2)] == ["True", "True"]
+
+
+def test_what_fails_in_one_ends_all_with_one_message(two: Two):
+    first, second = two.errors
+    assert "00003.jpg is missing" not in first and "Traceback" not in first + second
+    assert second.count("error:") == 1 and "00003.jpg is missing; step 1 is saved" in second
+    assert (two.folder / "broken/checkpoints/step_000001/training.pt").is_file()
+    log = (two.folder / "broken/train.log").read_text().splitlines()
+    assert "ERROR process 1: stopped: frame 00003.jpg is missing" in log[-1]
+
+
+def test_a_lost_process_ends_the_others_with_a_line(two: Two):
+    assert two.statuses == [2, -signal.SIGKILL], two.errors
+    assert two.errors[0].count("error:") == 1 and "resume=true" in two.errors[0]
+    assert "error: another process of this training has ended" in two.errors[0]
+    log = (two.folder / "lost/train.log").read_text().splitlines()
+    assert "ERROR stopped: another process of this training has ended" in log[-1]
 
 
 def test_torchrun(mevis_tree: Path, tmp_path: Path):
@@ -135,27 +158,6 @@ def test_the_slurm_launcher_composes():
     result = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stderr
     assert "SlurmLauncher" in result.stdout and "tasks_per_node: 4" in result.stdout
-
-
-@pytest.mark.heavy
-@pytest.mark.slow
-def test_submitit_starts_processes_that_meet(mevis_tree: Path, tmp_path: Path):
-    """Through the launcher, with its flag at the end of the command line, as on a cluster."""
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    command = [
-        sys.executable,
-        str(ROOT / "scripts/train.py"),
-        "experiment=mevis",
-        "debug=fast",
-        "model=tiny_scratch",
-    ]
-    command += ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", f"data.root={mevis_tree}"]
-    command += ["scratch.validate_every=0", "device=cpu", f"output={tmp_path}/run", "-m"]
-    command += ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert result.returncode == 0, result.stderr
-    log = (tmp_path / "run/train.log").read_text()
-    assert "and 1 others" in log and log.count("done: 2 steps") == 1
 
 
 def test_submitit_gets_its_signal_back():

@@ -12,6 +12,19 @@ from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.inference.jobs import Job, Shard, choose_shard, make_jobs, shard_jobs
 
+# What Slurm 22.05 sets: --array=0-3, and in it those of the parts 1 and 3 alone, --array=1,3; srun -n2
+ARRAY = {
+    "SLURM_ARRAY_TASK_COUNT": "4",
+    "SLURM_ARRAY_TASK_MIN": "0",
+    "SLURM_ARRAY_TASK_MAX": "3",
+    "SLURM_ARRAY_TASK_STEP": "1",
+}
+RERUN = {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "1"}
+
+
+def srun(rank: int, count: int) -> dict[str, str]:
+    return {"SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": str(count), "SLURM_NTASKS": "8"}
+
 
 class Split:
     """A storage with so many frames and expressions in each video."""
@@ -70,7 +83,7 @@ def test_every_job_is_in_one_shard_and_shards_are_balanced(costs: list[int], cou
     "text, environment, expected",
     [
         (None, {}, (0, 1)),
-        ("2/8", {"RANK": "1", "WORLD_SIZE": "2"}, (2, 8)),
+        ("2/8", {"RANK": "1", "WORLD_SIZE": "2"}, (5, 16)),  # the processes divide the job's share
         ("0/1", {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "4"}, (0, 1)),
         (None, {"RANK": "1", "WORLD_SIZE": "2", "SLURM_ARRAY_TASK_ID": "0"}, (1, 2)),
         (
@@ -83,6 +96,11 @@ def test_every_job_is_in_one_shard_and_shards_are_balanced(costs: list[int], cou
             },
             (2, 4),
         ),
+        (None, {**ARRAY, "SLURM_ARRAY_TASK_ID": "3", **srun(1, 2)}, (7, 8)),
+        (None, {**ARRAY, "SLURM_ARRAY_TASK_ID": "3", **srun(0, 1)}, (3, 4)),
+        (None, {**srun(1, 2)}, (1, 2)),
+        (None, {**ARRAY, **RERUN, "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_STEP": "2"}, (1, 2)),  # 1-3:2
+        ("3/4", {**ARRAY, **RERUN, "SLURM_ARRAY_TASK_ID": "3"}, (3, 4)),
     ],
 )
 def test_which_shard_this_is(
@@ -93,17 +111,19 @@ def test_which_shard_this_is(
 
 
 @pytest.mark.parametrize(
-    "text, environment",
+    "text, environment, said",
     [
-        ("8/8", {}),
-        ("1", {}),
-        ("-1/2", {}),
-        ("a/b", {}),
-        (None, {"RANK": "2", "WORLD_SIZE": "2"}),
-        (None, {"RANK": "x", "WORLD_SIZE": "2"}),
-        (None, {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "2"}),
+        ("8/8", {}, "shard=0/8"),
+        ("1", {}, "shard=0/8"),
+        ("-1/2", {}, "shard=0/8"),
+        ("a/b", {}, "shard=0/8"),
+        (None, {"RANK": "2", "WORLD_SIZE": "2"}, "process 2 of 2"),
+        (None, {"RANK": "x", "WORLD_SIZE": "2"}, "RANK=x isn't a number"),
+        (None, {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "2"}, "shard=0/8"),
+        (None, {**ARRAY, **RERUN, "SLURM_ARRAY_TASK_ID": "1"}, "Repeat the whole array .*, or a single task"),
+        (None, {**ARRAY, **RERUN, "SLURM_ARRAY_TASK_ID": "3"}, "Repeat the whole array .*, or a single task"),
     ],
 )
-def test_a_wrong_shard_is_refused(text: str | None, environment: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="shard="):
+def test_a_wrong_shard_is_refused(text: str | None, environment: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
         choose_shard(text, environment)

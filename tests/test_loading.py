@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections import Counter
 from itertools import islice
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from samwise.composing import CONFIG_DIR, compose_config
 from samwise.errors import UserError
+from samwise.training.config import training_config
 from samwise.training.loading import StepOrder, clip_batches
 
 
@@ -63,9 +69,59 @@ def test_ranks_and_parts_share_every_step(world_size: int, accumulation: int):
         assert sorted(sum(parts, [])) == sorted(items)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(UserError, match="multiple of 6"):
-        StepOrder(40, 8, 0, accumulation=2, world_size=3)
+@pytest.mark.parametrize("per_clip", [1, 2])
+def test_with_more_ranks_than_clips_each_clip_is_given_to_equally_many(per_clip: int):
+    """So the mean over the ranks is the mean over the batch's clips."""
+    groups = np.arange(40) // 4
+    ranks = [StepOrder(40, 4, 3, 1, rank, 8, per_clip, groups) for rank in range(8)]
+    whole = StepOrder(40, 4, 3, 1, 0, 1, per_clip, groups).epoch(0)
+    for step, items in enumerate(whole):
+        shown = [item for order in ranks for item in order.epoch(0)[step]]
+        assert sorted(shown) == sorted(items * (2 * per_clip))
+    few = [StepOrder(40, 4, 3, 1, rank, ranks[0].shares, per_clip, groups) for rank in range(8)]
+    assert [order.epoch(0) for order in ranks[: ranks[0].shares]] == [
+        order.epoch(0) for order in few[: ranks[0].shares]
+    ]
+
+
+@pytest.mark.parametrize(("batch", "ranks", "said"), [(8, 3, "divides 4$"), (6, 8, "divides 3$")])
+def test_a_batch_that_cannot_be_shared_is_refused(batch: int, ranks: int, said: str):
+    with pytest.raises(UserError, match=f"multiple of {2 * ranks}, or start a number of them that {said}"):
+        StepOrder(40, batch, 0, accumulation=2, world_size=ranks)
+
+
+RECIPES = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_trains_on_1_2_4_and_8_processes(recipe: str):
+    """With its own batch; the paper's have the paper's."""
+    knobs = training_config(compose_config("train", [f"experiment={recipe}"]).scratch)
+    assert knobs.batch_size == {"refcoco": 32, "ytvos": 4, "mevis": 4}.get(recipe, knobs.batch_size)
+    groups, parts, per_clip = np.arange(400) // 4, knobs.grad_accumulation, knobs.expressions_per_clip
+    for ranks in (1, 2, 4, 8):
+        batch = (400, knobs.batch_size, 0, parts)
+        orders = [StepOrder(*batch, rank, ranks, per_clip, groups) for rank in range(ranks)]
+        shown = Counter(item for order in orders for part in order.epoch(0)[:parts] for item in part)
+        assert sum(shown.values()) % knobs.batch_size == 0 and len(set(shown.values())) == 1
+
+
+def test_no_process_of_a_written_command_computes_what_another_one_does():
+    """The pages' torchrun lines, and what the Slurm launcher starts for the recipe named there."""
+    pages = [CONFIG_DIR.parent / "README.md", CONFIG_DIR.parent / "samwise/training/README.md"]
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
+    lines = re.findall(r"^torchrun .*nproc.per.node[= ](\d+) .*train\.py (.*?)(?:#|$)", text, re.M)
+    launcher = OmegaConf.load(CONFIG_DIR / "hydra/launcher/slurm.yaml")
+    lines += [
+        (launcher.gpus_per_node, words)
+        for words in re.findall(r"^python .*train\.py (experiment=\S+).* hydra/launcher=slurm", text, re.M)
+    ]
+    assert len(lines) >= 3
+    for count, words in lines:
+        kept = [word for word in shlex.split(words) if word.startswith(("experiment", "scratch"))]
+        knobs = training_config(compose_config("train", kept).scratch)
+        clips = knobs.batch_size // (knobs.expressions_per_clip * knobs.grad_accumulation)
+        assert clips % int(count) == 0, words
 
 
 def test_starting_at_a_step_gives_what_comes_after_it():

@@ -62,6 +62,7 @@ ELSEWHERE = {
     "input=runs/quickstart": "test_demo.py",
     "scripts/web_demo.py": "test_web_browser.py",
     "torchrun .*train.py": "test_distributed.py",
+    "srun .*train.py": "test_slurm.py",
     "torchrun .*infer.py": "test_shards.py",
     "sbatch": "test_shards.py",
     "pip install": "nothing: packages from a registry",

@@ -1,11 +1,15 @@
 """One process of several that train together; run by test_distributed.py. Not a test itself.
 
-python -m tests.training_process MODE DATA FOLDER; RANK, WORLD_SIZE and the rest come from the environment.
+python -m tests.training_process DATA FOLDER; RANK, WORLD_SIZE and the rest come from the environment.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,10 +17,12 @@ import torch
 from samwise.composing import compose_model
 from samwise.data.clips import ClipDataset
 from samwise.data.mevis import MeViSStorage
-from samwise.errors import UserError
+from samwise.errors import UserError, cli
 from samwise.modeling.samwise import Samwise
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.distributed import process_group, rank
+from samwise.training.run_log import end_in_log, start_log
+from samwise.training.signals import Interrupted
 from samwise.training.trainer import Trainer
 
 SMALL = ["model.canvas=64", "model.clip_length=6", "model.prompt.motion=false"]
@@ -76,36 +82,57 @@ def gradients(data: Path, folder: Path, overrides: list[str] | None = None, **kn
     return {"gradients": found, "losses": losses, "statistics": statistics}
 
 
-def main(mode: str, data: Path, folder: Path) -> None:
+def main(data: Path, folder: Path) -> None:
+    """All that the tests look at, in one life of the processes; the last part ends it."""
     with process_group("cpu"):
-        if mode == "gradients":
-            result = gradients(data, folder, grad_accumulation=2, batch_size=4)
-            if rank() == 0:
-                torch.save(result, folder / "result.pt")
-            short = gradients(data, folder / "short", clip_length=2)["gradients"]  # no CME pairs
-            torch.save({k: float(x.abs().max()) for k, x in short.items()}, folder / f"short{rank()}.pt")
-        elif mode == "train":
-            for steps in (2, 4):  # the second half resumes
-                trainer = make_trainer(data, folder, max_steps=steps, resume=True)
-                trainer.fit()
-            torch.save(trainer.model.state_dict(), folder / f"state{rank()}.pt")
-        elif mode == "broken":
-            trainer = make_trainer(data, folder, max_steps=9)
-            if rank() == 1:
-                before = trainer.dataset.clips
+        result = gradients(data, folder / "gradients", grad_accumulation=2, batch_size=4)
+        torch.save(result, folder / f"gradients{rank()}.pt")
+        short = gradients(data, folder / "short", clip_length=2)["gradients"]  # no CME pairs
+        torch.save({k: float(x.abs().max()) for k, x in short.items()}, folder / f"short{rank()}.pt")
+        copies = gradients(data, folder / "copies", batch_size=1)  # the one clip in both
+        torch.save(copies, folder / f"copies{rank()}.pt")
+        for steps in (2, 4):  # the second half resumes
+            trainer = make_trainer(data, folder / "run", max_steps=steps, resume=True)
+            trainer.fit()
+        torch.save(trainer.model.state_dict(), folder / f"state{rank()}.pt")
+        hand_on(folder)
+        with suppress(SystemExit):
+            cli(stop_in_the_middle)("broken", data, folder / "broken")
+        cli(stop_in_the_middle)("lost", data, folder / "lost")
 
-                def clips(indices, epoch):
-                    if trainer.position.step == 1:
-                        raise UserError("frame 00003.jpg is missing")
-                    return before(indices, epoch)
 
-                trainer.dataset.clips = clips
-            try:
-                trainer.fit()
-            except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
-                sys.exit(2)
+def hand_on(folder: Path) -> None:
+    """What follows SIGUSR2, with a handler like submitit's: process 0 takes its time to ask for a requeue."""
+
+    def handler(number: int, frame: object) -> None:
+        if rank() == 0:
+            time.sleep(1)
+            (folder / "asked").touch()
+            sys.exit(255)
+
+    signal.signal(signal.SIGUSR2, handler)
+    with suppress(SystemExit):
+        Interrupted(signal.SIGUSR2, "stopped").hand_on()
+    (folder / f"ended{rank()}").write_text(str((folder / "asked").exists()))
+
+
+def stop_in_the_middle(mode: str, data: Path, folder: Path) -> None:
+    """In the second step process 1 misses a frame (``broken``) or is killed (``lost``)."""
+    with end_in_log():
+        trainer = make_trainer(data, folder, max_steps=9)
+        start_log(folder)
+        before = trainer.dataset.clips
+
+        def clips(indices, epoch):
+            if trainer.position.step == 1 and rank() == 1:
+                if mode == "lost":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise UserError("frame 00003.jpg is missing")
+            return before(indices, epoch)
+
+        trainer.dataset.clips = clips
+        trainer.fit()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

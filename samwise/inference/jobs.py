@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
+from samwise.processes import find_place, number
 
 
 @dataclass(frozen=True)
@@ -92,41 +93,41 @@ def shard_jobs(jobs: Sequence[Job], shard: Shard) -> list[Job]:
 def choose_shard(text: str | None, environment: Mapping[str, str]) -> Shard:
     """Which share of the work is this process's.
 
+    The job's share is what ``text`` says, else a SLURM array; the processes that torchrun or srun started in
+    the job divide it among them.
+
     Args:
         text: ``<index>/<count>``, e.g. ``0/8``; None reads the environment.
-        environment: Of the process: torchrun's ``RANK`` and ``WORLD_SIZE``, else a SLURM array's
-            ``SLURM_ARRAY_TASK_ID``, ``_COUNT``, ``_MIN`` and ``_STEP``; else there is one shard.
+        environment: Of the process: see :func:`samwise.processes.find_place`; a SLURM array's
+            ``SLURM_ARRAY_TASK_ID``, ``_COUNT``, ``_MIN``, ``_MAX`` and ``_STEP``.
 
     Raises:
-        UserError: The text or a variable isn't what it should be.
+        UserError: The text or a variable isn't what it should be, or the array has gaps.
     """
+    place = find_place(environment)
     if text is not None:
         match = re.fullmatch(r"([0-9]+)/([0-9]+)", str(text))
         if not match or not int(match[1]) < int(match[2]):
             raise UserError(f"shard={text}: write <index>/<count> with an index from 0, e.g. shard=0/8")
-        return Shard(int(match[1]), int(match[2]), "shard=")
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        index, count = (_number(environment, name) for name in ("RANK", "WORLD_SIZE"))
-        source = "torchrun"
-    elif "SLURM_ARRAY_TASK_ID" in environment and "SLURM_ARRAY_TASK_COUNT" in environment:
-        first = _number(environment, "SLURM_ARRAY_TASK_MIN", 0)
-        step = max(1, _number(environment, "SLURM_ARRAY_TASK_STEP", 1))
-        index = (_number(environment, "SLURM_ARRAY_TASK_ID") - first) // step
-        count = _number(environment, "SLURM_ARRAY_TASK_COUNT")
-        source = "SLURM array"
+        job = Shard(int(match[1]), int(match[2]), "shard=")
     else:
+        job = _array_shard(environment)
+    source = " and ".join(filter(None, (job.source, place.source)))
+    return Shard(job.index * place.count + place.rank, job.count * place.count, source)
+
+
+def _array_shard(environment: Mapping[str, str]) -> Shard:
+    if "SLURM_ARRAY_TASK_ID" not in environment or "SLURM_ARRAY_TASK_COUNT" not in environment:
         return Shard()
-    if not 0 <= index < count:
+    task, count = number(environment, "SLURM_ARRAY_TASK_ID"), number(environment, "SLURM_ARRAY_TASK_COUNT")
+    first = number(environment, "SLURM_ARRAY_TASK_MIN", 0)
+    step = max(1, number(environment, "SLURM_ARRAY_TASK_STEP", 1))
+    last = number(environment, "SLURM_ARRAY_TASK_MAX", first + (count - 1) * step)
+    index = (task - first) // step
+    if last != first + (count - 1) * step or not 0 <= index < count:
         raise UserError(
-            f"the {source}'s variables name shard {index} of {count}; say which one it is: shard=0/8, or "
-            "shard=0/1 for everything"
+            f"this is task {task} of a SLURM array of {count} from {first} to {last}: with gaps in it nobody "
+            "knows whose share is which. Repeat the whole array (what is finished is kept), or a single "
+            "task, which does all that is missing; or name the share: shard=0/8"
         )
-    return Shard(index, count, source)
-
-
-def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
-    text = environment.get(name, default)
-    try:
-        return int(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the variable {name}={text} isn't a number; unset it, or give shard=0/8") from error
+    return Shard(index, count, "SLURM array")

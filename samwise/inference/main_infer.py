@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from samwise.cli import program
 from samwise.errors import UserError
+from samwise.processes import find_place
 
 if TYPE_CHECKING:
     from samwise.inference.jobs import Shard
@@ -32,6 +33,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     """A shard's work; other shards write to the same folder, the same shard only once."""
     from samwise.data.build import build_storage
     from samwise.data.fingerprint import fingerprint
+    from samwise.device import own_device
     from samwise.inference.dataset import DatasetInference
     from samwise.inference.label_maps import LABEL_MAPS, LabelMapWriter
     from samwise.inference.predictor import SamwisePredictor
@@ -53,7 +55,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
         _finish(cfg, split, storage, predictions)
         return
     storage.check_frames()
-    device = cfg.device or _own_gpu(os.environ)
+    device = own_device(cfg.device, find_place(os.environ), shared=True)  # before anything touches a GPU
     if system_config(cfg.system).name == "samwise":
         checkpoint = find_checkpoint(cfg.checkpoint)
         geometry = cfg.data.get("geometry", "video")
@@ -147,11 +149,3 @@ def _keep_apart(output: Path, settings: dict[str, Any], overwrite: bool, alone: 
         for name in ("predictions", LABEL_MAPS):
             shutil.rmtree(output / name, ignore_errors=True)
     write_json(record, settings)
-
-
-def _own_gpu(environment: Any) -> str | None:
-    """Each of torchrun's processes has a GPU of its own where there are enough."""
-    import torch
-
-    rank = environment.get("LOCAL_RANK", "")
-    return f"cuda:{rank}" if rank.isdigit() and int(rank) < torch.cuda.device_count() else None

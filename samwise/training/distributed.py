@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from samwise.device import choose_device
+from samwise.device import own_device
 from samwise.errors import UserError
+from samwise.processes import Place, find_place
 
 _TIMEOUT = timedelta(hours=2)  # the longest any process may be waited for, e.g. while one writes or validates
+_MEETING = timedelta(minutes=10)  # the longest the others may take to start
 
 
 class StoppedElsewhere(SystemExit):
@@ -39,7 +43,7 @@ def is_main() -> bool:
 
 @contextmanager
 def process_group(device: str | torch.device | None) -> Iterator[torch.device]:
-    """Meets the other processes that torchrun or submitit started; does nothing where there are none.
+    """Meets the other processes that torchrun, srun or submitit started; does nothing where there are none.
 
     Args:
         device: As in :func:`samwise.device.choose_device`; on ``cuda`` each process of a machine takes the
@@ -49,36 +53,70 @@ def process_group(device: str | torch.device | None) -> Iterator[torch.device]:
         This process's device.
 
     Raises:
-        UserError: There is no such device, or a machine runs more processes than it has GPUs.
+        UserError: There is no such device, the processes don't find each other, or two have the same GPU.
     """
-    _export_submitit()
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
-        yield choose_device(device)
+    place = find_place(os.environ)
+    chosen = own_device(device, place)  # first of all: nothing may touch a GPU that isn't this process's
+    if place.count == 1 or dist.is_initialized():
+        yield chosen
         return
-    chosen = choose_device(device)
-    if chosen.type == "cuda" and chosen.index is None:
-        local = int(os.environ.get("LOCAL_RANK", 0))
-        if local >= torch.cuda.device_count():
-            raise UserError(
-                f"process {local} of this machine finds {torch.cuda.device_count()} GPUs; start one process "
-                "for each GPU (torchrun --nproc_per_node, hydra.launcher.tasks_per_node)"
-            )
-        chosen = torch.device("cuda", local)
-        torch.cuda.set_device(chosen)
-    # Small agreements go over the CPU, so that they don't wait for the GPU's queue.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    _meet(place, chosen)
+    _check_own_gpus(chosen)
     yield chosen
     dist.destroy_process_group()  # only in peace: after an error the others may be waiting somewhere else
 
 
-def _export_submitit() -> None:
-    """Makes submitit's place of this process known the way torchrun does."""
-    if "SUBMITIT_EXECUTOR" not in os.environ or "WORLD_SIZE" in os.environ:
-        return
-    import submitit
+def _meet(place: Place, device: torch.device) -> None:
+    if place.address is None or place.port is None:
+        raise UserError(
+            f"there are {place.count} processes, but MASTER_ADDR or MASTER_PORT isn't set, so they can't "
+            "meet; start them with torchrun or srun, or unset RANK and WORLD_SIZE for one process"
+        )
+    os.environ.update(place.variables())
+    try:
+        store, *_ = next(dist.rendezvous("env://", timeout=_MEETING))
+    except RuntimeError as error:
+        raise UserError(
+            f"process {place.rank} of {place.count} didn't meet the others at {place.address}:{place.port} "
+            f"({first_line(error)}); where another program has that port, set MASTER_PORT to a free one for "
+            "all"
+        ) from error
+    # Small agreements go over the CPU, so that they don't wait for the GPU's queue.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.count, timeout=_TIMEOUT)
 
-    if submitit.JobEnvironment().num_tasks > 1:
-        submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+
+def _check_own_gpus(device: torch.device) -> None:
+    """Two processes on one GPU would wait for each other for ever."""
+    if device.type != "cuda":
+        return
+    gpus = gather((socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid)))
+    with together():
+        if len(set(gpus)) < len(gpus):
+            raise UserError(
+                f"{len(gpus)} processes have {len(set(gpus))} GPUs, but each needs its own; start one "
+                "process for each GPU (torchrun --nproc_per_node, srun --ntasks-per-node, "
+                "hydra.launcher.tasks_per_node)"
+            )
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error says that another process can't be reached any more."""
+    if world_size() == 1 or not isinstance(error, RuntimeError):
+        return False
+    text = r"gloo/|Connection (closed|reset|refused)|Broken pipe|NCCL|ProcessGroup"
+    return isinstance(error, dist.DistError) or re.search(text, str(error)) is not None
+
+
+def wait_for_main() -> None:
+    """Waits until process 0, and all others, have come here too, or have ended."""
+    with suppress(RuntimeError):
+        maximum(0.0)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of PyTorch's says, cut."""
+    return str(error).strip().partition("\n")[0][:200]
 
 
 @contextmanager

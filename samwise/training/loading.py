@@ -23,8 +23,9 @@ class StepOrder:
 
     An epoch is a permutation of the items, cut into whole steps; the few that are left over wait for the
     next one, so all steps and all processes' shares are of one size. Every step is shared by the ranks and
-    cut into ``accumulation`` parts. Since the position is a function of the step, resuming needs no more than
-    its number.
+    cut into ``accumulation`` parts. Where there are more ranks than clips in a part, each clip is given to
+    equally many of them: the mean over the ranks is then still the mean over the clips. Since the position is
+    a function of the step, resuming needs no more than its number.
 
     With ``per_clip`` above 1, that many items of a group (the expressions of one video and start) stand
     together and are shared as one; an item of a group that doesn't divide evenly is shown twice.
@@ -38,6 +39,9 @@ class StepOrder:
         world_size: Number of processes.
         per_clip: Items that share their frames.
         groups: (length,) the group of each item; needed where ``per_clip`` is above 1.
+
+    Attributes:
+        shares: Different shares of a part; ranks ``r`` and ``r + shares`` have the same one.
 
     Raises:
         UserError: There are no items, or the batch can't be shared evenly.
@@ -56,11 +60,14 @@ class StepOrder:
     ) -> None:
         if length < 1:
             raise UserError("the training split has no items; check data.root and data.train_split")
-        if batch_size % (accumulation * world_size * per_clip):
+        clips, rest = divmod(batch_size, accumulation * per_clip)  # of a part
+        self.shares = max(1, min(clips, world_size))
+        if rest or clips % self.shares or world_size % self.shares:
             raise UserError(
                 f"scratch.batch_size={batch_size} can't be shared by {world_size} processes with "
                 f"scratch.grad_accumulation={accumulation} and scratch.expressions_per_clip={per_clip}; make "
                 f"it a multiple of {accumulation * world_size * per_clip}"
+                + ("" if rest else f", or start a number of them that divides {clips}")
             )
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.accumulation, self.rank, self.world_size = accumulation, rank, world_size
@@ -79,7 +86,7 @@ class StepOrder:
             order = self._grouped(order, rng)
         clips = self.batch_size // self.per_clip
         order = np.resize(order, (self.steps_per_epoch, clips, self.per_clip))  # cuts off, or repeats
-        mine = order[first_step:, self.rank :: self.world_size]
+        mine = order[first_step:, self.rank % self.shares :: self.shares]
         return [part.reshape(-1).tolist() for step in mine for part in np.split(step, self.accumulation)]
 
     def _grouped(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:

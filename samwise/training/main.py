@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 from samwise.cli import program
 from samwise.config import SamwiseConfig
 from samwise.errors import UserError
+from samwise.processes import is_restarted, job_id
 
 if TYPE_CHECKING:
     from samwise.locking import FolderLock
@@ -22,16 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("samwise.training")
 
 
-def main() -> None:
-    """Trains as the command line says; ``-m`` and other flags may stand anywhere in it."""
-    # Hydra's parser takes overrides in one piece only, so `train.py experiment=mevis -m hydra/launcher=slurm`
-    # would fail.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-    _main()
-
-
 @program("train")
-def _main(config: DictConfig) -> None:
+def main(config: DictConfig) -> None:
     """Trains as the configuration says; exits with 128 + signal when a signal stopped it."""
     from samwise.training.distributed import is_main
     from samwise.training.signals import Interrupted
@@ -46,7 +40,7 @@ def _main(config: DictConfig) -> None:
 
 
 def train(config: DictConfig) -> float | None:
-    """Trains a network, together with the other processes that torchrun or submitit started.
+    """Trains a network, together with the other processes that torchrun, srun or submitit started.
 
     Args:
         config: ``configs/train.yaml``, composed.
@@ -60,10 +54,12 @@ def train(config: DictConfig) -> float | None:
     """
     from samwise.locking import FolderLock
     from samwise.training.distributed import process_group, together
+    from samwise.training.run_log import end_in_log
 
-    with process_group(config.device) as device, FolderLock() as lock:
+    with process_group(config.device) as device, FolderLock() as lock, end_in_log():
+        again = _is_again(config)
         with together():
-            trainer = _prepare(config, device, lock)
+            trainer = _prepare(config, device, lock, again)
         at = trainer.fit()
         logger.info(
             "done: %d steps, %.0f s of training%s; weights: %s",
@@ -75,7 +71,20 @@ def train(config: DictConfig) -> float | None:
     return at.best
 
 
-def _prepare(config: DictConfig, device: torch.device, lock: FolderLock) -> Trainer:
+def _is_again(config: DictConfig) -> bool:
+    """Whether the cluster has started this job again after it began the run that is in the folder.
+
+    Such a job goes on, whatever it was told the first time. Another run in the folder isn't its own: with
+    ``overwrite=true`` it is replaced, as it would have been the first time.
+    """
+    from samwise.training.distributed import from_main, is_main
+    from samwise.training.run_folder import is_run_of
+
+    own = is_main() and is_restarted(os.environ) and is_run_of(Path(config.output), job_id(os.environ))
+    return bool(from_main(float(own)))  # decided before process 0 changes the folder
+
+
+def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: bool) -> Trainer:
     """Everything up to the first step."""
     from samwise.data.build import build_storage, build_train_dataset
     from samwise.modeling.checkpoint import frozen_identity
@@ -85,8 +94,10 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock) -> Trai
     from samwise.recipe import RecipeConfig
     from samwise.training.config import optimizer_config, training_config
     from samwise.training.distributed import is_main, world_size
+    from samwise.training.loading import build_order
     from samwise.training.pretrained import load_pretrained
-    from samwise.training.run_folder import clear_run, describe_run, open_run_folder, start_log
+    from samwise.training.run_folder import clear_run, describe_run, open_run_folder
+    from samwise.training.run_log import start_log
     from samwise.training.state import Checkpoints, flat_config
     from samwise.training.trainer import Trainer
     from samwise.training.validation import ItemValidation, Validation
@@ -131,21 +142,23 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock) -> Trai
             f"{part} {problem}: give {part}.checkpoint=FILE (python tools/download_checkpoints.py fetches "
             f"it), {other}or try things out with scratch.random_frozen=true"
         )
-    # A requeued job goes on by itself, whatever it was told the first time.
-    requeued = int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
-    resume = config.resume or requeued
-    run = open_run_folder(config.output, resume, config.overwrite and not requeued)
+    order = build_order(dataset, knobs)
+    resume = config.resume or again
+    run = open_run_folder(config.output, resume, config.overwrite and not again)
     if is_main():
         lock.take(run)
     # resume=true on a run that hasn't saved anything yet starts it, from the pretrained weights as well.
     resuming = resume and bool(Checkpoints(run, knobs.keep_last).all())
     report = load_pretrained(model, config.pretrained) if config.pretrained and not resuming else None
-    if config.overwrite and not resume and is_main():
-        clear_run(run)
+    identity = frozen_identity(model)
+    if is_main() and not resuming:  # at once: a job that is started again finds its own run by it
+        if config.overwrite and not resume:
+            clear_run(run)
+        describe_run(run, config, identity)
     start_log(run)
     for note in dataset.storage.notes:
         logger.info(note)
-    if config.later_stage and not config.pretrained and not resuming:
+    if config.later_stage and not config.pretrained and not resuming and is_main():
         logger.warning(
             "this recipe is a later stage, and nothing has been trained before it: name the stage before in "
             "pretrained=..., such as pretrained=runs/refcoco"
@@ -154,15 +167,26 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock) -> Trai
         logger.info("nothing to resume in %s: training begins anew", run)
     if report:
         report.log(config.pretrained)
+    if world_size() > order.shares and is_main():
+        logger.warning(
+            "scratch.batch_size=%d has clips for %d processes: each is computed by %d of the %d, so the "
+            "gradient is the batch's, and training isn't faster than with %d",
+            *(knobs.batch_size, order.shares, world_size() // order.shares, world_size(), order.shares),
+        )
     model.to(device)
     model.frozen_dropout = recipe.frozen_dropout
     for adapter in model.adapters:
         adapter.padding_attended = recipe.padding_attended
     loss = SamwiseLoss(**config.loss, stretched=recipe.stretched_loss)
     contract = flat_config(asdict(recipe), "recipe")
-    trainer = Trainer(model, dataset, knobs, optimizer, run, resume, validate, loss, contract)
-    if is_main():
-        describe_run(run, config, frozen_identity(model))
+    try:
+        trainer = Trainer(model, dataset, knobs, optimizer, run, resume, validate, loss, contract)
+    except UserError:
+        if is_main() and not resuming:
+            clear_run(run)  # of a run that can't begin nothing is left
+        raise
+    if is_main() and resuming:
+        describe_run(run, config, identity)
     logger.info(
         "%s: %.1f M parameters, %.1f M trained, on %s%s; %d items, %d steps an epoch; run folder %s",
         model_config.name,

@@ -1,8 +1,8 @@
-"""The folder of one training run: configuration, versions, log file, and who may write to it."""
+"""The folder of one training run: configuration, versions, and who may write to it."""
 
 from __future__ import annotations
 
-import logging
+import os
 import platform
 import subprocess
 import sys
@@ -15,10 +15,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from samwise.errors import UserError
-from samwise.io import atomic_path, check_output, writable_folder, write_json
+from samwise.io import atomic_path, check_output, read_json, writable_folder, write_json
+from samwise.locking import RUN_LOCK
+from samwise.processes import job_id
 from samwise.training.distributed import is_main, world_size
 
-logger = logging.getLogger("samwise.training")
 RECORD = "versions.json"  # marks a folder as a run's
 
 
@@ -39,7 +40,8 @@ def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
         return path
     if resume and overwrite:
         raise UserError("resume=true and overwrite=true exclude each other; choose one")
-    if overwrite and path.is_dir() and any(path.iterdir()) and not is_run(path):
+    begun = {RUN_LOCK, RECORD}  # of a run that was killed when it had written nothing else
+    if overwrite and path.is_dir() and {x.name for x in path.iterdir()} - begun and not is_run(path):
         raise UserError(
             f"{path} isn't a training run's folder (no {RECORD}), so nothing in it is overwritten; choose "
             "another output=..., or empty it yourself"
@@ -57,8 +59,19 @@ def is_run(path: Path) -> bool:
     return (path / RECORD).is_file() and (path / "config.yaml").is_file()
 
 
+def is_run_of(path: Path, job: str | None) -> bool:
+    """Whether that job of the cluster has begun the run in the folder."""
+    if job is None or not is_run(path):
+        return False
+    record = read_json(path / RECORD)
+    return isinstance(record, dict) and record.get("job") == job
+
+
 def clear_run(path: Path) -> None:
-    """Removes what an earlier run wrote, and nothing else; of a folder without a run's record nothing."""
+    """Removes what an earlier run wrote, and nothing else; of a folder without a run's record nothing.
+
+    The record goes last, so that what is cut off can be done again.
+    """
     import shutil
 
     if not is_run(path):
@@ -68,8 +81,8 @@ def clear_run(path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # somebody else's files are in it, or it isn't there
         (path / "checkpoints").rmdir()
-    files = ("config.yaml", "versions.json", "changes.diff", "train.log", "metrics.jsonl")
-    for name in (*files, "best.safetensors", "last"):
+    files = ("changes.diff", "train.log", "metrics.jsonl", "best.safetensors", "last", "config.yaml", RECORD)
+    for name in files:
         (path / name).unlink(missing_ok=True)
 
 
@@ -85,17 +98,18 @@ def describe_run(path: Path, config: DictConfig, frozen: dict[str, str] | None =
         config: The configuration.
         frozen: SHA-256 of each frozen part's weights.
     """
-    with atomic_path(path / "config.yaml") as temporary:
-        OmegaConf.save(config, temporary, resolve=True)
     found: dict[str, Any] = {
         **versions(),
         "seed": OmegaConf.select(config, "scratch.seed"),
         "processes": world_size(),
+        "job": job_id(os.environ),
         "frozen_sha256": frozen or {},
         "command": sys.argv,
     }
-    write_json(path / RECORD, found)
     changes = git_changes()
+    write_json(path / RECORD, found)
+    with atomic_path(path / "config.yaml") as temporary:
+        OmegaConf.save(config, temporary, resolve=True)
     if changes:
         with atomic_path(path / "changes.diff") as temporary:
             temporary.write_text(changes, encoding="utf-8")
@@ -151,36 +165,3 @@ def _git(*arguments: str) -> str | None:
         ).stdout  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def start_log(path: Path) -> None:
-    """Sends the package's messages to standard error and, with times, to ``train.log``."""
-    root = logging.getLogger("samwise")
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-        handler.close()
-    root.setLevel(logging.INFO if is_main() else logging.WARNING)
-    root.propagate = False
-    screen = _ScreenHandler()
-    screen.setFormatter(logging.Formatter("%(message)s"))
-    root.addHandler(screen)
-    if is_main():
-        file = _FileHandler(path / "train.log", encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        root.addHandler(file)
-
-
-class _FileHandler(logging.FileHandler):
-    """A full disk costs lines of the log, not a traceback for each; what needs the disk says so itself."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        pass
-
-
-class _ScreenHandler(logging.Handler):
-    """Writes above the progress bar instead of through it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
-        tqdm.write(self.format(record), file=sys.stderr)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from samwise.training.distributed import wait_for_main
+
 
 class Interrupted(Exception):
     """Training was stopped by a signal, after saving.
@@ -21,8 +23,13 @@ class Interrupted(Exception):
     def hand_on(self) -> None:
         """Lets submitit put the job back into the queue, where it is submitit's signal and there is submitit.
 
-        Its handler, installed before training began, calls ``checkpoint()``, requeues the job and exits.
+        Its handler, installed before training began, does nothing in processes above 0; in process 0 it calls
+        ``checkpoint()``, requeues the job and exits. The others wait for that: where the end of one task is
+        that of all (``KillOnBadExit``), theirs must not come first.
         """
         handler = signal.getsignal(self.signal)
         if self.signal in (signal.SIGUSR1, signal.SIGUSR2) and callable(handler):
-            handler(self.signal, None)
+            try:
+                handler(self.signal, None)
+            finally:
+                wait_for_main()

@@ -161,8 +161,8 @@ class Trainer:
         at, config, start = self.position, self.config, time.perf_counter()
         parts = self._fetch(batches)
         waited = time.perf_counter() - start
-        # Dropout depends on the seed and the step alone, so a resumed run has the same.
-        torch.manual_seed(config.seed * 1_000_003 + at.step * world_size() + rank())
+        shares = self.order.shares  # dropout: the same when resumed, and in processes with the same clips
+        torch.manual_seed(config.seed * 1_000_003 + at.step * shares + rank() % shares)
         self.model.train()
         if config.freeze_batch_norm:
             for module in self.model.modules():
