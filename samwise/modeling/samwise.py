@@ -30,7 +30,7 @@ from samwise.modeling.prompts import TextPrompts
 from samwise.modeling.recompute import run
 from samwise.modeling.sam2_backbone import ABSENT_LOGIT, NUM_STAGES, Decoded, FrameFeatures, Sam2Backbone
 from samwise.modeling.text_encoder import build_text_encoder
-from samwise.modeling.tokens import Tokens, build_tokenizer
+from samwise.modeling.tokens import Tokenizer, Tokens, build_tokenizer
 
 logger = logging.getLogger("samwise.modeling")
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
@@ -70,7 +70,7 @@ class Samwise(nn.Module, Pretrained):
             else None
         )
         self.recompute = False
-        self._tokenizer = None
+        self._tokenizer: Tokenizer | None = None
         self.static_shapes = False
         self.observer: Observer | None = None
         self.frozen_dropout = False
@@ -132,12 +132,21 @@ class Samwise(nn.Module, Pretrained):
         """
         if isinstance(sentences, str) or not sentences:
             raise UserError("give a list of at least one sentence that says what to segment")
+        return self.tokenizer(sentences).to(self.device)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, built when it is first asked for.
+
+        Raises:
+            UserError: Its files aren't there.
+        """
         if self._tokenizer is None:
             config, longest = self.config, self.text_encoder.longest_sentence
             self._tokenizer = build_tokenizer(
                 config.text_encoder, config.prompt.motion, config.lowercase, longest
             )
-        return self._tokenizer(sentences).to(self.device)
+        return self._tokenizer
 
     def __getstate__(self) -> dict[str, Any]:
         """For other processes: the tokenizer, which holds functions, is made anew there."""

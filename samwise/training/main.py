@@ -78,6 +78,7 @@ def train(config: DictConfig) -> float | None:
 def _prepare(config: DictConfig, device: torch.device, lock: FolderLock) -> Trainer:
     """Everything up to the first step."""
     from samwise.data.build import build_storage, build_train_dataset
+    from samwise.inference.sentences import check_expressions
     from samwise.modeling.checkpoint import frozen_identity
     from samwise.modeling.frozen import random_parts
     from samwise.modeling.losses import SamwiseLoss
@@ -154,6 +155,8 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock) -> Trai
         logger.info("nothing to resume in %s: training begins anew", run)
     if report:
         report.log(config.pretrained)
+    if is_main():
+        check_expressions(model, dataset.expressions)
     model.to(device)
     model.frozen_dropout = recipe.frozen_dropout
     for adapter in model.adapters:
