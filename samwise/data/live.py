@@ -59,7 +59,9 @@ class Camera(FrameSource):
 
         self.name = f"camera {number}"
         self._clock = clock
+        logged = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._capture = (capture or cv2.VideoCapture)(number)
+        cv2.utils.logging.setLogLevel(logged)
         first = self._take() if self._capture.isOpened() else None
         if first is None:
             self._capture.release()

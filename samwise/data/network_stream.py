@@ -54,7 +54,9 @@ class NetworkStream(FrameSource):
             self._container = av.open(address, options=options, timeout=timeout, metadata_errors="replace")
             self._stream = stream = picture_stream(self._container, address)
         except (av.error.FFmpegError, OSError) as error:
-            raise UserError(f"{address} shows no video ({_why(error)}); is the address right?") from error
+            raise UserError(
+                f"{address} shows no video ({_why(error)}); is it the address of the video, not of a page?"
+            ) from error
         if (
             stream.codec_context.name == "mjpeg"
         ):  # else a picture of which half is there is grey from there on
@@ -64,7 +66,7 @@ class NetworkStream(FrameSource):
         if self._waiting is None:
             self._container.close()
             why = f" ({_why(self._problem)})" if self._problem else ""
-            raise UserError(f"{address} shows no frame that can be decoded{why}; is the address right?")
+            raise UserError(f"{address} shows no frame that can be decoded{why}; is it a video's address?")
         self.fps = stream.average_rate or stream.guessed_rate
         self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
         image, turned = upright_rgb(self._waiting)
