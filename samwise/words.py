@@ -88,7 +88,7 @@ def _check_words(words: Sequence[str], keys: Sequence[str]) -> None:
     """Refuses what Hydra would answer with its grammar or its usage."""
     example = "input=video.mp4 'text=the red circle'" if "input" in keys else "output=runs/mine"
     before = ""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         taken = before in _WITH_WORD or word in _OPTIONS or word in _WITH_WORD or word.startswith("~")
         before = word
         if taken or (word.startswith("--") and word.partition("=")[0] in _WITH_WORD):

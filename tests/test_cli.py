@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -142,6 +144,7 @@ def test_words_that_are_no_keys(words: list[str], message: str) -> None:
 
 
 def test_hydra_keeps_its_options() -> None:
+    assert plain_words([], DEMO) == []
     words = ["-m", "experiment=mevis", "--config-dir", "mine/configs", "--cfg=job", "~debug", "+a=1"]
     assert plain_words(words, ()) == words
 
@@ -156,6 +159,35 @@ def test_paths_are_taken_as_typed(value: str) -> None:
 def test_several_values_without_brackets() -> None:
     said = "Ambiguous value for argument 'compare=runs/a,runs/b' 1. To use it as a list"
     assert "write 'compare=[runs/a,runs/b]' for a list" in explain(ValueError(said), "evaluate", [])
+
+
+@pytest.mark.parametrize(
+    "script, words, message",
+    [
+        ("scripts/demo.py", [], "input=... is missing: demo.py input=video.mp4"),
+        ("scripts/demo.py", ["in.mp4", "a dog"], "'in.mp4' has no equals sign"),
+        ("scripts/train.py", ["--experiment", "mevis"], "write 'experiment=mevis'"),
+        ("scripts/evaluate.py", ["compare=runs/a,runs/b"], "compare=[runs/a,runs/b]"),
+        ("scripts/web_demo.py", ["--port", "7860"], "write 'port=7860'"),
+        ("tools/frames_to_video.py", ["in", "out.xyz"], "out.xyz: name a video, such as out.mp4"),
+        ("tools/frames_to_video.py", ["in", "out.mp4", "abc"], "abc isn't a rate; give frames per second"),
+        ("tools/frames_to_video.py", ["in", "out.mp4", "0"], "0 isn't a rate"),
+    ],
+)
+def test_a_mistake_gets_one_line(
+    script: str,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(CONFIG_DIR.parent / script), run_name="__main__")
+    said = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2 and len(said) == 1 and said[0].startswith("error: ") and message in said[0]
 
 
 def test_help_has_every_key_with_its_comment() -> None:
