@@ -36,6 +36,9 @@ def plain_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
     others = []
     for word in words:
         key, equals, value = word.partition("=")
+        if value.startswith("~/") and key != "text":  # the shell expands it at the start of a word only
+            value = str(Path(value).expanduser())
+            word = f"{key}={value}"
         if key in keys and equals and value != "null":
             found.setdefault(key, []).append(value)
         else:

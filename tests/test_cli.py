@@ -156,6 +156,12 @@ def test_paths_are_taken_as_typed(value: str) -> None:
     assert plain_words(["a=[1,2]", "b=3", "c=null", "d='x'"], ()) == ["a=[1,2]", "b=3", "c=null", "d='x'"]
 
 
+def test_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/mé")
+    config = typed("input=~/in.mp4", "text=~/x", "output=~/out")
+    assert (config.input, config.text, config.output) == ("/home/mé/in.mp4", "~/x", "/home/mé/out")
+
+
 def test_several_values_without_brackets() -> None:
     said = "Ambiguous value for argument 'compare=runs/a,runs/b' 1. To use it as a list"
     assert "write 'compare=[runs/a,runs/b]' for a list" in explain(ValueError(said), "evaluate", [])
