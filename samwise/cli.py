@@ -9,12 +9,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samwise.composing import CONFIG_DIR, compose_config
 from samwise.errors import UserError, cli
 from samwise.sweep import flags_first, is_many, name_jobs
+from samwise.words import plain_words
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,6 +47,9 @@ def call(main: Callable[[DictConfig], Any], name: str, as_typed: Sequence[str] =
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
     try:
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            print(help_text(name))
+            return
         sys.argv[1:] = name_jobs(flags_first(plain_words(sys.argv[1:], as_typed)))
         if is_many(sys.argv) and importlib.util.find_spec("submitit"):
             from samwise.launching import use_launchers
@@ -63,65 +66,28 @@ def call(main: Callable[[DictConfig], Any], name: str, as_typed: Sequence[str] =
         sys.exit(2)
 
 
-def plain_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Words of the command line in which the values of some keys are quoted for Hydra.
+def help_text(name: str) -> str:
+    """A program's keys with what its config says of them, and the groups that can be chosen."""
+    from omegaconf import OmegaConf
 
-    A value that begins with ``[`` is a list in Hydra's grammar, ``null`` is nothing, ``text=@FILE`` stands
-    for the lines of a file. Several ``text=`` add up.
-
-    Args:
-        words: As typed.
-        keys: The keys, such as ``input`` and ``text``.
-
-    Raises:
-        UserError: The file of ``@FILE`` can't be read.
-    """
-    found: dict[str, list[str]] = {}
-    others = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key in keys and equals and value != "null":
-            found.setdefault(key, []).append(value)
-        else:
-            others.append(word)
-    for key, values in found.items():
-        texts = [text for value in values for text in _texts(key, value)]
-        one = len(texts) == 1 and not values[0].startswith(("[", "@"))
-        quoted = [_quoted(text) for text in (texts if key == "text" else texts[-1:])]
-        others.append(f"{key}={quoted[0]}" if one or key != "text" else f"{key}=[{','.join(quoted)}]")
-    return others
-
-
-def _texts(key: str, value: str) -> list[str]:
-    if key == "text" and value.startswith("["):
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-        from hydra.errors import HydraException
-
-        try:
-            parsed = OverridesParser.create().parse_override(f"{key}={value}").value()
-        except HydraException as error:
-            raise UserError(
-                f'can\'t read {key}={value}: a list is ["the horse", "the rider"], each sentence in double '
-                "quotes; or give text=... several times, once for each sentence"
-            ) from error
-        return [str(x) for x in parsed]
-    if key == "text" and value.startswith("@"):
-        path = Path(value[1:]).expanduser()
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"text={value}: can't read {path} as text; it holds one sentence in each line"
-            ) from error
-        return [line.strip() for line in lines if line.strip()]
-    return [value]
-
-
-def _quoted(text: str) -> str:
-    """A string as Hydra's grammar has it; ``${`` is no interpolation."""
-    text = text.replace("${", "\\${")
-    text = re.sub(r"(\\*)(\"|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text)
-    return f'"{text}"'
+    text = (CONFIG_DIR / f"{name}.yaml").read_text(encoding="utf-8")
+    keys = re.sub(r"^defaults:\n( .*\n)+|^hydra:\n( .*\n?)+", "", text, flags=re.MULTILINE).strip()
+    groups, files = [], [f"{name}.yaml"]
+    for file in files:
+        for entry in OmegaConf.load(CONFIG_DIR / file).get("defaults", []):
+            if entry == "base":
+                files.append("base.yaml")
+            elif not isinstance(entry, str):
+                groups += [str(group) for group in entry if not str(group).startswith("override ")]
+    chosen = [
+        f"  {group}=" + "|".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
+        for group in groups
+        if (CONFIG_DIR / group).is_dir()
+    ]
+    more = ["", "Groups of keys, chosen as a whole (their keys: configs/GROUP):", *chosen] if chosen else []
+    return "\n".join(
+        [keys, *more, "", "Keys are given as key=value; `--cfg job` shows all with their values."]
+    )
 
 
 def explain(error: Exception, name: str, words: Sequence[str]) -> str:
@@ -149,16 +115,20 @@ def explain(error: Exception, name: str, words: Sequence[str]) -> str:
             return f"{group}={wanted}: there is none of that name{_nearest(wanted, options)}"
     if unknown := re.search(r"Could not override '([^']+)'", said):
         key = unknown[1].partition("@")[0]
-        return f"there is no key '{key}'{_nearest_keys(key, name, words)}"
+        own = "; scripts/demo.py is for videos of your own" if key in ("input", "text") else ""
+        return f"there is no key '{key}'{own or _nearest_keys(key, name, words)}"
     if "hydra/launcher/submitit_" in said:
         return "the launchers of jobs are a package of their own: pip install -e '.[slurm]'"
+    if ambiguous := re.search(r"Ambiguous value for argument '([^=]+)=(.*?)'", said):
+        key, value = ambiguous.groups()
+        return f"{key}={value}: write '{key}=[{value}]' for a list of values, '{key}=\"{value}\"' for one"
     if "interpolation" in said.lower():
         return f"{said}; write \\${{ for a dollar sign and a brace"
     return said
 
 
 def _nearest(wanted: str, options: Sequence[str]) -> str:
-    close = difflib.get_close_matches(wanted, options, 2)
+    close = difflib.get_close_matches(wanted.lower(), options, 2)
     return f"; did you mean {' or '.join(close)}?" if close else f"; choose one of {', '.join(options)}"
 
 
@@ -175,10 +145,12 @@ def _nearest_keys(key: str, name: str, words: Sequence[str]) -> str:
         return f"; the keys are in configs/{name}.yaml"
     groups = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
     last = key.rpartition(".")[2]
-    same = [x for x in keys if x.rpartition(".")[2] == last]
-    close = same or difflib.get_close_matches(key, [*keys, *groups], 3, 0.7)
+    same = [x for x in keys if x.rpartition(".")[2] == last] or [x for x in keys if x.lower() == key.lower()]
+    close = same or difflib.get_close_matches(key.lower(), [*keys, *groups], 3, 0.7)
     close = close or [
-        x for x in keys if x.rpartition(".")[2] in difflib.get_close_matches(last, _lasts(keys), 2, 0.8)
+        x
+        for x in keys
+        if x.rpartition(".")[2] in difflib.get_close_matches(last.lower(), _lasts(keys), 2, 0.8)
     ]
     return f"; did you mean {' or '.join(close[:3])}?" if close else f"; the keys are in configs/{name}.yaml"
 

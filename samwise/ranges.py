@@ -94,6 +94,13 @@ RANGES: dict[str, Range] = {
 }
 
 
+# Keys that are true or false: last names, or the last two where a name means two things; "." is the top.
+_SWITCHES = frozenset(
+    "appearing channels_last check corner_masks crossed enabled frame_repeats freeze_batch_norm "
+    "frozen_dropout hsa keep_for_lone_frame later_stage lowercase .masks merge motion object_scores "
+    "only_table overwrite padding_attended text_encoder.pretrained random_frozen released_case resume "
+    "start_may_miss stretched_loss submission tested_images trainable tva vta zips".split()
+)
 _FILES_TOO = ("expressions", "frames")  # of tools/check_submission.py
 
 
@@ -113,6 +120,10 @@ def check_ranges(config: Mapping[str, Any], at: str = "") -> None:
             or RANGES.get(".".join(path.split(".")[-2:]))
             or RANGES.get(path.rpartition(".")[2])
         )
+        names = (path.rpartition(".")[2], ".".join(path.split(".")[-2:]), "" if "." in path else f".{path}")
+        if not _SWITCHES.isdisjoint(names) and value is not None and not isinstance(value, bool):
+            if "${" not in str(value):
+                raise UserError(f"{path}={value} must be true or false")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{path}={value} must be {wanted or 'a finite number'}")
         if wanted is not None and value is not None and value not in wanted:

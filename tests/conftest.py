@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,3 +80,36 @@ def mevis_tree(tmp_path: Path) -> Path:
     for split, with_masks in (("train", True), ("valid_u", True), ("valid", False)):
         write_split(root / split, with_masks)
     return root
+
+
+@pytest.fixture
+def web() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A web server: what it serves under each path is bytes, or a function that writes to a file."""
+    served: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = served.get(self.path)
+            self.send_response(404 if content is None else 200)
+            if isinstance(content, bytes):
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            try:
+                if callable(content):
+                    content(self.wfile)
+                elif content:
+                    self.wfile.write(content)
+            except OSError:  # the reader has gone
+                pass
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", served
+    server.shutdown()
+    server.server_close()
+    thread.join()

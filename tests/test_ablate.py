@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from samwise.ablation.config import Row, TableConfig, table_config
-from samwise.ablation.main import ablate
+from samwise.ablation.main import _check_data, ablate
 from samwise.ablation.runner import run_steps
 from samwise.ablation.step import Step, differences
 from samwise.ablation.steps import RowSteps, StepMaker, inferred, slug
@@ -125,6 +125,16 @@ def test_steps_run_once_in_order_and_a_failed_one_stops_only_what_needs_it(tmp_p
     mended = make_step(tmp_path, "broken", APPEND)  # what a step runs may change, what it is may not
     assert run_steps([first, second, mended, make_step(tmp_path, "after", APPEND, mended)], jobs=1) == []
     assert (tmp_path / "first/ran").read_text() == (tmp_path / "after/ran").read_text() == "x"
+
+
+def test_a_table_without_its_data_does_not_begin(tmp_path: Path) -> None:
+    """Each of its steps would fail in turn."""
+    step = make_step(tmp_path, "first", APPEND)
+    step.config["data"] = {"root": str(tmp_path / "nowhere")}
+    with pytest.raises(UserError, match="nowhere is no folder; .*make_synthetic.py"):
+        _check_data([step])
+    (tmp_path / "nowhere").mkdir()
+    _check_data([step])
 
 
 def test_another_configuration_is_refused(tmp_path: Path) -> None:

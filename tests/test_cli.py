@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -12,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from samwise.cli import explain, plain_words
+from samwise.cli import explain, help_text
 from samwise.composing import CONFIG_DIR, compose_config
 from samwise.errors import UserError
 from samwise.locking import FolderLock
 from samwise.ranges import check_ranges
+from samwise.words import plain_words
 
 DEMO = ("input", "text")
 TYPED = [
@@ -27,7 +31,9 @@ TYPED = [
 
 
 def typed(*words: str) -> OmegaConf:
-    return compose_config("demo", plain_words(["input=in.mp4", *words], DEMO))
+    if not any(word.startswith("input=") for word in words):
+        words = ("input=in.mp4", *words)
+    return compose_config("demo", plain_words(words, DEMO))
 
 
 @pytest.mark.parametrize("text", TYPED)
@@ -71,6 +77,9 @@ def test_lists_and_files_of_sentences(tmp_path: Path) -> None:
         ("train", ["lr=1e-4"], "there is no key 'lr'; did you mean optimizer.lr or scratch.lr?"),
         ("demo", ["max_frame=3"], "did you mean max_frames?"),
         ("train", ["scratch.batchsize=4"], "did you mean scratch.batch_size"),
+        ("infer", ["input=in.mp4"], "there is no key 'input'; scripts/demo.py is for videos of your own"),
+        ("train", ["experiment=MeViS"], "did you mean mevis"),
+        ("train", ["SCRATCH.LR=1"], "did you mean scratch.lr?"),
         ("evaluate", ["predictions=a b(c"], "need quotes inside quotes: 'predictions=\"a b(c\"'"),
     ],
 )
@@ -104,12 +113,97 @@ def test_mistyped_words_are_refused_with_the_nearest(program: str, words: list[s
         ("make_synthetic", ["train=-1"], "train"),
         ("web_demo", ["keep_minutes=nan"], "keep_minutes"),
         ("web_demo", ["limits.frames=0"], "limits.frames"),
+        ("demo", ["input=x", "text=x", "masks=maybe"], "masks"),
+        ("infer", ["overwrite=1"], "overwrite"),
+        ("train", ["model.cme.crossed=no_idea"], "model.cme.crossed"),
     ],
 )
 def test_numbers_out_of_range_name_their_key(program: str, words: list[str], key: str) -> None:
     config = OmegaConf.to_container(compose_config(program, words))
-    with pytest.raises(UserError, match=f"{key}=.* must be a"):
+    with pytest.raises(UserError, match=f"{key}=.* must be (a|true or false)"):
         check_ranges(config)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["in.mp4", "a dog"],
+            "'in.mp4' has no equals sign; write key=value, such as input=video.mp4 'text=the red",
+        ),
+        (["input=in.mp4", "text", "a dog"], "'text' has no equals sign; write 'text=a dog'"),
+        (["input=in.mp4", "text"], "write 'text=...'"),
+        (["--input", "in.mp4"], "'--input': keys have no dashes and an equals sign; write 'input=in.mp4'"),
+        (["input=in.mp4", "--text=a dog"], "write 'text=a dog'"),
+        (["input=a.mp4", "input=b.mp4", "text=x"], "input= is given 2 times"),
+    ],
+)
+def test_words_that_are_no_keys(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        plain_words(words, DEMO)
+
+
+def test_hydra_keeps_its_options() -> None:
+    assert plain_words([], DEMO) == []
+    words = ["-m", "experiment=mevis", "--config-dir", "mine/configs", "--cfg=job", "~debug", "+a=1"]
+    assert plain_words(words, ()) == words
+
+
+@pytest.mark.parametrize("value", ["выход", "my folder (2)", "a=b", "C:\\x y", "50 %"])
+def test_paths_are_taken_as_typed(value: str) -> None:
+    """Where Hydra's grammar can't read them; what it can read stays a number, a list or nothing."""
+    assert typed("text=x", f"output={value}").output == value
+    assert plain_words(["a=[1,2]", "b=3", "c=null", "d='x'"], ()) == ["a=[1,2]", "b=3", "c=null", "d='x'"]
+
+
+def test_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/mé")
+    config = typed("input=~/in.mp4", "text=~/x", "output=~/out")
+    assert (config.input, config.text, config.output) == ("/home/mé/in.mp4", "~/x", "/home/mé/out")
+
+
+def test_several_values_without_brackets() -> None:
+    said = "Ambiguous value for argument 'compare=runs/a,runs/b' 1. To use it as a list"
+    assert "write 'compare=[runs/a,runs/b]' for a list" in explain(ValueError(said), "evaluate", [])
+
+
+@pytest.mark.parametrize(
+    "script, words, message",
+    [
+        ("scripts/demo.py", [], "input=... is missing: demo.py input=video.mp4"),
+        ("scripts/demo.py", ["in.mp4", "a dog"], "'in.mp4' has no equals sign"),
+        ("scripts/train.py", ["--experiment", "mevis"], "write 'experiment=mevis'"),
+        ("scripts/evaluate.py", ["compare=runs/a,runs/b"], "compare=[runs/a,runs/b]"),
+        ("scripts/web_demo.py", ["--port", "7860"], "write 'port=7860'"),
+        ("tools/frames_to_video.py", ["in", "out.xyz"], "out.xyz: name a video, such as out.mp4"),
+        ("tools/frames_to_video.py", ["in", "out.mp4", "abc"], "abc isn't a rate; give frames per second"),
+        ("tools/frames_to_video.py", ["in", "out.mp4", "0"], "0 isn't a rate"),
+    ],
+)
+def test_a_mistake_gets_one_line(
+    script: str,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(CONFIG_DIR.parent / script), run_name="__main__")
+    said = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2 and len(said) == 1 and said[0].startswith("error: ") and message in said[0]
+
+
+def test_help_has_every_key_with_its_comment() -> None:
+    for name in ("demo", "infer", "train", "benchmark/infer"):
+        text = help_text(name)
+        own = OmegaConf.load(CONFIG_DIR / f"{name}.yaml")
+        assert all(f"{key}:" in text for key in own if key not in ("defaults", "hydra"))
+        assert "hydra" not in text.replace("${hydra:", "") and "defaults:" not in text
+    assert "experiment=davis|mevis|" in help_text("infer") and "data=davis|" in help_text("infer")
+    assert "opacity: 0.45              # of the overlay's fill" in help_text("demo")
 
 
 def test_every_config_here_is_in_range() -> None:

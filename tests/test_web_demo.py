@@ -183,6 +183,14 @@ def test_what_is_wrong_with_sentences(jobs: Jobs, video: Path) -> None:
     assert list(jobs.store.jobs.iterdir()) == []
 
 
+def test_unknown_words_are_told_to_the_visitor(jobs: Jobs, video: Path) -> None:
+    job = finished(jobs.start("me", video, "the red circle\nthe <b>zebra</b>"))
+    assert job.state == DONE and len(job.doubts) == 1
+    shown = render.progress(job)
+    assert "Done: 7 frames" in shown and "The text encoder doesn&#x27;t know" in shown
+    assert "&lt;b&gt;zebra" in shown and "red circle" not in shown
+
+
 def test_jobs_take_turns(jobs: Jobs, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One runs, one waits, a third is turned away."""
     held = Held()

@@ -51,8 +51,9 @@ def by_preset(names: Any) -> list[dict[str, Any]]:
     from samwise.progress import progress
 
     rows = []
-    for name in progress(model_names() if names == "all" else list(names), desc="models", unit="model"):
-        config = compose_model(name)
+    chosen = model_names() if names == "all" else [names] if isinstance(names, str) else list(names)
+    configs = {name: compose_model(name) for name in chosen}
+    for name, config in progress(configs.items(), desc="models", unit="model"):
         sizes = part_sizes(skeleton(config))
         row = {
             "model": name,

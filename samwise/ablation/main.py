@@ -18,6 +18,7 @@ from samwise.errors import UserError
 
 if TYPE_CHECKING:
     from samwise.ablation.config import Row, TableConfig
+    from samwise.ablation.step import Step
     from samwise.ablation.steps import RowSteps
     from samwise.ablation.table import Table
 
@@ -72,12 +73,23 @@ def ablate(cfg: DictConfig) -> None:
     if not cfg.only_table:
         import torch
 
+        _check_data(steps)
         failures = run_steps(steps, cfg.jobs, torch.cuda.device_count())
     result = _table(table, made, models, seeds)
     print(result.to_markdown())
     print(f"wrote {', '.join(str(path) for path in result.save(output, table.name))}")
     if failures:
         raise UserError(f"{len(failures)} steps failed; {failures[0]}. The same command goes on from here")
+
+
+def _check_data(steps: Sequence[Step]) -> None:
+    """Without its data every step would fail in turn, each after seconds."""
+    for root in dict.fromkeys(step.config["data"]["root"] for step in steps if not step.done):
+        if not Path(root).expanduser().is_dir():
+            raise UserError(
+                f"the table's data aren't there: {root} is no folder; `python tools/make_synthetic.py` makes "
+                "the embedded ones"
+            )
 
 
 def _table(

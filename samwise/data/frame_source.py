@@ -20,6 +20,7 @@ from samwise.errors import UserError
 T = TypeVar("T")
 
 PREFETCHED_FRAMES = 16
+_PATIENCE = 15.0  # seconds that a reader who has seen enough waits for the thread
 FITTERS = min(4, os.cpu_count() or 1)  # threads that resize: at full size one is slower than a GPU
 
 
@@ -152,6 +153,50 @@ def prefetch(
         thread.join()
         if pool is not None:
             pool.shutdown(cancel_futures=True)
+
+
+def newest(read: Callable[[], Iterator[Frame]]) -> Iterator[Frame]:
+    """Runs ``read()`` in a thread and yields the newest frame each time; those in between are dropped.
+
+    Its exceptions appear after the frames. The thread ends with the reader, after the frame it waits for.
+    """
+    changed = threading.Condition()
+    slot: list[Frame] = []
+    ended, stopped = threading.Event(), threading.Event()
+    problem: list[BaseException] = []
+
+    def work() -> None:
+        frames = read()
+        try:
+            for frame in frames:
+                with changed:
+                    slot[:] = [frame]
+                    changed.notify()
+                if stopped.is_set():
+                    break
+        except BaseException as error:  # handed to the reader, whatever it is
+            problem.append(error)
+        finally:
+            frames.close()
+            with changed:
+                ended.set()
+                changed.notify()
+
+    thread = threading.Thread(target=work, name="newest", daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: slot or ended.is_set())
+                if not slot:
+                    break
+                frame = slot.pop()
+            yield frame
+        if problem:
+            raise problem[0]
+    finally:
+        stopped.set()
+        thread.join(_PATIENCE)
 
 
 @dataclass

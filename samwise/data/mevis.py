@@ -33,7 +33,7 @@ class MeViSStorage(FrameFolders):
         if not self.folder.is_dir():
             missing = self.folder if Path(root).is_dir() else root
             raise UserError(
-                f"{missing} doesn't exist: put MeViS there (its folders train, valid_u and valid, from the "
+                f"{missing} doesn't exist or isn't a folder: put MeViS there (train, valid_u, valid; of the "
                 "release at https://github.com/henghuiding/MeViS), point data.root elsewhere, or make the "
                 "embedded data in the same format with `python tools/make_synthetic.py` and use "
                 "experiment=synthetic"

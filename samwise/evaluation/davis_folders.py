@@ -56,7 +56,9 @@ def score_folder(
     """
     predictions = Path(predictions)
     if not predictions.is_dir():
-        raise UserError(f"the predictions folder {predictions} doesn't exist; make it with scripts/infer.py")
+        raise UserError(
+            f"predictions={predictions} doesn't exist or isn't a folder; make it with scripts/infer.py"
+        )
     refuse_missing(predictions, missing_maps(truth, predictions), missing)
     work = [
         LabelledSequence(name, tuple(paths), tuple(predictions / name / path.name for path in paths))
@@ -82,7 +84,7 @@ def list_truth(folder: str | Path, videos: Sequence[str] | None = None) -> dict[
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(
-            f"the folder {folder} doesn't exist; it holds a folder of palette PNGs for each video"
+            f"{folder} doesn't exist or isn't a folder; it holds a folder of palette PNGs for each video"
         )
     names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if videos is None else videos
     truth = {name: sorted((folder / name).glob("*.png")) for name in names}

@@ -87,7 +87,9 @@ def evaluate_predictions(
             "(data.eval_split), or send the submission zip to the benchmark's server"
         )
     if not predictions.is_dir():
-        raise UserError(f"the predictions folder {predictions} doesn't exist; make it with scripts/infer.py")
+        raise UserError(
+            f"predictions={predictions} doesn't exist or isn't a folder; make it with scripts/infer.py"
+        )
     expressions = storage.expressions()
     lacking = find_missing(storage, predictions, expressions)
     refuse_missing(predictions, lacking, missing)

@@ -82,7 +82,9 @@ def find_predictions(folder: str | Path) -> Path:
             )
         return Path(named)
     if not folder.is_dir():
-        raise UserError(f"the predictions folder {folder} doesn't exist; make it with scripts/infer.py")
+        raise UserError(
+            f"predictions={folder} doesn't exist or isn't a folder; make it with scripts/infer.py"
+        )
     return folder
 
 

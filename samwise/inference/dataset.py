@@ -15,6 +15,7 @@ from samwise.errors import UserError
 from samwise.inference.jobs import Job, Shard, make_jobs, shard_jobs
 from samwise.inference.label_maps import LabelMapWriter, annotator_name
 from samwise.inference.predictor import SamwisePredictor
+from samwise.inference.sentences import check_expressions
 from samwise.inference.tracking import DetectTrack, OracleBox
 from samwise.progress import progress
 
@@ -86,6 +87,8 @@ class DatasetInference:
             UserError: A frame is missing or broken, or the output can't be written.
         """
         summary = Summary()
+        if isinstance(self.predictor, SamwisePredictor):
+            check_expressions(self.predictor.model, [x for job in self.jobs for x in job.expressions])
         total = sum(len(job.expressions) for job in self.jobs)
         with progress(desc="expressions", total=total, unit="expression") as bar:
             for job in self.jobs:

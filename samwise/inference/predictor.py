@@ -15,6 +15,7 @@ from samwise.data.video import open_source
 from samwise.device import choose_device
 from samwise.inference.results import CocoResults, FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
+from samwise.inference.sentences import fitting, warn_of_unknown
 from samwise.inference.session import Session
 from samwise.modeling.samwise import Samwise
 
@@ -77,7 +78,9 @@ class SamwisePredictor:
             clip_length: 1 for every frame's masks before the next frame arrives; 8 for the paper's clips.
             max_together: Most sentences that run as one batch; None for what suits the device.
         """
-        return Session(self.model, texts, clip_length, max_together, self.runtime, self.geometry)
+        session = Session(self.model, texts, clip_length, max_together, self.runtime, self.geometry)
+        warn_of_unknown(self.model, session.texts)
+        return session
 
     def sam2_image_predictor(self) -> SAM2ImagePredictor:
         """sam2's own ``SAM2ImagePredictor`` for clicks and boxes, on this model's weights.
@@ -119,7 +122,9 @@ class SamwisePredictor:
     ) -> Iterator[tuple[Frame, FrameResult]]:
         """As :meth:`segment_video`, with each frame's picture, time and everything known about it."""
         length = self.model.clip_length if clip_length is None else clip_length
-        session = self.start_session(texts, length, max_together)
+        return self._run(source, self.start_session(texts, length, max_together))
+
+    def _run(self, source: Any, session: Session) -> Iterator[tuple[Frame, FrameResult]]:
         waiting: list[Frame] = []
         for frame in open_source(source).frames(session.fit):
             waiting.append(frame)
@@ -135,8 +140,11 @@ class SamwisePredictor:
         clip_length: int | None = None,
         max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        """As :meth:`results`, for expressions of a dataset."""
-        return self.results(source, [x.text for x in expressions], clip_length, max_together)
+        """As :meth:`results`, for expressions of a dataset: what is too long is cut, with a warning."""
+        length = self.model.clip_length if clip_length is None else clip_length
+        texts = [fitting(self.model, expression) for expression in expressions]
+        session = Session(self.model, texts, length, max_together, self.runtime, self.geometry)
+        return self._run(source, session)
 
     def coco_results(
         self,

@@ -15,6 +15,7 @@ from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
 from samwise.inference.results import FrameResult, to_bits, to_frame_size, to_host_together
 from samwise.inference.runtime import Runtime
+from samwise.inference.sentences import warn_of_unknown
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
 
@@ -94,6 +95,7 @@ class Session:
             UserError: The sentence is empty or too long.
         """
         self.model.tokenize([text])  # complains now rather than in the middle of a clip
+        warn_of_unknown(self.model, [text])
         self.texts.append(text)
         self._joining.append(text)
         if not self._pending:

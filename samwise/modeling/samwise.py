@@ -24,7 +24,7 @@ from samwise.modeling.prompts import TextPrompts
 from samwise.modeling.sam2_backbone import NUM_STAGES, FrameFeatures, Sam2Backbone
 from samwise.modeling.streaming import Streaming
 from samwise.modeling.text_encoder import build_text_encoder
-from samwise.modeling.tokens import Tokens, build_tokenizer
+from samwise.modeling.tokens import Tokenizer, Tokens, build_tokenizer
 
 logger = logging.getLogger("samwise.modeling")
 TOKENS_TOGETHER = 8
@@ -62,7 +62,7 @@ class Samwise(Streaming, nn.Module, Pretrained):
             else None
         )
         self.recompute = False
-        self._tokenizer = None
+        self._tokenizer: Tokenizer | None = None
         self.frozen_dropout = False
         self.backbone.requires_grad_(config.backbone.trainable)
         self.text_encoder.requires_grad_(config.text_encoder.trainable)
@@ -122,14 +122,23 @@ class Samwise(Streaming, nn.Module, Pretrained):
         """
         if isinstance(sentences, str) or not sentences:
             raise UserError("give a list of at least one sentence that says what to segment")
+        # Compiled and recorded code is of one shape; few lengths of sentences are few shapes.
+        few = self.static_shapes or self.recorded is not None
+        return self.tokenizer(sentences, TOKENS_TOGETHER if few else 1).to(self.device)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, built when it is first asked for.
+
+        Raises:
+            UserError: Its files aren't there.
+        """
         if self._tokenizer is None:
             config, longest = self.config, self.text_encoder.longest_sentence
             self._tokenizer = build_tokenizer(
                 config.text_encoder, config.prompt.motion, config.lowercase, longest
             )
-        # Compiled and recorded code is of one shape; few lengths of sentences are few shapes.
-        few = self.static_shapes or self.recorded is not None
-        return self._tokenizer(sentences, TOKENS_TOGETHER if few else 1).to(self.device)
+        return self._tokenizer
 
     def __getstate__(self) -> dict[str, Any]:
         """For other processes: the tokenizer, which holds functions, and CUDA graphs are made anew there."""

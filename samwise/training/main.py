@@ -87,6 +87,7 @@ def _is_again(config: DictConfig) -> bool:
 def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: bool) -> Trainer:
     """Everything up to the first step."""
     from samwise.data.build import build_storage, build_train_dataset
+    from samwise.inference.sentences import check_expressions
     from samwise.modeling.checkpoint import frozen_identity
     from samwise.modeling.frozen import random_parts
     from samwise.modeling.losses import SamwiseLoss
@@ -173,6 +174,8 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
             "gradient is the batch's, and training isn't faster than with %d",
             *(knobs.batch_size, order.shares, world_size() // order.shares, world_size(), order.shares),
         )
+    if is_main():
+        check_expressions(model, dataset.expressions)
     model.to(device)
     model.frozen_dropout = recipe.frozen_dropout
     for adapter in model.adapters:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from samwise.data.types import ClipBatch
 from samwise.modeling.samwise import TrainOutput
+from samwise.visualization.lettering import lettered, readable, shorten
 
 _MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 # Colour-blind safe.
 _COLOURS = {"target": (0, 158, 115), "prediction": (0, 114, 178), "memory-less": (213, 94, 0)}
-_CAPTION = 16  # height of a line of text, pixels
+_CAPTION, _LETTERS = 16, 12  # height of a line of text and of its letters, pixels
 _CELL = 192  # largest side of a picture in the grid, pixels
 
 
@@ -76,6 +78,7 @@ def _tint(frame: np.ndarray, mask: Tensor, colour: tuple[int, int, int]) -> np.n
 
 
 def _caption(text: str, width: int) -> np.ndarray:
-    strip = np.full((_CAPTION, width, 3), 255, np.uint8)
-    cv2.putText(strip, text, (2, _CAPTION - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 0, 0), 1, cv2.LINE_AA)
-    return strip
+    strip = Image.new("RGBA", (width, _CAPTION), "white")
+    line = lettered(shorten(readable(text), _LETTERS, width - 4), _LETTERS, "black")
+    strip.alpha_composite(line, (2, (_CAPTION - line.height) // 2))
+    return np.asarray(strip)[..., :3]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from samwise.data.types import ClipBatch
 from samwise.device import AUTOCAST
+from samwise.inference.sentences import fitting
 from samwise.modeling.losses import SamwiseLoss, cme_loss, cme_weights
 from samwise.modeling.outputs import TrainOutput
 from samwise.modeling.samwise import Samwise
@@ -63,7 +64,7 @@ class ClipStep(nn.Module):
             The loss whose gradient is to be added up, and the rest.
         """
         with torch.autocast(batch.frames.device.type, self.dtype, enabled=self.dtype is not None):
-            tokens = self.model.tokenize(batch.texts)
+            tokens = self.model.tokenize([fitting(self.model, x) for x in batch.expressions])
             output = self.model.forward_train(batch.frames, tokens, batch.video_of, batch.valid)
         pairs = (output.cme_logits, output.cme_labels)
         cme = self._cme([*earlier, pairs]) if last else output.logits.new_zeros(())

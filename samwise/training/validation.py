@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from samwise.data.frame_source import Frame
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
 from samwise.evaluation.evaluate import ScoreAccumulator
 from samwise.evaluation.metrics import score_masks
 from samwise.evaluation.report import ExpressionScore, Report, mean_score
+from samwise.inference.results import FrameResult
+from samwise.inference.sentences import fitting
 from samwise.training.distributed import gather, rank, together, world_size
 
 MAX_EXPRESSIONS = 8  # of a video at once, to bound memory
@@ -84,14 +87,17 @@ class Validation:
         for video_id, expressions in mine:
             for first in range(0, len(expressions), MAX_EXPRESSIONS):
                 chunk = expressions[first : first + MAX_EXPRESSIONS]
-                for index, masks in self._segment(model, video_id, [expression.text for expression in chunk]):
+                for _, result in self._segment(model, video_id, chunk):
                     if should_stop():
                         return None
-                    for expression, mask in zip(chunk, masks, strict=True):
-                        scores.add(expression, index, mask, self.storage.masks(expression, [index])[0])
+                    for expression, mask in zip(chunk, result.masks, strict=True):
+                        truth = self.storage.masks(expression, [result.index])[0]
+                        scores.add(expression, result.index, mask, truth)
         return scores.report().rows
 
-    def _segment(self, model: nn.Module, video_id: str, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
+    def _segment(
+        self, model: nn.Module, video_id: str, expressions: list[Expression]
+    ) -> Iterator[tuple[Frame, FrameResult]]:
         from samwise.data.video import ImageFiles
         from samwise.inference.predictor import SamwisePredictor
 
@@ -100,7 +106,7 @@ class Validation:
             [self.storage.frame_path(video_id, name) for name in names], name=video_id, stored=True
         )
         predictor = SamwisePredictor(model, next(model.parameters()).device, geometry=self.geometry)
-        return predictor.segment_video(source, texts, clip_length=self.clip_length)
+        return predictor.expression_results(source, expressions, clip_length=self.clip_length)
 
 
 class ItemValidation:
@@ -121,7 +127,7 @@ class ItemValidation:
         device, scores = next(model.parameters()).device, []
         for index in range(self.count):
             sample = self.dataset.clips([index], 0)[0]
-            tokens = model.tokenize([sample.expression.text])
+            tokens = model.tokenize([fitting(model, sample.expression)])
             with torch.inference_mode():
                 logits, _ = model(sample.frames[None].to(device), tokens)
             predicted = (logits[0] > 0).cpu().numpy()

@@ -15,6 +15,7 @@ from samwise.modeling.observer import Observer, observed
 from samwise.modeling.sam2_backbone import NUM_STAGES
 from samwise.modeling.samwise import FIRST_ADAPTED_STAGE, Samwise
 from samwise.visualization.overlay import draw_overlay
+from samwise.visualization.titles import put_title
 
 STRIDES = (4, 8, 16, 32)
 
@@ -104,7 +105,7 @@ def feature_figure(
     for column, head in enumerate(heads):
         masks = results[index].masks[column - 1 : column] if column else np.zeros((0, *size), dtype=bool)
         axes[0, column].imshow(draw_overlay(frames[index], masks))
-        axes[0, column].set_title(head, fontsize=9, wrap=True)
+        put_title(axes[0, column].set_title(" ", fontsize=9), head, 2.5)
     for row, (stage, without) in enumerate(plain.items(), 1):
         # A network without adapters leaves SAM 2's features as they are.
         maps = [without, *seen.stages.get(stage, without.expand(len(texts), *without.shape))]

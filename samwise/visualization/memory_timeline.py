@@ -14,6 +14,7 @@ from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.results import to_frame_size
 from samwise.modeling.observer import FrameTrace, Observer, observed
 from samwise.visualization.overlay import draw_overlay
+from samwise.visualization.titles import put_title
 
 
 @dataclass
@@ -112,7 +113,7 @@ def memory_figure(moments: Sequence[Moment], text: str, count: int = 8) -> Figur
                 if moment.fired:
                     spine.set(color="tab:red", linewidth=2)
     _curve(figure.add_subplot(grid[2, :]), moments)
-    figure.suptitle(f"“{text}”", fontsize=10)
+    put_title(figure.suptitle(" ", fontsize=10), f"“{text}”", figure.get_figwidth())
     return figure
 
 

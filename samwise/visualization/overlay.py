@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from samwise.visualization.lettering import lettered, line_height, readable, shorten, wrap
 
 # Okabe and Ito's colours, told apart with any kind of colour blindness; without black.
 PALETTE: tuple[tuple[int, int, int], ...] = (
@@ -21,7 +22,6 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (0, 114, 178),
 )
 _DARK = (16, 16, 16)
-_PLAIN_PUNCTUATION = str.maketrans("‘’“”–—", "''\"\"--")
 _MIN_FONT, _LEGEND_SHARE = 9, 0.4  # pixels; largest share of the height that the legend takes
 
 
@@ -93,21 +93,20 @@ def _legend(texts: tuple[str, ...], size: tuple[int, int]) -> tuple[np.ndarray, 
         opacity.
     """
     height, width = size
-    texts = tuple(_drawable(text) for text in texts)
+    texts = tuple(map(readable, texts))
     points = max(_MIN_FONT, round(min(height, width) / 26))
     while True:  # the largest letters with which the sentences fit
-        font = ImageFont.load_default(points)
-        line, pad = round(1.25 * points), max(2, points // 3)
+        line, pad = line_height(points), max(2, points // 3)
         swatch = round(0.7 * points)
         room = width - 3 * pad - swatch
-        wrapped = [_wrap(text, font, room) for text in texts]
+        wrapped = [wrap(text, points, room) for text in texts]
         count = sum(map(len, wrapped))
         fits = 2 * pad + line * count <= _LEGEND_SHARE * height
         if fits or points == _MIN_FONT:
             break
         points = max(_MIN_FONT, points - max(1, points // 8))
     if not fits:  # on a small frame every sentence gets its place before any gets a second line
-        wrapped = [[_shorten(text, font, room)] for text in texts]
+        wrapped = [[shorten(text, points, room)] for text in texts]
     lines = [
         (text, index if place == 0 else None)
         for index, rows in enumerate(wrapped)
@@ -117,41 +116,15 @@ def _legend(texts: tuple[str, ...], size: tuple[int, int]) -> tuple[np.ndarray, 
     if len(lines) > most:
         left_out = len(lines) - most + 1
         lines = [*lines[: most - 1], (f"… and {left_out} more", None)]
-    box_width = min(width, round(max(font.getlength(text) for text, _ in lines)) + swatch + 3 * pad)
+    letters = [lettered(text, points) for text, _ in lines]
+    box_width = min(width, max(image.width for image in letters) + swatch + 3 * pad)
     box = Image.new("RGBA", (box_width, min(height, 2 * pad + line * len(lines))), (*_DARK, 170))
     draw = ImageDraw.Draw(box)
-    for row, (text, index) in enumerate(lines):
+    for row, (image, (_, index)) in enumerate(zip(letters, lines, strict=True)):
         top = pad + row * line
         if index is not None:
             y = top + (line - swatch) // 2
             draw.rectangle((pad, y, pad + swatch, y + swatch), fill=(*sentence_color(index), 255))
-        draw.text((2 * pad + swatch, top + line / 2), text, fill="white", font=font, anchor="lm")
+        box.alpha_composite(image, (2 * pad + swatch, top))
     rgba = np.asarray(box).astype(np.uint16)
     return rgba[..., :3] * rgba[..., 3:], 255 - rgba[..., 3:]
-
-
-def _drawable(text: str) -> str:
-    """The sentence in letters that Pillow's own font has: accents go, other scripts become question marks."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    plain = plain.translate(_PLAIN_PUNCTUATION)
-    return plain.encode("ascii", "replace").decode()
-
-
-def _wrap(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
-    """Lines of at most ``room`` pixels; a word that is longer alone is cut."""
-    rows: list[str] = []
-    for word in text.split():
-        joined = f"{rows[-1]} {word}" if rows else word
-        if rows and font.getlength(joined) <= room:
-            rows[-1] = joined
-        else:
-            rows.append(_shorten(word, font, room))
-    return rows or [""]
-
-
-def _shorten(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    if font.getlength(text) <= room:
-        return text
-    while text and font.getlength(text + "…") > room:
-        text = text[:-1]
-    return text + "…"

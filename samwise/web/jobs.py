@@ -19,6 +19,7 @@ import torch
 from samwise.data.limits import LimitedSource
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
+from samwise.inference.sentences import doubt
 from samwise.web.checks import check_sentences, check_upload
 from samwise.web.config import WebConfig
 from samwise.web.store import Store
@@ -48,6 +49,7 @@ class Job:
         total: Number of frames, or None where it isn't known.
         state: One of the constants above.
         message: What to tell the user, where it failed.
+        doubts: What to tell the user about the sentences.
         present: For each frame so far, N bools: the sentence's object is there.
         switched: For each frame so far, N bools: the CME brought the memory-less mask in.
         files: Names and paths of the downloads.
@@ -63,6 +65,7 @@ class Job:
     total: int | None
     state: str = WAITING
     message: str = ""
+    doubts: list[str] = field(default_factory=list)
     present: list[list[bool]] = field(default_factory=list)
     switched: list[list[bool]] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
@@ -147,6 +150,7 @@ class Jobs:
         try:
             if job.leaving:
                 raise Left
+            job.doubts = [said for text in job.texts if (said := doubt(self.predictor.model, text))]
             job.state = RUNNING
             work(self.predictor, job, self.config, _stop_if_left(job))
             job.state = DONE

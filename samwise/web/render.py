@@ -52,7 +52,13 @@ def note(message: str) -> str:
 
 
 def progress(job: Job, ahead: int = 0) -> str:
-    """What the job is doing, with a bar."""
+    """What the job is doing, with a bar, and what is doubtful about its sentences."""
+    return _doing(job, ahead) + "".join(
+        f'<div class="sw-doubt" role="status">{escape(_sentence(text))}</div>' for text in job.doubts
+    )
+
+
+def _doing(job: Job, ahead: int) -> str:
     if job.state == FAILED:
         return error(job.message)
     if job.state == WAITING:

@@ -10,6 +10,7 @@ CSS = """
 .sw-status { display: flex; gap: 12px; align-items: center; min-height: 1.8em; font-weight: 500; }
 .sw-status progress { flex: 1; height: 12px; accent-color: #0072b2; }
 .sw-error { color: #b3261e; background: #fdeceb; border-radius: 6px; padding: 8px 12px; }
+.sw-doubt { color: #6b4e00; background: #fff4d6; border-radius: 6px; padding: 6px 12px; margin-top: 6px; }
 .sw-note { color: #69737d; font-size: 0.85em; margin-top: 6px; }
 .sw-timeline { display: grid; grid-template-columns: minmax(120px, 34%) 1fr; gap: 4px 12px;
   align-items: center; }

@@ -1,0 +1,30 @@
+"""Sentences as titles of figures: matplotlib's own font has few scripts."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.text import Text
+from PIL import Image
+
+from samwise.visualization.lettering import lettered, line_height, readable, wrap
+
+_FINE = 4  # pixels a point
+
+
+def put_title(title: Text, text: str, room: float) -> None:
+    """Puts a sentence in the place of a title.
+
+    Args:
+        title: What matplotlib gave for an empty title; its size stays.
+        text: The sentence.
+        room: Width in inches; longer sentences have several lines.
+    """
+    points = round(title.get_fontsize() * _FINE)
+    rows = [lettered(row, points, "black") for row in wrap(readable(text), points, 72 * _FINE * room)]
+    picture = Image.new("RGBA", (max(row.width for row in rows), line_height(points) * len(rows)))
+    for index, row in enumerate(rows):
+        picture.alpha_composite(row, ((picture.width - row.width) // 2, index * line_height(points)))
+    title.set_text("\n".join(" " * len(rows)))  # the room that the layout leaves
+    image = OffsetImage(np.asarray(picture), zoom=1 / _FINE)
+    title.figure.add_artist(AnnotationBbox(image, (0.5, 0.5), xycoords=title, frameon=False))
