@@ -128,7 +128,7 @@ def test_every_way_in_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         for load in (Samwise.from_pretrained, SamwisePredictor.from_pretrained):
             with pytest.raises(UserError, match="_target_"):
                 load(source)
-    identity = {**metadata, IDENTITY_KEY: '{"backbone": 3}', CONFIG_KEY: json.dumps(config)}
+    identity = {**metadata, IDENTITY_KEY: '{"backbone": "3"}', CONFIG_KEY: json.dumps(config)}
     save_file(tensors, run / "model.safetensors", identity)
     with pytest.raises(UserError, match="_target_"):
         load_pretrained(Samwise.from_config("tiny"), run)

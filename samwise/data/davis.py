@@ -150,7 +150,7 @@ class DavisStorage(FrameFolders):
 
 def _video_names(list_file: Path) -> list[str]:
     try:
-        names = list_file.read_text(encoding="utf-8").split()
+        names = list_file.read_text(encoding="utf-8-sig").split()
     except FileNotFoundError as error:
         raise UserError(
             f"{list_file} doesn't exist: Ref-DAVIS17's splits are val and train, and their lists are in "

@@ -73,8 +73,10 @@ def find_predictions(folder: str | Path) -> Path:
     if (folder / "predictions").is_dir():
         return folder / "predictions"
     if (folder / "scores.json").is_file():
-        settings = read_json(folder / "scores.json")
-        named = settings.get("settings", {}).get("predictions") if isinstance(settings, dict) else None
+        try:
+            named = read_json(folder / "scores.json")["settings"]["predictions"]
+        except (KeyError, TypeError):
+            named = None
         if not isinstance(named, str) or not Path(named).is_dir():
             raise UserError(
                 f"the predictions {named} that {folder / 'scores.json'} was made from are gone; give a "
