@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from samwise.data.images import BROKEN, REFUSED
+from samwise.data.images import BROKEN, REFUSED, to_rgb
 from samwise.data.masks import MAX_PIXELS
 from samwise.errors import UserError
 
@@ -50,7 +50,7 @@ def read_frame(path: str | Path) -> np.ndarray:
                     return image
             if file.format in REFUSED:
                 raise ValueError(f"it is {file.format}")
-            return np.array(file.convert("RGB"))
+            return to_rgb(file, path)
     except BROKEN as error:
         raise UserError(
             f"the frame {path} is cut off or isn't an image ({error}); fetch or extract it again"

@@ -43,7 +43,7 @@ class PaletteMasks:
             UserError: With the first missing files and their number.
         """
         for video_id, names in self._frames.items():
-            check_files(self.root / video_id, names, ".png", self._listed_in)
+            check_files(self.root / video_id, names, [".png"], self._listed_in)
 
     def masks(
         self, video_id: str, object_id: int, frame_indices: Sequence[int], size: tuple[int, int]

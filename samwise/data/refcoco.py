@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pycocotools import mask as coco_mask
 
 from samwise.data.decoding import frame_size
 from samwise.data.expressions_file import is_file_name
+from samwise.data.frame_folders import FRAME_SUFFIXES
 from samwise.data.refs_file import Ref, read_refs
 from samwise.data.rle import RleTable
 from samwise.data.types import Expression
@@ -85,7 +87,20 @@ class RefCocoStorage:
 
     def frame_path(self, video_id: str, frame_name: str) -> Path:
         """The image file."""
-        return self.images / f"{frame_name}.jpg"
+        return self.images / self._other_files.get(frame_name, f"{frame_name}.jpg")
+
+    @cached_property
+    def _other_files(self) -> dict[str, str]:
+        """The files of images that aren't ``.jpg``."""
+        jpgs, others = self._listed()
+        wanted = {expression.video_id for expression in self._expressions} - jpgs
+        return {name: file for name, file in others.items() if name in wanted}
+
+    def _listed(self) -> tuple[set[str], dict[str, str]]:
+        """Names of the ``.jpg`` files, and of the other images with their files."""
+        files = [path for path in self.images.iterdir() if path.suffix in FRAME_SUFFIXES]
+        jpgs = {path.stem for path in files if path.suffix == FRAME_SUFFIXES[0]}
+        return jpgs, {path.stem: path.name for path in sorted(files) if path.stem not in jpgs}
 
     def check_frames(self) -> None:
         """Makes sure that no image is missing.
@@ -93,8 +108,9 @@ class RefCocoStorage:
         Raises:
             UserError: With the first missing files and their number.
         """
-        present = {path.stem for path in self.images.glob("*.jpg")}
-        missing = sorted({expression.video_id for expression in self._expressions} - present)
+        wanted = {expression.video_id for expression in self._expressions}
+        jpgs, others = self._listed()
+        missing = sorted(wanted - jpgs - others.keys())
         if missing:
             raise UserError(
                 f"{self.images} lacks {len(missing)} images that sentences are about, e.g. "
