@@ -65,6 +65,19 @@ def decode_mask_png(data: bytes, name: str | Path, size: tuple[int, int] | None 
     Raises:
         UserError: It isn't a complete single-channel 8-bit PNG of 0 and 255, or is of another size.
     """
+    image = decode_grey_png(data, name, size)
+    mask = image == 255
+    if cv2.countNonZero(image) != np.count_nonzero(mask):
+        raise UserError(f"{name} has values other than 0 and 255; write masks with these two")
+    return mask
+
+
+def decode_grey_png(data: bytes, name: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Bytes of a PNG to (H, W) uint8, whatever the values; arguments as of :func:`decode_mask_png`.
+
+    Raises:
+        UserError: It isn't a complete single-channel 8-bit PNG, or is of another size.
+    """
     height, width = png_size(data, name)
     if size not in (None, (height, width)):
         raise UserError(f"{name} is {width} x {height} instead of {size[1]} x {size[0]}")
@@ -82,10 +95,7 @@ def decode_mask_png(data: bytes, name: str | Path, size: tuple[int, int] | None 
         image = None
     if image is None or image.shape != (height, width):
         raise UserError(f"{name} can't be decoded; write it again")
-    mask = image == 255
-    if cv2.countNonZero(image) != np.count_nonzero(mask):
-        raise UserError(f"{name} has values other than 0 and 255; write masks with these two")
-    return mask
+    return image
 
 
 def _is_sound(data: bytes) -> bool:

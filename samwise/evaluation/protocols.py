@@ -31,7 +31,7 @@ def evaluate_dataset(
         data: The ``data`` node of a config.
         split: The split's name.
         predictions: Folder with ``<video>/<expression id>/<frame>.png``, as ``scripts/infer.py`` writes it,
-            for Ref-DAVIS17 with the folder ``label_maps`` beside it.
+            or a zip of it; for Ref-DAVIS17 with the folder ``label_maps`` beside it.
         workers: Processes; None for one for each core where there is enough to do.
         missing: ``error``, or ``empty`` to count missing masks as empty ones.
 
@@ -63,8 +63,9 @@ def find_predictions(folder: str | Path) -> Path:
     """The predictions that a folder stands for.
 
     Args:
-        folder: Predictions, a folder of ``scripts/infer.py`` with ``predictions`` in it, or the output of an
-            evaluation. The last only points to its predictions: scores are never read back, but computed.
+        folder: Predictions, a zip of them, a folder of ``scripts/infer.py`` with ``predictions`` in it, or
+            the output of an evaluation. The last only points to its predictions: scores are never read back,
+            but computed.
 
     Raises:
         UserError: There is no such folder, or its predictions are gone.
@@ -77,13 +78,13 @@ def find_predictions(folder: str | Path) -> Path:
             named = read_json(folder / "scores.json")["settings"]["predictions"]
         except (KeyError, TypeError):
             named = None
-        if not isinstance(named, str) or not Path(named).is_dir():
+        if not isinstance(named, str) or not Path(named).exists():
             raise UserError(
                 f"the predictions {named} that {folder / 'scores.json'} was made from are gone; give a "
                 "folder of predictions"
             )
         return Path(named)
-    if not folder.is_dir():
+    if not folder.exists():
         raise UserError(f"the predictions folder {folder} doesn't exist; make it with scripts/infer.py")
     return folder
 
