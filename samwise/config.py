@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from samwise.allowed import check_backbone, check_overrides, check_text
 from samwise.baseline_config import BaselineConfig
-from samwise.errors import UserError, shown
+from samwise.errors import UserError, first_line, shown
 from samwise.extensions import ADAPTERS, TEXT_ENCODERS
 from samwise.ranges import check_ranges
 
@@ -200,9 +200,8 @@ class SamwiseConfig:
             config = OmegaConf.to_object(merged)
         except (OmegaConfBaseException, ArithmeticError) as error:
             key = getattr(error, "full_key", "a number")
-            first_line = (str(error).splitlines() or [""])[0]
             raise UserError(
-                f"the model config is wrong at {shown(key)}: {first_line}. "
+                f"the model config is wrong at {shown(key)}: {first_line(error)}. "
                 f"Known keys are in {Path(__file__).name}"
             ) from error
         assert isinstance(config, cls)

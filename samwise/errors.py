@@ -56,6 +56,11 @@ def shown(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, without the lines that explain it to programmers."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(" :")
+
+
 def cli(main: Callable[..., R]) -> Callable[..., R]:
     """Decorates the function under ``@hydra.main``: a :class:`UserError` becomes one line and exit status 2.
 

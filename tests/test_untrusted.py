@@ -532,7 +532,50 @@ def test_folders_beside_checkpoints(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["[1]", '{"settings": [1]}', '{"settings": {"predictions": "a\\u0000"}}', "3"], ids=shown
+    "state",
+    [
+        {},
+        {"position": [1]},
+        {"position": {"steps": 1}},
+        {"position": {"step": "1"}, "optimizer": {}, "scaler": {}},
+        {"position": {"step": -1}, "optimizer": {}, "scaler": {}},
+        {"position": {"step": 1, "contract": 3}, "optimizer": {}, "scaler": {}},
+        {"position": {"step": 1}, "optimizer": [], "scaler": {}},
+        {"position": {"step": 1}, "optimizer": {}},
+    ],
+    ids=str,
+)
+def test_training_states_that_are_none(tmp_path: Path, state: dict) -> None:
+    from samwise.training.state import Position, _position
+
+    assert _position({"position": {"step": 1}, "optimizer": {}, "scaler": {}}, tmp_path) == Position(1)
+    refusal(lambda: _position(state, tmp_path), "training.pt")
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {"step": "1"}, {"step": "x", "J&F": "0.5"}, {"step": "1", "J&F": "?"}]
+)
+def test_a_best_that_is_of_no_run(tmp_path: Path, metadata: dict[str, str]) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from samwise.modeling.checkpoint import CONFIG_KEY
+    from samwise.training.state import Checkpoints
+
+    save_file({"a": torch.ones(1)}, tmp_path / "best.safetensors", {CONFIG_KEY: "{}", **metadata})
+    refusal(lambda: Checkpoints(tmp_path, 3)._best_until(5), "best.safetensors")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[1]",
+        '{"settings": [1]}',
+        '{"settings": {"predictions": "a\\u0000"}}',
+        json.dumps({"settings": {"predictions": "x" * 20_000}}),
+        "3",
+    ],
+    ids=shown,
 )
 def test_scores_that_name_no_predictions(tmp_path: Path, value: str) -> None:
     from samwise.evaluation.protocols import find_predictions

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from samwise.errors import UserError
+from samwise.errors import UserError, is_printable
 
 R = TypeVar("R")
 
@@ -64,7 +64,7 @@ def read_or_refused(call: Callable[[], R], *names: str) -> R | Refusal:
     assert any(name in text for name in names), text
     assert len(text) < 2500 and len(text.splitlines()) == 1, text
     text.encode()  # no half characters: it is printed, logged, and written to JSON
-    assert text.replace("\n", "").isprintable(), text
+    assert is_printable(text), text
     while cause is not None:
         assert not isinstance(cause, MemoryError), "it took gigabytes"
         cause = cause.__cause__

@@ -163,7 +163,7 @@ class RefCocoStorage:
                     self._annotations[expression.key] = name
                 segmentation = annotations[ref.annotation_id]["segmentation"]
                 yield name, [_to_rle(segmentation, image["height"], image["width"])]
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"{refs_path(self.root, dataset)} and {instances_file} don't fit together or aren't "
                 f"RefCOCO's ({error!r}); fetch both again"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samwise.data.build import build_storage
-from samwise.errors import UserError
+from samwise.errors import UserError, shown
 from samwise.evaluation.davis_folders import score_annotators
 from samwise.evaluation.evaluate import evaluate_predictions
 from samwise.evaluation.figures import RIS
@@ -74,13 +74,15 @@ def find_predictions(folder: str | Path) -> Path:
     if (folder / "predictions").is_dir():
         return folder / "predictions"
     if (folder / "scores.json").is_file():
+        named, there = None, False
         try:
             named = read_json(folder / "scores.json")["settings"]["predictions"]
-        except (KeyError, TypeError):
-            named = None
-        if not isinstance(named, str) or not Path(named).exists():
+            there = Path(named).exists()
+        except (KeyError, TypeError, OSError, ValueError):  # no path, or one that can't be
+            pass
+        if not there:
             raise UserError(
-                f"the predictions {named} that {folder / 'scores.json'} was made from are gone; give a "
+                f"the predictions {shown(named)} that {folder / 'scores.json'} was made from are gone; give a "
                 "folder of predictions"
             )
         return Path(named)

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from samwise.errors import UserError, is_printable, shown
+from samwise.errors import UserError, first_line, is_printable, shown
 from samwise.io import BROKEN_ZIP, atomic_path
 
 FOLDER = "JPEGImages"
@@ -52,7 +52,7 @@ def unpack_frames(path: Path, check: bool = False) -> int:
                 with atomic_path(target) as temporary, temporary.open("wb") as out:
                     shutil.copyfileobj(source, out, 1 << 20)
     except (tarfile.TarError, *BROKEN_ZIP) as error:  # its compression is a zip's
-        raise UserError(f"{path} isn't a complete tar ({error}); fetch it again") from error
+        raise UserError(f"{path} isn't a complete tar ({first_line(error)}); fetch it again") from error
     return count
 
 
