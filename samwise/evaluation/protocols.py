@@ -82,8 +82,8 @@ def find_predictions(folder: str | Path) -> Path:
             pass
         if not there:
             raise UserError(
-                f"the predictions {shown(named)} that {folder / 'scores.json'} was made from are gone; give a "
-                "folder of predictions"
+                f"the predictions {shown(named)} that {folder / 'scores.json'} was made from are gone; give "
+                "a folder of predictions"
             )
         return Path(named)
     if not folder.exists():
