@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from samwise.errors import UserError
+from samwise.errors import UserError, shown
 
 _LARGEST = 1_000_000  # of any size: a vocabulary has a quarter of it
 _WORDS = {"nearest", "bilinear", "sum", "avg", "relu", "gelu", "glu"}
@@ -119,12 +119,12 @@ def check_overrides(where: str, overrides: Mapping[str, Any], keys: Iterable[str
         elif known is None or key not in known:
             ends = sorted({name.rpartition(".")[2] for name in known or ()})
             raise UserError(
-                f"{where} can't hold '{key!s:.80}': only sizes and switches can be changed"
+                f"{where} can't hold {shown(key)}: only sizes and switches can be changed"
                 + (f" ({', '.join(ends[:12])}, ...; samwise/allowed.py has them all)" if ends else "")
             )
         if not _plain(value, depth=2):
             raise UserError(
-                f"{where}.{key}={value!r:.80} must be a number, true or false, or a list of numbers"
+                f"{where}.{key}={shown(value)} must be a number, true or false, or a list of numbers"
             )
 
 

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from samwise.allowed import check_backbone, check_overrides, check_text
 from samwise.baseline_config import BaselineConfig
-from samwise.errors import UserError
+from samwise.errors import UserError, first_line, shown
 from samwise.extensions import ADAPTERS, TEXT_ENCODERS
 from samwise.ranges import check_ranges
 
@@ -198,10 +198,10 @@ class SamwiseConfig:
         try:
             merged = OmegaConf.merge(OmegaConf.structured(cls), node)
             config = OmegaConf.to_object(merged)
-        except OmegaConfBaseException as error:
-            first_line = str(error).splitlines()[0]
+        except (OmegaConfBaseException, ArithmeticError) as error:
+            key = getattr(error, "full_key", "a number")
             raise UserError(
-                f"the model config is wrong at '{error.full_key}': {first_line}. "
+                f"the model config is wrong at {shown(key)}: {first_line(error)}. "
                 f"Known keys are in {Path(__file__).name}"
             ) from error
         assert isinstance(config, cls)

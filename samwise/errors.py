@@ -4,15 +4,61 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 R = TypeVar("R")
 
+# Control characters, half characters (lone surrogates) and Unicode's own line ends: no terminal, file name or
+# UTF-8 file is safe from them. A newline is one of them too, but messages may have several lines.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LONGEST_LINE = 2_000  # characters
+
 
 class UserError(Exception):
-    """Something outside the code is wrong: the message names the file or key and the way out."""
+    """Something outside the code is wrong: the message names the file or key and the way out.
+
+    Messages quote what comes from outside. Whatever that is, they can be printed and written anywhere: what
+    isn't printable is escaped, and a line that is far too long loses its middle.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(_printable(line) for line in message.split("\n")))
+
+
+def _printable(line: str) -> str:
+    line = _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], line)
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[: half - 5]} ... {line[-half:]}"
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text is one line that can be printed and written anywhere, in any script."""
+    return _UNPRINTABLE.search(text) is None
+
+
+def shown(value: Any) -> str:
+    """A value from outside as messages quote it: short, in one line, whatever it is.
+
+    ``repr`` isn't safe: of a list that holds itself a hundred times over, or an integer of a million digits,
+    it doesn't end or fails.
+    """
+    if isinstance(value, (str, bytes)):
+        return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
+    if isinstance(value, int) and value.bit_length() > 200:
+        return f"an integer of {value.bit_length()} bits"
+    if value is None or isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple, dict)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, without the lines that explain it to programmers."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(" :")
 
 
 def cli(main: Callable[..., R]) -> Callable[..., R]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+import lzma
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from samwise.errors import UserError
+from samwise.errors import UserError, shown
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNWRITABLE = _FULL | {
@@ -22,7 +26,14 @@ _UNWRITABLE = _FULL | {
     errno.EEXIST,
     errno.EISDIR,
     errno.ENOENT,
+    errno.ENAMETOOLONG,
 }
+# What zipfile raises for zips that are damaged, encrypted, or packed in a way it doesn't know.
+BROKEN_ZIP = (
+    *(zipfile.BadZipFile, OSError, ValueError, EOFError, LookupError, RuntimeError, ArithmeticError),
+    *(zlib.error, lzma.LZMAError, struct.error),
+)
+_LARGEST_JSON = 1 << 31  # bytes; the largest file that is read as a whole has a quarter of it
 
 
 @contextmanager
@@ -36,8 +47,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         UserError: The folder can't be made or written to.
     """
     path = Path(path)
-    # Same suffix, since writers such as PyAV and OpenCV choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:8]}.tmp{path.suffix}")
+    # Same suffix, since writers such as PyAV and OpenCV choose the format by it. No longer than names may be.
+    suffix = path.suffix if len(path.suffix) <= 16 else ""
+    temporary = path.with_name(f".{path.stem[:40]}.{uuid4().hex[:8]}.tmp{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -59,20 +71,57 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file, in UTF-8 with or without a byte order mark.
 
     Raises:
-        UserError: The file is missing, unreadable or not JSON.
+        UserError: The file is missing, unreadable, far too large, or not what :func:`parse_json` takes.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > _LARGEST_JSON:
+            raise UserError(
+                f"{path} has {size / 1e9:.1f} GB, which is too much to be read; is it the right file?"
+            )
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path} doesn't exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} isn't text in UTF-8 ({error}); fetch or write it again") from error
+    except ValueError as error:
         raise UserError(f"{path} isn't valid JSON ({error}); fetch or write it again") from error
     except OSError as error:
         raise UserError(f"can't read {path}: {error.strerror}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Parses JSON that anybody may have written.
+
+    Raises:
+        ValueError: It isn't JSON, is nested thousands of times, has a number of thousands of digits, or an
+            object with the same name twice, of which one would be lost.
+    """
+    try:
+        return STRICT_JSON.decode(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the name {shown(twice)} comes twice in an object")
+    return found
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > 1000:  # turning it into a number takes time that grows with its square
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique_names, parse_int=_whole_number)
 
 
 def check_output(path: str | Path) -> None:

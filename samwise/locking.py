@@ -85,5 +85,5 @@ def _holder(text: str) -> str:
     try:
         about = json.loads(text)
         return f"process {about['pid']} on {about['host']} since {about['since']} ({about['command']})"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "another process"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ class Range:
             return False
         large_enough = value > self.low if self.above else value >= self.low
         small_enough = value < self.high if self.below else value <= self.high
-        return large_enough and small_enough and math.isfinite(value)  # false for NaN
+        return large_enough and small_enough and abs(value) <= sys.float_info.max  # false for NaN
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"

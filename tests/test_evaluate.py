@@ -113,7 +113,7 @@ def test_missing_predictions_are_listed(storage, predictions):
         (lambda path: path.write_bytes(path.read_bytes()[:-20]), "cut off"),
         (lambda path: path.write_bytes(b"no picture"), "isn't a PNG"),
         (lambda path: write_mask_png(path, np.zeros((40, 59), bool)), "is 59 x 40, its frame 60 x 40"),
-        (lambda path: cv2.imwrite(str(path), np.full((40, 60), 1, np.uint8)), "other than 0 and 255"),
+        (lambda path: cv2.imwrite(str(path), np.full((40, 60), 7, np.uint8)), "other than 0 and 255"),
         (lambda path: cv2.imwrite(str(path), np.zeros((40, 60, 3), np.uint8)), "single-channel 8-bit"),
         (lambda path: cv2.imwrite(str(path), np.zeros((40, 60), np.uint16)), "single-channel 8-bit"),
     ],

@@ -110,7 +110,7 @@ def test_mask_of_another_size(mevis_tree):
         lambda v: v["2"].__setitem__(1, encode(np.ones((30, 60), dtype=bool))),
     )
     storage = MeViSStorage(mevis_tree, "valid_u")
-    with pytest.raises(UserError, match=r"mask_dict\.json.*2, frame 1 is 60 x 30.*frame is 60 x 40"):
+    with pytest.raises(UserError, match=r"mask_dict\.json.*'2', frame 1 is 60 x 30.*frame is 60 x 40"):
         storage.masks(storage.expressions()[3], [0, 1])
 
 
@@ -120,8 +120,11 @@ def test_mask_of_another_size(mevis_tree):
         (lambda v: v.pop("0"), "lacks the annotation '0'"),
         (lambda v: v["0"].pop(), "annotation '0' covers 4 frames"),
         (lambda v: v["0"].__setitem__(0, {"size": [40, 60]}), "annotation '0' isn't COCO RLE"),
-        (lambda v: v["0"][0].update(counts=v["0"][0]["counts"][:-3]), "annotation 0, frame 0 is broken"),
-        (lambda v: v["0"][0].update(counts=v["0"][0]["counts"] + "\x7f"), "annotation 0, frame 0 is broken"),
+        (lambda v: v["0"][0].update(counts=v["0"][0]["counts"][:-3]), "annotation '0', frame 0 is broken"),
+        (
+            lambda v: v["0"][0].update(counts=v["0"][0]["counts"] + "\x7f"),
+            "annotation '0', frame 0 is broken",
+        ),
         (lambda v: v.update({"0": 7}), "annotation '0' isn't a list"),
     ],
 )

@@ -75,7 +75,7 @@ def test_ref_youtube_vos_has_a_top_folder(predictions, split, tmp_path):
     pack(predictions, split, tmp_path / "s.zip", layout="ytvos")
     with zipfile.ZipFile(tmp_path / "s.zip") as archive:
         assert archive.namelist()[0] == "Annotations/video_a/0/00000.png"
-    with pytest.raises(UserError, match="60 faults"):  # 30 missing, 30 not asked for
+    with pytest.raises(UserError, match="belong at its top: pack what is in Annotations/"):
         check(tmp_path / "s.zip", split, layout="mevis")
 
 

@@ -69,7 +69,12 @@ class Step:
         return record["seconds"] if record else 0.0
 
     def _record(self) -> dict[str, Any] | None:
-        return read_json(self.folder / RECORD) if (self.folder / RECORD).exists() else None
+        if not (path := self.folder / RECORD).exists():
+            return None
+        record = read_json(path)
+        if not isinstance(record, dict) or not {"identity", "config", "done", "seconds"} <= record.keys():
+            raise UserError(f"{path} isn't the record of a step; remove {self.folder} to make it again")
+        return record
 
     def run(self, call: Callable[[list[str], Path], None]) -> bool:
         """Does it, unless it is done; another process that has begun it is waited for.

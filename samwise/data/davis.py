@@ -17,7 +17,7 @@ import numpy as np
 
 from samwise.data.davis_text import FILES, FOLDER, KINDS, DavisSentence, read_sentences
 from samwise.data.expressions_file import is_file_name
-from samwise.data.frame_folders import FrameFolders
+from samwise.data.frame_folders import FRAME_SUFFIXES, FrameFolders
 from samwise.data.palette import PaletteMasks
 from samwise.data.types import Expression
 from samwise.errors import UserError
@@ -150,7 +150,7 @@ class DavisStorage(FrameFolders):
 
 def _video_names(list_file: Path) -> list[str]:
     try:
-        names = list_file.read_text(encoding="utf-8").split()
+        names = list_file.read_text(encoding="utf-8-sig").split()
     except FileNotFoundError as error:
         raise UserError(
             f"{list_file} doesn't exist: Ref-DAVIS17's splits are val and train, and their lists are in "
@@ -164,7 +164,8 @@ def _video_names(list_file: Path) -> list[str]:
 
 
 def _frames(folder: Path) -> list[str]:
-    names = sorted(path.stem for path in folder.glob("[!.]*.jpg")) if folder.is_dir() else []
+    files = [path for path in folder.glob("[!.]*") if path.suffix in FRAME_SUFFIXES]  # none without a folder
+    names = sorted({path.stem for path in files})
     if not names:
         raise UserError(f"{folder} has no frames; unpack DAVIS-2017-Unsupervised-trainval-480p.zip again")
     return names

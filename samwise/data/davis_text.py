@@ -21,6 +21,7 @@ FILES = (
 KINDS = ("first_frame", "full_video", "first_frame", "full_video")
 
 _LINE = re.compile(r"(?P<video>\S+)\s+(?P<object>[0-9]{1,3})(?:\s+|(?=[\"'“«]))(?P<text>.*)")
+_LONGEST_LINE = 20_000  # characters
 _QUOTES = "\"'“”„‟«»‘’`´"
 
 
@@ -79,7 +80,7 @@ def read_sentences(path: str | Path) -> list[DavisSentence]:
         line = _decode(raw).strip().lstrip("\ufeff")
         if not line:
             continue
-        sentence = parse_line(line)
+        sentence = parse_line(line) if len(line) < _LONGEST_LINE else None
         if sentence is None or not is_file_name(sentence.video_id) or not 1 <= sentence.object_id <= 254:
             raise UserError(
                 f'{path}, line {number}: {line[:60]!r} isn\'t <video> <object id> "<sentence>"; correct it '

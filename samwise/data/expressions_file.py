@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from samwise.data.types import Expression
-from samwise.errors import UserError
+from samwise.errors import UserError, is_printable, shown
 from samwise.io import read_json
+
+_LONGEST = 10_000  # characters of a sentence; no text encoder here reads a tenth of that
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,23 @@ def read_expressions(path: str | Path) -> dict[str, VideoEntry]:
 
 def _video(video_id: str, node: Any, path: Path) -> VideoEntry:
     where = f"videos/{video_id}"
+    if not is_file_name(video_id):
+        raise UserError(f"{path}: 'videos' has the name {shown(video_id)}, which can't be a file's")
     frames = _get(node, "frames", list, where, path)
     if not frames or not all(isinstance(name, str) for name in frames) or len(set(frames)) < len(frames):
         raise UserError(f"{path}: '{where}/frames' must be a list of different frame names; fetch it again")
     nodes = _get(node, "expressions", dict, where, path)
-    for name in (video_id, *frames, *nodes):
+    for name in (*frames, *nodes):
         if not is_file_name(name):
-            raise UserError(f"{path}: '{where}' has the name {name!r}, which can't be a file's")
+            raise UserError(f"{path}: '{where}' has the name {shown(name)}, which can't be a file's")
     order = sorted(range(len(frames)), key=lambda index: _natural(frames[index]))
     expressions = []
     for expression_id, value in nodes.items():
         key = f"{where}/expressions/{expression_id}"
         text = _get(value, "exp", str, key, path)
         check_sentence(text, f"'{key}/exp'", path)
-        kind = value.get("kind")
-        expressions.append(Expression(video_id, expression_id, text, kind if isinstance(kind, str) else None))
+        kind = as_kind(value.get("kind"))
+        expressions.append(Expression(video_id, expression_id, text, kind))
     return VideoEntry(
         [frames[index] for index in order],
         expressions,
@@ -87,20 +91,27 @@ def is_file_name(name: str) -> bool:
     """Whether a name can be a file's or folder's, in its own folder, on any system."""
     return (
         name not in ("", ".", "..")
-        and len(name.encode("utf-8", "replace")) < 200
-        and not any(character in "/\\" or ord(character) < 32 for character in name)
-        and not any(0xD800 <= ord(character) < 0xE000 for character in name)
+        and is_printable(name)
+        and len(name.encode()) < 200
+        and not any(character in "/\\" for character in name)
     )
 
 
+def as_kind(value: Any) -> str | None:
+    """What a sentence's ``kind`` is counted by: None where it is no short text, or none at all."""
+    return value if isinstance(value, str) and len(value) <= 100 and is_printable(value) else None
+
+
 def check_sentence(text: str, what: str, path: Path) -> None:
-    """Refuses a sentence that says nothing or can't be written down. Any script is fine.
+    """Refuses a sentence that says nothing, can't be written down, or is a book. Any script is fine.
 
     Raises:
         UserError: With the file and ``what`` it is there.
     """
     if not text.strip():
         raise UserError(f"{path}: the sentence {what} is empty; fill it in or take it out")
+    if len(text) > _LONGEST:
+        raise UserError(f"{path}: the sentence {what} has {len(text):,} characters; shorten it")
     if any(0xD800 <= ord(character) < 0xE000 for character in text):
         raise UserError(f"{path}: the sentence {what} has half a character (a lone surrogate); correct it")
 
@@ -115,8 +126,8 @@ def _listed(node: dict[str, Any], key: str, where: str, path: Path) -> list[str]
     """Ids as strings, written as a list, a string or a number."""
     value = node.get(key, [])
     values = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, (str, int)) and not isinstance(item, bool) for item in values):
-        raise UserError(f"{path}: '{where}/{key}' should be ids, not {value!r}; fetch the file again")
+    if not all(type(item) is int or isinstance(item, str) and is_printable(item) for item in values):
+        raise UserError(f"{path}: '{where}/{key}' should be ids, not {shown(value)}; fetch the file again")
     return [str(item) for item in values]
 
 

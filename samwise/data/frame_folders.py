@@ -1,4 +1,8 @@
-"""Videos as folders of JPEGs, ``<root>/<video>/<frame>.jpg``: what every video benchmark has in common."""
+"""Videos as folders of frames, ``<root>/<video>/<frame>.jpg``: what every video benchmark has in common.
+
+The benchmarks' frames are ``.jpg``. Frames that somebody extracted again may have another of the
+``FRAME_SUFFIXES``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from pathlib import Path
 
 from samwise.data.decoding import frame_size
 from samwise.errors import UserError
+
+FRAME_SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")
 
 
 class FrameFolders:
@@ -23,7 +29,7 @@ class FrameFolders:
     def __init__(self, frames_root: Path, frames: Mapping[str, list[str]], listed_in: Path) -> None:
         self.frames_root, self._frames, self._listed_in = frames_root, frames, listed_in
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._checked: set[str] = set()
+        self._other_files: dict[str, dict[str, str]] = {}  # of the videos looked at; frames that aren't .jpg
 
     def video_ids(self) -> list[str]:
         """All videos of the split, in order."""
@@ -34,14 +40,15 @@ class FrameFolders:
         return self._frames[video_id]
 
     def frame_path(self, video_id: str, frame_name: str) -> Path:
-        """The frame's JPEG.
+        """The frame's image file.
 
         Raises:
             UserError: The video's folder lacks a frame (looked at once per video).
         """
-        if video_id not in self._checked:
+        if video_id not in self._other_files:
             self.check_frames([video_id])
-        return self.frames_root / video_id / f"{frame_name}.jpg"
+        file = self._other_files[video_id].get(frame_name) or f"{frame_name}.jpg"
+        return self.frames_root / video_id / file
 
     def check_frames(self, video_ids: Sequence[str] | None = None) -> None:
         """Makes sure that no frame is missing, by listing the folders: better at the start than hours later.
@@ -53,8 +60,9 @@ class FrameFolders:
             UserError: With the first missing files and their number.
         """
         for video_id in self._frames if video_ids is None else video_ids:
-            check_files(self.frames_root / video_id, self._frames[video_id], ".jpg", self._listed_in)
-            self._checked.add(video_id)
+            self._other_files[video_id] = check_files(
+                self.frames_root / video_id, self._frames[video_id], FRAME_SUFFIXES, self._listed_in
+            )
 
     def frame_size(self, video_id: str) -> tuple[int, int]:
         """(height, width) of the video, from its first frame."""
@@ -63,23 +71,33 @@ class FrameFolders:
         return self._sizes[video_id]
 
 
-def check_files(folder: Path, names: Sequence[str], suffix: str, listed_in: Path) -> None:
+def check_files(
+    folder: Path, names: Sequence[str], suffixes: Sequence[str], listed_in: str | Path
+) -> dict[str, str]:
     """Makes sure that a folder has a file for every frame.
 
     Args:
         folder: The video's folder of frames or masks.
         names: Frames' names.
-        suffix: Of the files.
+        suffixes: Those that the files may have; a file with the first one is taken, whatever else is there.
         listed_in: The file that names the frames, for messages.
 
+    Returns:
+        For each frame whose file doesn't have the first suffix that file's name.
+
     Raises:
-        UserError: With the first missing files and their number.
+        UserError: With the first missing files and their number, or with two files of one frame.
     """
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing = [f"{name}{suffix}" for name in names if f"{name}{suffix}" not in present]
-    if missing:
+    others = [name for name in names if f"{name}{suffixes[0]}" not in present]
+    files = {name: [file for suffix in suffixes if (file := f"{name}{suffix}") in present] for name in others}
+    if missing := [f"{name}{suffixes[0]}" for name, found in files.items() if not found]:
         shown = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
         raise UserError(
             f"{folder} lacks {len(missing)} of the {len(names)} frames that {listed_in} names: {shown}; "
             "unpack them again"
         )
+    for found in files.values():
+        if len(found) > 1:
+            raise UserError(f"{folder} has both {found[0]} and {found[1]}; leave one of them in it")
+    return {name: found[0] for name, found in files.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -16,6 +19,11 @@ IMAGE_SUFFIXES = frozenset(
 _ANIMATED_FORMATS = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF"})
 _BY_PILLOW = frozenset({"WEBP", "AVIF", "TIFF"})  # of these; FFmpeg reads the others
 REFUSED = frozenset({"EPS"})  # would start Ghostscript
+# What Pillow and OpenCV raise for damaged files, whatever they promise.
+BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, RuntimeError),
+    *(struct.error, zlib.error, cv2.error, Image.DecompressionBombError),
+)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -42,7 +50,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"the image {path} doesn't exist") from error
     except UnidentifiedImageError as error:
         raise UserError(f"{path} isn't an image, or is damaged; replace it") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise UserError(
             f"can't read the image {path} ({error}); it may be truncated: fetch it again"
         ) from error
@@ -61,7 +69,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
             return (width, height) if turned else (height, width)
     except FileNotFoundError as error:
         raise UserError(f"the image {path} doesn't exist") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except BROKEN as error:
         raise UserError(f"{path} isn't an image, or is damaged ({error}); replace it") from error
 
 
@@ -94,7 +102,7 @@ def read_animation(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
             try:
                 image.seek(index)
                 picture = to_rgb(image, path)
-            except (OSError, SyntaxError, ValueError, EOFError) as error:
+            except BROKEN as error:
                 raise UserError(f"can't read picture {index} of {path} ({error}); save it again") from error
             yield picture, float(image.info.get("duration", 0) or 0) / 1000
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from samwise.data.images import BROKEN
 from samwise.data.masks import png_size
 from samwise.errors import UserError
 from samwise.io import atomic_path
@@ -48,7 +49,7 @@ def read_label_map(path: str | Path, size: tuple[int, int] | None = None) -> np.
                     "are object ids: write it so"
                 )
             return np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise UserError(f"{path} is damaged ({error}); write it again") from error
 
 

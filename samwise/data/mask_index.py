@@ -18,12 +18,16 @@ import numpy as np
 from samwise.data.cache_file import cache_file
 from samwise.data.json_stream import json_items
 from samwise.data.rle import RleMasks, RleTrack
-from samwise.errors import UserError
+from samwise.errors import UserError, is_printable, shown
 from samwise.io import atomic_path
 from samwise.progress import progress
 
 VERSION = "1"  # of the table; another one is made anew
 SUFFIX = ".index.sqlite"
+_TABLES = (
+    "CREATE TABLE tracks (name TEXT PRIMARY KEY, visible BLOB, sizes BLOB, ends BLOB, counts BLOB)",
+    "CREATE TABLE made_from (stamp TEXT)",
+)
 
 
 class MaskIndex(RleMasks):
@@ -56,19 +60,25 @@ class MaskIndex(RleMasks):
         row = self._ask("SELECT sizes, ends, visible, counts FROM tracks WHERE name = ?", name)
         if row is None:
             return None
-        sizes, ends, visible, counts = row
-        return RleTrack(
-            np.frombuffer(sizes, np.int32).reshape(-1, 2),
-            np.frombuffer(ends, np.int64),
-            np.frombuffer(visible, bool),
-            counts,
-        )
+        try:
+            sizes, ends, visible, counts = map(memoryview, row)
+            track = RleTrack(
+                np.frombuffer(sizes, np.int32).reshape(-1, 2),
+                np.frombuffer(ends, np.int64),
+                np.frombuffer(visible, np.uint8) != 0,
+                bytes(counts),
+            )
+        except (TypeError, ValueError) as error:
+            raise self._damaged(error) from error
+        if not len(track.sizes) == len(track.ends) - 1 == len(track.visible):
+            raise self._damaged("its parts don't fit together")
+        return track
 
     def visible(self, name: str, num_frames: int) -> np.ndarray:
         row = self._ask("SELECT visible FROM tracks WHERE name = ?", name)  # leaves the masks on the disk
-        if row is None or len(row[0]) != num_frames:
+        if row is None or not isinstance(row[0], bytes) or len(row[0]) != num_frames:
             return super().visible(name, num_frames)  # says what is wrong
-        return np.frombuffer(row[0], bool)
+        return np.frombuffer(row[0], np.uint8) != 0
 
     def _ask(self, query: str, name: str) -> tuple | None:
         if self._connection is None or self._process != os.getpid():  # SQLite's handles can't cross a fork
@@ -76,7 +86,10 @@ class MaskIndex(RleMasks):
         try:
             return self._connection.execute(query, (name,)).fetchone()
         except sqlite3.Error as error:
-            raise UserError(f"{self.path} is damaged ({error}); delete it, and it is made again") from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, why: object) -> UserError:
+        return UserError(f"{self.path} is damaged ({why}); delete it, and it is made again")
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_connection": None}
@@ -95,6 +108,9 @@ def _stamp_of(path: Path) -> str | None:
         return None
     try:
         with closing(_open(path)) as connection:
+            parts = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master") if sql}
+            if parts != set(_TABLES):  # a view could run anything, for ever
+                return None
             row = connection.execute("SELECT stamp FROM made_from").fetchone()
             return row[0] if row else None
     except sqlite3.Error:
@@ -106,15 +122,14 @@ def _build(source: Path, path: Path, stamp: str) -> None:
         try:
             connection.execute("PRAGMA journal_mode = OFF")  # it is thrown away where it isn't finished
             connection.execute("PRAGMA synchronous = OFF")
-            connection.execute(
-                "CREATE TABLE tracks "
-                "(name TEXT PRIMARY KEY, visible BLOB, sizes BLOB, ends BLOB, counts BLOB)"
-            )
-            connection.execute("CREATE TABLE made_from (stamp TEXT)")
+            for table in _TABLES:
+                connection.execute(table)
             for name, frames in progress(json_items(source), f"indexing {source.name}", unit="annotation"):
+                if not is_printable(name):
+                    raise UserError(f"{source} has an annotation called {shown(name)}; fetch the file again")
                 track = RleTrack.from_rles(name, frames, source)
                 connection.execute(
-                    "INSERT OR REPLACE INTO tracks VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO tracks VALUES (?, ?, ?, ?, ?)",
                     (
                         name,
                         track.visible.tobytes(),
@@ -125,5 +140,5 @@ def _build(source: Path, path: Path, stamp: str) -> None:
                 )
             connection.execute("INSERT INTO made_from VALUES (?)", (stamp,))
             connection.commit()
-        except (sqlite3.Error, UnicodeEncodeError) as error:
+        except sqlite3.Error as error:
             raise UserError(f"can't write {path} ({error}); free some space or change its folder") from error

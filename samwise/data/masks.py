@@ -46,10 +46,10 @@ def png_size(data: bytes, name: str | Path) -> tuple[int, int]:
     Raises:
         UserError: It isn't a complete PNG, or has more pixels than any video's frame.
     """
-    if not data.startswith(_SIGNATURE) or not data.endswith(_END_OF_PNG) or data[12:16] != b"IHDR":
+    if not data.startswith(_SIGNATURE + b"\0\0\0\rIHDR") or not data.endswith(_END_OF_PNG) or len(data) < 45:
         raise UserError(f"{name} is cut off or isn't a PNG; write it again")
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if width * height > MAX_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS:
         raise UserError(f"{name} says that it is {width} x {height}; write it at the size of its frame")
     return height, width
 
@@ -65,6 +65,19 @@ def decode_mask_png(data: bytes, name: str | Path, size: tuple[int, int] | None 
     Raises:
         UserError: It isn't a complete single-channel 8-bit PNG of 0 and 255, or is of another size.
     """
+    image = decode_grey_png(data, name, size)
+    mask = image == 255
+    if cv2.countNonZero(image) != np.count_nonzero(mask):
+        raise UserError(f"{name} has values other than 0 and 255; write masks with these two")
+    return mask
+
+
+def decode_grey_png(data: bytes, name: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Bytes of a PNG to (H, W) uint8, whatever the values; arguments as of :func:`decode_mask_png`.
+
+    Raises:
+        UserError: It isn't a complete single-channel 8-bit PNG, or is of another size.
+    """
     height, width = png_size(data, name)
     if size not in (None, (height, width)):
         raise UserError(f"{name} is {width} x {height} instead of {size[1]} x {size[0]}")
@@ -76,13 +89,13 @@ def decode_mask_png(data: bytes, name: str | Path, size: tuple[int, int] | None 
         )
     if not _is_sound(data):  # OpenCV would notice too, but complain on standard error
         raise UserError(f"{name} is damaged (a checksum is wrong); write it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None or image.shape != (height, width):
         raise UserError(f"{name} can't be decoded; write it again")
-    mask = image == 255
-    if cv2.countNonZero(image) != np.count_nonzero(mask):
-        raise UserError(f"{name} has values other than 0 and 255; write masks with these two")
-    return mask
+    return image
 
 
 def _is_sound(data: bytes) -> bool:

@@ -43,7 +43,7 @@ class PaletteMasks:
             UserError: With the first missing files and their number.
         """
         for video_id, names in self._frames.items():
-            check_files(self.root / video_id, names, ".png", self._listed_in)
+            check_files(self.root / video_id, names, [".png"], self._listed_in)
 
     def masks(
         self, video_id: str, object_id: int, frame_indices: Sequence[int], size: tuple[int, int]
@@ -93,8 +93,8 @@ class PaletteMasks:
         """
         if self._shown is None:
             stamp, path = self._stamp(), cache_file(self.root, f".{self._name()}.visible.json")
-            known = read_json(path) if path.is_file() else None
-            if not isinstance(known, dict) or known.get("stamp") != stamp:
+            known = self._kept(path, stamp)
+            if known is None:
                 self.check()
                 with ThreadPoolExecutor(
                     min(8, os.cpu_count() or 1)
@@ -105,10 +105,24 @@ class PaletteMasks:
                         total=len(self._frames),
                         unit="video",
                     )
-                    known = {"stamp": stamp, "videos": dict(zip(self._frames, shown, strict=True))}
-                write_json(path, known)
-            self._shown = known["videos"]
+                    known = dict(zip(self._frames, shown, strict=True))
+                write_json(path, {"stamp": stamp, "videos": known})
+            self._shown = known
         return self._shown
+
+    def _kept(self, path: Path, stamp: str) -> dict[str, dict[str, list[int]]] | None:
+        """What was worked out before; None where there is nothing, or nothing that can be relied on."""
+        try:
+            found = read_json(path)
+            if found["stamp"] != stamp:
+                return None
+            for video_id, names in self._frames.items():
+                for frames in found["videos"][video_id].values():
+                    if not all(type(index) is int and 0 <= index < len(names) for index in frames):
+                        return None
+            return found["videos"]
+        except (UserError, KeyError, TypeError, AttributeError):
+            return None
 
     def _shown_in(self, video_id: str) -> dict[str, list[int]]:
         shown: dict[str, list[int]] = {}

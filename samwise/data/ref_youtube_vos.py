@@ -11,7 +11,7 @@ from samwise.data.expressions_file import VideoEntry, read_expressions
 from samwise.data.frame_folders import FrameFolders
 from samwise.data.palette import PaletteMasks
 from samwise.data.types import Expression
-from samwise.errors import UserError
+from samwise.errors import UserError, shown
 from samwise.io import read_json
 
 HOLDOUT = "holdout"
@@ -114,8 +114,8 @@ class RefYouTubeVosStorage(FrameFolders):
         objects: dict[tuple[str, str], list[int]] = {}
         for video_id, video in self._videos.items():
             try:
-                known = set(meta["videos"][video_id]["objects"])
-            except (KeyError, TypeError) as error:
+                known = meta["videos"][video_id]["objects"].keys()
+            except (KeyError, TypeError, AttributeError) as error:
                 raise UserError(
                     f"{meta_file} lacks the objects of the video '{video_id}' that {self.expressions_file} "
                     "names; the two must come from the same release"
@@ -123,10 +123,11 @@ class RefYouTubeVosStorage(FrameFolders):
             for expression, ids in zip(video.expressions, video.obj_ids, strict=True):
                 unknown = [object_id for object_id in ids if object_id not in known]
                 if not ids or unknown or not all(1 <= _number(object_id) <= 254 for object_id in ids):
+                    wrong = ", ".join(map(shown, unknown or ids)) or "(none)"
                     raise UserError(
                         f"{self.expressions_file}: the expression {'/'.join(expression.key)} is about the "
-                        f"object {', '.join(unknown or ids) or '(none)'}, which {meta_file} doesn't have; "
-                        "the two must come from the same release"
+                        f"object {wrong}, which {meta_file} doesn't have; the two must come from the same "
+                        "release"
                     )
                 objects[expression.key] = [int(object_id) for object_id in ids]
         return objects
@@ -169,4 +170,4 @@ def _share(videos: dict[str, VideoEntry], holdout: int, kept_back: bool) -> dict
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 0

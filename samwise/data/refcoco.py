@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from pycocotools import mask as coco_mask
 
 from samwise.data.decoding import frame_size
 from samwise.data.expressions_file import is_file_name
+from samwise.data.frame_folders import FRAME_SUFFIXES
 from samwise.data.refs_file import Ref, read_refs
 from samwise.data.rle import RleTable
 from samwise.data.types import Expression
-from samwise.errors import UserError
+from samwise.errors import UserError, shown
 from samwise.io import read_json
 
 TRAIN = "train"
+_LONGEST_OUTLINE = 1_000_000  # pixels
 
 
 class RefCocoStorage:
@@ -84,7 +87,20 @@ class RefCocoStorage:
 
     def frame_path(self, video_id: str, frame_name: str) -> Path:
         """The image file."""
-        return self.images / f"{frame_name}.jpg"
+        return self.images / self._other_files.get(frame_name, f"{frame_name}.jpg")
+
+    @cached_property
+    def _other_files(self) -> dict[str, str]:
+        """The files of images that aren't ``.jpg``."""
+        jpgs, others = self._listed()
+        wanted = {expression.video_id for expression in self._expressions} - jpgs
+        return {name: file for name, file in others.items() if name in wanted}
+
+    def _listed(self) -> tuple[set[str], dict[str, str]]:
+        """Names of the ``.jpg`` files, and of the other images with their files."""
+        files = [path for path in self.images.iterdir() if path.suffix in FRAME_SUFFIXES]
+        jpgs = {path.stem for path in files if path.suffix == FRAME_SUFFIXES[0]}
+        return jpgs, {path.stem: path.name for path in sorted(files) if path.stem not in jpgs}
 
     def check_frames(self) -> None:
         """Makes sure that no image is missing.
@@ -92,8 +108,9 @@ class RefCocoStorage:
         Raises:
             UserError: With the first missing files and their number.
         """
-        present = {path.stem for path in self.images.glob("*.jpg")}
-        missing = sorted({expression.video_id for expression in self._expressions} - present)
+        wanted = {expression.video_id for expression in self._expressions}
+        jpgs, others = self._listed()
+        missing = sorted(wanted - jpgs - others.keys())
         if missing:
             raise UserError(
                 f"{self.images} lacks {len(missing)} images that sentences are about, e.g. "
@@ -128,13 +145,13 @@ class RefCocoStorage:
         instances_file = self.root / folder / "instances.json"
         instances = read_json(instances_file)
         try:
-            images = {image["id"]: image for image in instances["images"]}
-            annotations = {annotation["id"]: annotation for annotation in instances["annotations"]}
+            images = _by_id(instances, "images")
+            annotations = _by_id(instances, "annotations")
             for ref in refs:
                 image, name = images[ref.image_id], f"{folder}:{ref.annotation_id}"
                 video_id = Path(image["file_name"]).stem
                 if not is_file_name(video_id):
-                    raise ValueError(f"an image called {image['file_name']!r}")
+                    raise ValueError(f"an image called {shown(image['file_name'])}")
                 for sentence in ref.sentences:
                     expression = Expression(
                         video_id,
@@ -145,8 +162,8 @@ class RefCocoStorage:
                     self._expressions.append(expression)
                     self._annotations[expression.key] = name
                 segmentation = annotations[ref.annotation_id]["segmentation"]
-                yield name, [_to_rle(segmentation, int(image["height"]), int(image["width"]))]
-        except (KeyError, TypeError, ValueError) as error:
+                yield name, [_to_rle(segmentation, image["height"], image["width"])]
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"{refs_path(self.root, dataset)} and {instances_file} don't fit together or aren't "
                 f"RefCOCO's ({error!r}); fetch both again"
@@ -183,13 +200,40 @@ def _dropped(refs: dict[str, list[Ref]], held_out: set[int]) -> list[str]:
     ]
 
 
-def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """COCO's polygons, or either form of its RLE, as one RLE."""
+def _by_id(instances: Any, part: str) -> dict[int, dict[str, Any]]:
+    """A list of ``instances.json`` by its entries' ids; the same entry may be there again.
+
+    Raises:
+        KeyError: There is no such list, or an entry has no id.
+        TypeError: It is no list of dictionaries.
+        ValueError: Two different entries have one id.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for entry in instances[part]:
+        if found.setdefault(entry["id"], entry) != entry:
+            raise ValueError(f"two different {part} have the id {shown(entry['id'])}")
+    return found
+
+
+def _to_rle(segmentation: Any, height: Any, width: Any) -> dict[str, Any]:
+    """COCO's polygons, or either form of its RLE, as one RLE.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: The same; or it is far outside the image, which pycocotools wouldn't survive.
+    """
     if isinstance(segmentation, dict):
         return segmentation
-    for polygon in segmentation:
-        if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(np.array(polygon, dtype=float)).all():
-            raise ValueError(f"a polygon of {len(polygon)} coordinates")
-    if not segmentation:
+    if any(type(side) is not int or not 0 < side < 1 << 16 for side in (height, width)):
+        raise ValueError(f"an image of {shown(width)} x {shown(height)}")
+    if not isinstance(segmentation, list) or not segmentation:
         raise ValueError("an object without polygons")
-    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    polygons = [np.asarray(polygon, dtype=float) for polygon in segmentation]
+    for polygon in polygons:
+        if polygon.ndim != 1 or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"a polygon of the shape {polygon.shape}")
+        points = polygon.reshape(-1, 2)
+        # Not finite would fail here too. pycocotools takes memory for every pixel along the outline.
+        if not (np.abs(points) < 1 << 16).all() or np.abs(np.diff(points, axis=0)).sum() > _LONGEST_OUTLINE:
+            raise ValueError("a polygon that leaves the image")
+    return coco_mask.merge(coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width))

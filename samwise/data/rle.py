@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from samwise.errors import UserError
+from samwise.errors import UserError, shown
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class RleTrack:
         """
         if not isinstance(frames, list):
             raise UserError(
-                f"{source}: the annotation '{name}' isn't a list with one mask or null per frame; fetch the "
-                "file again"
+                f"{source}: the annotation {shown(name)} isn't a list with one mask or null per frame; fetch "
+                "the file again"
             )
         rles = [None if rle is None else _checked(rle, name, source) for rle in frames]
         counts = [rle[1] if rle else b"" for rle in rles]
@@ -78,8 +78,9 @@ class RleTrack:
             )
         counts = self.counts[self.ends[frame] : self.ends[frame + 1]]
         # pycocotools fills what a cut string leaves open with whatever lies in memory, so the lengths are
-        # added up.
-        if (run_lengths := parse_counts(counts)) is None or run_lengths.sum() != height * width:
+        # added up; none may be so long that the sum overflows.
+        run_lengths = parse_counts(counts)
+        if run_lengths is None or run_lengths.max() > height * width or run_lengths.sum() != height * width:
             raise UserError(
                 f"{what}, frame {frame} is broken (its runs don't cover the frame); fetch the file again"
             )
@@ -131,19 +132,19 @@ class RleMasks(ABC):
             track = self._checked_track(name, num_frames)
             for out, index in zip(masks, frame_indices, strict=True):
                 if track.visible[index]:
-                    out |= track.decode(index, size, f"{self.source}: the mask of annotation {name}")
+                    out |= track.decode(index, size, f"{self.source}: the mask of annotation {shown(name)}")
         return masks
 
     def _checked_track(self, name: str, num_frames: int) -> RleTrack:
         track = self.track(name)
         if track is None:
             raise UserError(
-                f"{self.source} lacks the annotation '{name}' that an expression names; the two "
+                f"{self.source} lacks the annotation {shown(name)} that an expression names; the two "
                 "files must come from the same release"
             )
         if len(track.visible) != num_frames:
             raise UserError(
-                f"{self.source}: annotation '{name}' covers {len(track.visible)} frames, its video "
+                f"{self.source}: annotation {shown(name)} covers {len(track.visible)} frames, its video "
                 f"has {num_frames}; the two files must come from the same release"
             )
         return track
@@ -194,18 +195,20 @@ class RleTable(RleMasks):
 def _checked(rle: Any, name: str, source: Path) -> tuple[tuple[int, int], bytes]:
     """((height, width), compressed counts) of an RLE in either form."""
     try:
-        height, width = (int(side) for side in rle["size"])
-        if not 0 < height < 1 << 16 or not 0 < width < 1 << 16:
-            raise ValueError(f"a size of {width} x {height}")
+        height, width = rle["size"]
+        if any(type(side) is not int or not 0 < side < 1 << 16 for side in (height, width)):
+            raise ValueError(f"a size of {shown(width)} x {shown(height)}")
         counts = rle["counts"]
         if isinstance(counts, list):
-            if not all(isinstance(run, int) and 0 <= run <= height * width for run in counts):
+            if not all(type(run) is int and 0 <= run <= height * width for run in counts):
                 raise ValueError("run lengths that don't fit the size")
             counts = coco_mask.frPyObjects(rle, height, width)["counts"]
-        return (height, width), counts.encode() if isinstance(counts, str) else bytes(memoryview(counts))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(counts, str):
+            counts = counts.encode("utf-8", "surrogatepass")  # what isn't ASCII is broken when it is decoded
+        return (height, width), bytes(memoryview(counts))
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{source}: a mask of the annotation '{name}' isn't COCO RLE with 'size' "
+            f"{source}: a mask of the annotation {shown(name)} isn't COCO RLE with 'size' "
             f"and 'counts' ({error!r}); fetch the file again"
         ) from error
 
@@ -239,7 +242,7 @@ def parse_counts(counts: bytes) -> np.ndarray | None:
     last = np.flatnonzero(codes & 0x20 == 0)  # character that ends each number
     begin = np.concatenate([[0], last[:-1] + 1])
     place = np.arange(len(codes)) - np.repeat(begin, last - begin + 1)
-    if place.max() > 10:
+    if place.max() > 5:  # no frame has more than 2^26 pixels
         return None
     numbers = np.add.reduceat((codes & 0x1F) << (5 * place), begin)
     numbers -= np.where(codes[last] & 0x10, 1 << (5 * (place[last] + 1)), 0)

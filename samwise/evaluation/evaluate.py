@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from samwise.data.masks import read_mask_png
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
 from samwise.evaluation.figures import NO_TARGET, RVOS, ExpressionScore
 from samwise.evaluation.metrics import Score, overlap, score_masks, score_trivial
 from samwise.evaluation.parallel import available_cores, map_in_processes
+from samwise.evaluation.predictions import Predictions, decode_prediction, open_predictions
 from samwise.evaluation.report import Report, mean_score
+
+logger = logging.getLogger("samwise.evaluation")
 
 _CHUNK = 16  # frames whose masks are in memory at once
 _WORTH_PROCESSES = 2e9  # pixels to score; starting processes costs seconds, scoring this many about as long
@@ -68,11 +70,15 @@ class ScoreAccumulator:
 def evaluate_predictions(
     storage: VideoStorage, predictions: str | Path, workers: int | None = None, missing: str = "error"
 ) -> Report:
-    """Scores a folder of predictions.
+    """Scores a folder or a zip of predictions.
+
+    Masks are PNGs of one channel, in which 0 is the background and the object is 255, or 1: see
+    :func:`samwise.evaluation.predictions.decode_prediction`. That some are of 0 and 1 is logged, once.
 
     Args:
         storage: A split with masks.
-        predictions: Folder with ``<video>/<expression id>/<frame>.png``.
+        predictions: Folder with ``<video>/<expression id>/<frame>.png``, or a zip of it, such as a
+            submission. A zip isn't unpacked; it may have folders such as ``Annotations`` above the videos.
         workers: Processes; by default one for each core where there is enough to do. 1 stays in this process.
         missing: ``error`` refuses frames without a prediction, ``empty`` counts them as empty masks, which is
             what the benchmarks' servers do.
@@ -80,24 +86,23 @@ def evaluate_predictions(
     Raises:
         UserError: The split has no masks; a prediction is missing, broken, or of another size than its frame.
     """
-    predictions = Path(predictions)
     if not storage.has_masks:
         raise UserError(
             "this split has no public masks to score against; score on one that has "
             "(data.eval_split), or send the submission zip to the benchmark's server"
         )
-    if not predictions.is_dir():
-        raise UserError(
-            f"predictions={predictions} doesn't exist or isn't a folder; make it with scripts/infer.py"
-        )
     expressions = storage.expressions()
-    lacking = find_missing(storage, predictions, expressions)
-    refuse_missing(predictions, lacking, missing)
+    found = open_predictions(predictions, storage, expressions)
+    lacking = find_missing(storage, found, expressions)
+    refuse_missing(Path(predictions), lacking, missing)
     if workers is None:
         workers = _default_workers(storage, expressions)
-    rows = map_in_processes(
-        score_expression, expressions, workers, (storage, predictions), desc="scoring", unit="expression"
+    scored = map_in_processes(
+        score_expression, expressions, workers, (storage, found), desc="scoring", unit="expression"
     )
+    rows = [row for row, _ in scored]
+    if ones := [name for _, name in scored if name]:
+        logger.warning("masks of 0 and 1, such as %s: 1 is taken as the object", ones[0])
     some_without = any(not row.true for row in rows)
     return Report(rows, missing=len(lacking), figures=RVOS + NO_TARGET if some_without else RVOS)
 
@@ -123,44 +128,51 @@ def refuse_missing(folder: Path, lacking: Sequence[Path], missing: str) -> None:
         )
 
 
-def find_missing(storage: VideoStorage, predictions: Path, expressions: Sequence[Expression]) -> list[Path]:
+def find_missing(
+    storage: VideoStorage, predictions: Predictions, expressions: Sequence[Expression]
+) -> list[Path]:
     """Predicted masks that should be there and aren't, as paths below ``predictions``."""
     missing = []
     for expression in expressions:
-        folder = Path(expression.video_id, expression.expression_id)
-        try:
-            present = set(os.listdir(predictions / folder))
-        except (FileNotFoundError, NotADirectoryError):
-            present = set()
+        folder = f"{expression.video_id}/{expression.expression_id}"
+        present = predictions.files(folder)
         missing += [
-            folder / f"{name}.png"
+            Path(folder, f"{name}.png")
             for name in storage.frame_names(expression.video_id)
             if f"{name}.png" not in present
         ]
     return missing
 
 
-def score_expression(storage: VideoStorage, predictions: Path, expression: Expression) -> ExpressionScore:
+def score_expression(
+    storage: VideoStorage, predictions: Predictions, expression: Expression
+) -> tuple[ExpressionScore, str | None]:
     """Scores one expression; a frame without a prediction counts as empty.
+
+    Returns:
+        The score, and the first of its masks that is of 0 and 1.
 
     Raises:
         UserError: A prediction is broken, or of another size than its frame.
     """
-    folder = predictions / expression.video_id / expression.expression_id
-    names = storage.frame_names(expression.video_id)
-    scores = ScoreAccumulator()
+    folder = f"{expression.video_id}/{expression.expression_id}"
+    names, present = storage.frame_names(expression.video_id), predictions.files(folder)
+    scores, first_of_ones = ScoreAccumulator(), None
     for first in range(0, len(names), _CHUNK):
         indices = range(first, min(len(names), first + _CHUNK))
         for index, target in zip(indices, storage.masks(expression, indices), strict=True):
-            path = folder / f"{names[index]}.png"
-            prediction = read_mask_png(path) if path.exists() else np.zeros_like(target)
-            if prediction.shape != target.shape:
-                raise UserError(
-                    f"the prediction {path} is {prediction.shape[1]} x {prediction.shape[0]}, "
-                    f"its frame {target.shape[1]} x {target.shape[0]}; predict at the frame's size"
-                )
+            prediction, file = np.zeros_like(target), f"{names[index]}.png"
+            if file in present:
+                data, label = predictions.read(f"{folder}/{file}")
+                prediction, of_ones = decode_prediction(data, label)
+                first_of_ones = first_of_ones or (label if of_ones else None)
+                if prediction.shape != target.shape:
+                    raise UserError(
+                        f"the prediction {label} is {prediction.shape[1]} x {prediction.shape[0]}, "
+                        f"its frame {target.shape[1]} x {target.shape[0]}; predict at the frame's size"
+                    )
             scores.add(expression, index, prediction, target)
-    return scores.report().rows[0]
+    return scores.report().rows[0], first_of_ones
 
 
 def _default_workers(storage: VideoStorage, expressions: Sequence[Expression]) -> int:

@@ -1,4 +1,4 @@
-"""``scripts/evaluate.py``: scores of a folder of predictions, or the comparison of two."""
+"""``scripts/evaluate.py``: scores of a folder or zip of predictions, or the comparison of two."""
 
 from __future__ import annotations
 

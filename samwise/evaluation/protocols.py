@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samwise.data.build import build_storage
-from samwise.errors import UserError
+from samwise.errors import UserError, shown
 from samwise.evaluation.davis_folders import score_annotators
 from samwise.evaluation.evaluate import evaluate_predictions
 from samwise.evaluation.figures import RIS
@@ -31,7 +31,7 @@ def evaluate_dataset(
         data: The ``data`` node of a config.
         split: The split's name.
         predictions: Folder with ``<video>/<expression id>/<frame>.png``, as ``scripts/infer.py`` writes it,
-            for Ref-DAVIS17 with the folder ``label_maps`` beside it.
+            or a zip of it; for Ref-DAVIS17 with the folder ``label_maps`` beside it.
         workers: Processes; None for one for each core where there is enough to do.
         missing: ``error``, or ``empty`` to count missing masks as empty ones.
 
@@ -63,8 +63,9 @@ def find_predictions(folder: str | Path) -> Path:
     """The predictions that a folder stands for.
 
     Args:
-        folder: Predictions, a folder of ``scripts/infer.py`` with ``predictions`` in it, or the output of an
-            evaluation. The last only points to its predictions: scores are never read back, but computed.
+        folder: Predictions, a zip of them, a folder of ``scripts/infer.py`` with ``predictions`` in it, or
+            the output of an evaluation. The last only points to its predictions: scores are never read back,
+            but computed.
 
     Raises:
         UserError: There is no such folder, or its predictions are gone.
@@ -73,18 +74,20 @@ def find_predictions(folder: str | Path) -> Path:
     if (folder / "predictions").is_dir():
         return folder / "predictions"
     if (folder / "scores.json").is_file():
-        settings = read_json(folder / "scores.json")
-        named = settings.get("settings", {}).get("predictions") if isinstance(settings, dict) else None
-        if not isinstance(named, str) or not Path(named).is_dir():
+        named, there = None, False
+        try:
+            named = read_json(folder / "scores.json")["settings"]["predictions"]
+            there = Path(named).exists()
+        except (KeyError, TypeError, OSError, ValueError):  # no path, or one that can't be
+            pass
+        if not there:
             raise UserError(
-                f"the predictions {named} that {folder / 'scores.json'} was made from are gone; give a "
-                "folder of predictions"
+                f"the predictions {shown(named)} that {folder / 'scores.json'} was made from are gone; give "
+                "a folder of predictions"
             )
         return Path(named)
-    if not folder.is_dir():
-        raise UserError(
-            f"predictions={folder} doesn't exist or isn't a folder; make it with scripts/infer.py"
-        )
+    if not folder.exists():
+        raise UserError(f"predictions={folder} doesn't exist; make it with scripts/infer.py")
     return folder
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 import threading
 import zipfile
-import zlib
 from collections import Counter
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from samwise.data.masks import decode_mask_png, png_size
 from samwise.errors import UserError
 from samwise.evaluation.parallel import available_cores
 from samwise.evaluation.submission_plan import SubmissionPlan
+from samwise.io import BROKEN_ZIP
 from samwise.progress import progress
 
 MAX_BYTES = 1 << 26  # of a mask; 8K video has 33 million pixels
@@ -39,13 +40,16 @@ def check_submission(zip_path: str | Path, plan: SubmissionPlan, name: str | Non
     try:
         with zipfile.ZipFile(zip_path) as archive:
             entries = archive.infolist()
+            tops = find_tops(archive.namelist(), set(plan.names()))
+            if tops and plan.top not in tops:
+                raise UserError(_misplaced(name, min(tops), plan.top))
             faults = _name_faults(entries, plan)
             expected = {plan.top + path for path in plan.names()}
             masks = [entry for entry in entries if entry.filename in expected]
             faults += _mask_faults(archive, sorted(masks, key=lambda entry: entry.header_offset), plan)
     except FileNotFoundError as error:
         raise UserError(f"{name} doesn't exist") from error
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except BROKEN_ZIP as error:
         raise UserError(f"{name} isn't a complete zip file ({error}); write it again") from error
     if faults:
         message = f"{name} isn't what {plan.source} asks for ({len(faults)} faults)"
@@ -61,6 +65,33 @@ def listing(message: str, items: list[str]) -> str:
     """A message with the first items and the number of the others."""
     more = f"\n  ... and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
     return f"{message}:" + "".join(f"\n  {item}" for item in items[:_LISTED]) + more
+
+
+def find_tops(names: Iterable[str], wanted: Collection[str]) -> set[str]:
+    """The folders, with a slash, below which some of the ``wanted`` masks are; "" for none.
+
+    Args:
+        names: A zip's.
+        wanted: Names of masks, ``<video>/<expression id>/<frame>.png``.
+    """
+    tops = set()
+    for name in names:
+        *above, video, expression, file = name.rsplit("/", 3) if name.count("/") > 1 else ("", "", "")
+        if f"{video}/{expression}/{file}" in wanted:
+            tops.add(f"{above[0]}/" if above else "")
+    return tops
+
+
+def _misplaced(name: str, top: str, right: str) -> str:
+    """That all masks are in another folder, and what to pack instead."""
+    there, here = (f"below {folder}" if folder else "at its top" for folder in (top, right))
+    if not top:
+        pack = f"pack the folder {right.rstrip('/')} itself, not what is in it"
+    elif top.endswith(right):
+        pack = f"pack what is in {top.removesuffix(right)}, not that folder itself"
+    else:
+        pack = f"give that folder the name {right.rstrip('/')}"
+    return f"{name} has its masks {there}, where the server doesn't look; they belong {here}: {pack}"
 
 
 def _name_faults(entries: list[zipfile.ZipInfo], plan: SubmissionPlan) -> list[str]:
@@ -92,7 +123,7 @@ def _mask_faults(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], plan:
 
     def fault(entry: zipfile.ZipInfo) -> str | None:
         video_id = entry.filename.removeprefix(plan.top).split("/", 1)[0]
-        if problem := _entry_fault(entry):
+        if problem := entry_fault(entry):
             return problem
         try:
             with lock:  # a video's size, where it isn't known, is that of its first mask
@@ -101,7 +132,7 @@ def _mask_faults(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], plan:
             decode_mask_png(data, entry.filename, size)
         except UserError as error:
             return str(error)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except BROKEN_ZIP as error:
             return f"{entry.filename}: {error}"
         return None
 
@@ -110,8 +141,8 @@ def _mask_faults(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], plan:
             return [text for text in bar if text]
 
 
-def _entry_fault(entry: zipfile.ZipInfo) -> str | None:
-    """What is wrong with an entry before it is read: a link, encrypted, or far too large."""
+def entry_fault(entry: zipfile.ZipInfo) -> str | None:
+    """What is wrong with a zip's entry before it is read: a link, encrypted, or far too large."""
     if stat.S_ISLNK(entry.external_attr >> 16):
         return f"{entry.filename} is a link"
     if entry.flag_bits & 0x1:

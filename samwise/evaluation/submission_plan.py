@@ -9,6 +9,7 @@ from typing import Any
 
 from samwise.data.decoding import frame_size
 from samwise.data.expressions_file import VideoEntry, read_expressions
+from samwise.data.frame_folders import FRAME_SUFFIXES, check_files
 from samwise.errors import UserError
 
 TOP_FOLDERS = {"mevis": "", "ytvos": "Annotations/"}
@@ -72,7 +73,9 @@ class SubmissionPlan:
                         f"{frames_root} lacks the video {video_id} of {source}; if it is a test video, leave "
                         "those out with minus=<the test split's expression file>"
                     )
-                sizes[video_id] = frame_size(Path(frames_root) / video_id / f"{video.frames[0]}.jpg")
+                first = video.frames[0]
+                files = check_files(Path(frames_root) / video_id, [first], FRAME_SUFFIXES, source)
+                sizes[video_id] = frame_size(Path(frames_root) / video_id / files.get(first, f"{first}.jpg"))
         return cls(
             {video_id: list(video.frames) for video_id, video in videos.items()},
             {video_id: [e.expression_id for e in video.expressions] for video_id, video in videos.items()},

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from samwise.composing import CONFIG_DIR
 from samwise.config import SamwiseConfig, with_overrides
-from samwise.errors import UserError
+from samwise.errors import UserError, shown
+from samwise.io import parse_json
 from samwise.modeling.frozen import (
     IDENTITY_KEY,
     PARTS,
@@ -125,9 +126,11 @@ def metadata_object(metadata: dict[str, str], key: str, path: str | Path) -> dic
         UserError: It isn't one.
     """
     try:
-        value = json.loads(metadata.get(key, "{}"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: its metadata '{key}' isn't JSON; fetch or write the file again") from error
+        value = parse_json(metadata.get(key, "{}"))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: its metadata '{key}' isn't JSON ({error}); fetch or write the file again"
+        ) from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: its metadata '{key}' isn't a JSON object; fetch or write the file again")
     return value
@@ -143,7 +146,7 @@ def _strange(value: Any, depth: int = 6) -> str:
         return "values nested too deeply"
     for key in value if isinstance(value, dict) else ():
         if key.startswith("_"):
-            return f"the key '{key[:40]}'"
+            return f"the key {shown(key)}"
     inner = value.values() if isinstance(value, dict) else value
     return next(filter(None, (_strange(x, depth - 1) for x in inner)), "")
 
@@ -182,11 +185,13 @@ def check_frozen(
     Raises:
         UserError: With the names of both.
     """
-    theirs = {part: str(x) for part, x in metadata_object(metadata, IDENTITY_KEY, path).items()}
-    if unknown := theirs.keys() - set(PARTS):
-        raise UserError(
-            f"{path} speaks of frozen weights of '{unknown.pop():.40}'; fetch or write the file again"
-        )
+    theirs = metadata_object(metadata, IDENTITY_KEY, path)
+    for part, digest in theirs.items():
+        if part not in PARTS or not isinstance(digest, str):
+            raise UserError(
+                f"{path} speaks of frozen weights of {shown(part)} as {shown(digest)}; fetch or write the "
+                "file again"
+            )
     frozen = frozen_parts(model) if theirs else []
     for part, digest in theirs.items():
         if part in frozen and is_frozen_part(model, part, digest):

@@ -15,7 +15,7 @@ from torch import Tensor
 from samwise.composing import CONFIG_DIR
 from samwise.config import BackboneConfig, SamwiseConfig, TextEncoderConfig
 from samwise.errors import UserError
-from samwise.io import atomic_path
+from samwise.io import atomic_path, parse_json
 from samwise.modeling.checkpoint import load_checkpoint, read_checkpoint, write_checkpoint
 from samwise.modeling.frozen import (
     EXTRA,
@@ -155,8 +155,8 @@ def convert_back(source: str | Path, target: str | Path) -> int:
 def _json(metadata: dict[str, str], key: str, kind: type[C], source: str | Path) -> C:
     """An entry of the metadata; empty where there is none."""
     try:
-        value = json.loads(metadata[key]) if key in metadata else kind()
-    except (ValueError, RecursionError):
+        value = parse_json(metadata[key]) if key in metadata else kind()
+    except ValueError:
         value = None
     if not isinstance(value, kind):
         raise UserError(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from samwise.errors import UserError
+from samwise.io import parse_json
 from samwise.progress import progress
 from samwise.training.distributed import is_main, maximum, together, total_of
 
@@ -86,10 +87,9 @@ class Monitor:
 
     def _cut_rows(self, first_step: int) -> None:
         if self.rows.exists():
-            rows = [
-                line for line in self.rows.read_text().splitlines() if json.loads(line)["step"] <= first_step
-            ]
-            self.rows.write_text("".join(f"{line}\n" for line in rows))
+            lines = self.rows.read_text(encoding="utf-8", errors="replace").splitlines()
+            rows = [line for line in lines if (step := _step_of(line)) is not None and step <= first_step]
+            self.rows.write_text("".join(f"{line}\n" for line in rows), encoding="utf-8")
 
     def add(self, values: dict[str, float], clips: int, data_seconds: float) -> None:
         """Takes a step's losses and gradient norm.
@@ -181,6 +181,15 @@ class Monitor:
                 self.writer.close()
         if self.bar is not None:
             self.bar.close()
+
+
+def _step_of(line: str) -> int | None:
+    """The step of a row; None of half a row, which a run that was killed leaves at the end."""
+    try:
+        step = parse_json(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return step if type(step) is int else None
 
 
 def memory() -> dict[str, float]:

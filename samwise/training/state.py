@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 
 from samwise.errors import UserError
 from samwise.modeling.checkpoint import load_trained, read_checkpoint, save_checkpoint
+from samwise.modeling.pickled import load_pickled
 from samwise.modeling.samwise import Samwise
 from samwise.training.distributed import is_main
 
@@ -73,7 +73,8 @@ class Checkpoints:
 
     def all(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        return sorted(self.folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
+        steps = [path for path in self.folder.glob("step_*") if path.name.removeprefix("step_").isdecimal()]
+        return sorted(steps, key=lambda path: int(path.name.removeprefix("step_")))
 
     def save(
         self,
@@ -136,7 +137,12 @@ class Checkpoints:
         if not path.is_file():
             return None
         _, metadata = read_checkpoint(path)
-        return float(metadata["J&F"]) if int(metadata["step"]) <= step else None
+        try:
+            return float(metadata["J&F"]) if int(metadata["step"]) <= step else None
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{path} doesn't say which step of this run it is from; move it elsewhere to go on"
+            ) from error
 
     def restore(
         self,
@@ -163,14 +169,14 @@ class Checkpoints:
             return None
         path = self.all()[-1]
         try:
-            state = torch.load(path / "training.pt", map_location="cpu", weights_only=True)
+            state = load_pickled(path / "training.pt")
             weights, metadata = read_checkpoint(path / "model.safetensors")
-        except (OSError, RuntimeError, EOFError, UserError, pickle.UnpicklingError) as error:
+            position = _position(state, path)
+        except UserError as error:
             raise UserError(
                 f"{path} is broken ({str(error).splitlines()[0]}); delete it to go on from the one "
                 "before, or start anew with overwrite=true"
             ) from error
-        position = Position(**state["position"])
         for key, value in contract.items():
             if position.contract.get(key) != value:
                 raise UserError(
@@ -182,7 +188,7 @@ class Checkpoints:
         chosen = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         try:
             optimizer.load_state_dict(state["optimizer"])
-        except ValueError as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path / 'training.pt'} belongs to another optimizer or other trainable parameters "
                 f"({error}); resume with the same configuration"
@@ -197,6 +203,23 @@ class Checkpoints:
             scaler.load_state_dict(state["scaler"])
         position.best = max((x for x in (position.best, self._best_until(position.step)) if x), default=None)
         return position
+
+
+def _position(state: dict[str, Any], path: Path) -> Position:
+    """Where training stood.
+
+    Raises:
+        UserError: The file isn't what :meth:`Checkpoints.save` writes.
+    """
+    try:
+        at = Position(**state["position"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path / 'training.pt'} doesn't say where training stood") from error
+    numbers = type(at.step) is int and at.step >= 0 and isinstance(at.seconds, (int, float))
+    known = isinstance(state.get("optimizer"), dict) and isinstance(state.get("scaler"), dict)
+    if not numbers or not known or not isinstance(at.contract, dict):
+        raise UserError(f"{path / 'training.pt'} isn't what a training writes")
+    return at
 
 
 def _tuple(value: Any) -> Any:

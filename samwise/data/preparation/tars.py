@@ -7,11 +7,12 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from samwise.errors import UserError
-from samwise.io import atomic_path
+from samwise.errors import UserError, first_line, is_printable, shown
+from samwise.io import BROKEN_ZIP, atomic_path
 
 FOLDER = "JPEGImages"
 _SPARE = 64 << 20  # bytes that stay free
+_DEEPEST = 64  # folders above a file
 
 
 def frame_tars(root: Path) -> list[Path]:
@@ -50,8 +51,8 @@ def unpack_frames(path: Path, check: bool = False) -> int:
                 assert source is not None
                 with atomic_path(target) as temporary, temporary.open("wb") as out:
                     shutil.copyfileobj(source, out, 1 << 20)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{path} isn't a complete tar ({error}); fetch it again") from error
+    except (tarfile.TarError, *BROKEN_ZIP) as error:  # its compression is a zip's
+        raise UserError(f"{path} isn't a complete tar ({first_line(error)}); fetch it again") from error
     return count
 
 
@@ -61,8 +62,13 @@ def _files(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarIn
         inside = place.parts[place.parts.index(FOLDER) :] if FOLDER in place.parts else ()
         if place.is_absolute() or ".." in place.parts or not (member.isreg() or member.isdir()):
             raise UserError(
-                f"{path}: the entry {member.name!r} is a link or leaves its folder, which no tar of this "
-                "dataset does; nothing of it was unpacked, fetch it again from its publisher"
+                f"{path}: the entry {shown(member.name)} is a link or leaves its folder, which no tar of "
+                "this dataset does; nothing of it was unpacked, fetch it again from its publisher"
+            )
+        # Of a file of less than nothing tarfile gives the same entry for ever.
+        if len(place.parts) > _DEEPEST or not is_printable(member.name) or member.size < 0:
+            raise UserError(
+                f"{path}: the entry {shown(member.name)} isn't a frame's; fetch it again from its publisher"
             )
         if member.isreg() and len(inside) > 1 and not place.name.startswith("."):
             yield member, path.parent.joinpath(*inside)

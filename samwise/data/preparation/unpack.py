@@ -6,18 +6,18 @@ import re
 import shutil
 import stat
 import zipfile
-import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from samwise.errors import UserError
-from samwise.io import atomic_path
+from samwise.errors import UserError, shown
+from samwise.io import BROKEN_ZIP, atomic_path
 from samwise.progress import progress
 
 _JUNK = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Thumbs\.db)(/|$)")
 _LEFT = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")  # by a run that was killed: see samwise.io.atomic_path
 _SPARE = 64 << 20  # bytes that stay free
+_LONGEST_NAME, _DEEPEST = 255, 64  # bytes of a file's name, folders above it
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def plan_unpacking(path: Path, root: Path, folders: Collection[str]) -> Plan:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not _JUNK.search(info.filename)]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except BROKEN_ZIP as error:
         raise UserError(
             f"{path} isn't a complete zip ({error}); fetch it again, or move it away if it doesn't belong "
             "here"
@@ -104,7 +104,7 @@ def unpack(plan: Plan, root: Path) -> None:
                     temporary.open("wb") as out,
                 ):
                     shutil.copyfileobj(source, out, 1 << 20)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            except BROKEN_ZIP as error:
                 raise UserError(
                     f"{plan.path}: the entry {info.filename} is damaged ({error}); fetch the zip again"
                 ) from error
@@ -126,12 +126,14 @@ def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:
         "is a link or a device": (kind := stat.S_IFMT(info.external_attr >> 16))
         and kind not in (stat.S_IFREG, stat.S_IFDIR),
         "is encrypted": info.flag_bits & 1,
+        "has a name that is too long": len(place.parts) > _DEEPEST
+        or any(len(part.encode()) > _LONGEST_NAME for part in place.parts),
     }
     for fault, found in faults.items():
         if found:
             raise UserError(
-                f"{path}: the entry {name!r} {fault}, which no zip of this dataset does; nothing of it was "
-                "unpacked, fetch it again from its publisher"
+                f"{path}: the entry {shown(name)} {fault}, which no zip of this dataset does; nothing of it "
+                "was unpacked, fetch it again from its publisher"
             )
     return place
 
