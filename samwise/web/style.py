@@ -8,7 +8,14 @@ CSS = """
 .sw-stage img { width: 100%; max-height: 62vh; object-fit: contain; display: block; }
 .sw-empty { color: #98a2ad; aspect-ratio: 16 / 9; align-items: center; }
 .sw-status { display: flex; gap: 12px; align-items: center; min-height: 1.8em; font-weight: 500; }
-.sw-status progress { flex: 1; height: 12px; accent-color: #0072b2; }
+.sw-status span { flex: none; max-width: 75%; }
+.sw-meter { flex: 1; height: 12px; border-radius: 6px; overflow: hidden; position: relative;
+  background: linear-gradient(#0072b2, #0072b2) left / var(--done, 0) 100% no-repeat #8a939c40; }
+.sw-meter::after { content: ""; position: absolute; inset: 0; width: 40%;
+  background: linear-gradient(90deg, transparent, #ffffffb0, transparent);
+  animation: sw-move 1.2s linear infinite; }
+.sw-waits::after { background: linear-gradient(90deg, transparent, #0072b2, transparent); }
+@keyframes sw-move { from { transform: translateX(-100%); } to { transform: translateX(250%); } }
 .sw-error { color: #b3261e; background: #fdeceb; border-radius: 6px; padding: 8px 12px; }
 .sw-note { color: #69737d; font-size: 0.85em; margin-top: 6px; }
 .sw-timeline { display: grid; grid-template-columns: minmax(120px, 34%) 1fr; gap: 4px 12px;
@@ -36,6 +43,12 @@ SHOW_FRAME = """(index) => {
   }
   document.querySelectorAll(".sw-cursor").forEach((cursor) => cursor.setAttribute("x", index));
   return index;
+}"""
+
+# On a phone the form fills the screen: what was asked for comes into sight.
+SHOW_RESULT = """() => {
+  if (window.innerWidth < 800)
+    document.getElementById("sw-progress").scrollIntoView({ behavior: "smooth", block: "start" });
 }"""
 
 # A click on the timeline moves the slider.
