@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -76,3 +77,18 @@ def mevis_tree(tmp_path: Path) -> Path:
     for split, with_masks in (("train", True), ("valid_u", True), ("valid", False)):
         write_split(root / split, with_masks)
     return root
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page of :func:`page_address` has its files."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="session")
+def page_address(page_folder: Path) -> Iterator[str]:
+    """The page as a user starts it, once for all tests; whatever runs then, it must end and leave nothing."""
+    from tests.web_page import served
+
+    with served(page_folder) as address:
+        yield address

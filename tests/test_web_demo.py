@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import socket
@@ -11,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -391,3 +393,59 @@ def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
         config = WebConfig(port=taken.getsockname()[1])
         with pytest.raises(UserError, match="choose another port"):
             serve(load, config)
+
+
+@pytest.mark.parametrize("said, state", [("stop", DONE), ("delete", LEFT), ("leave", LEFT)])
+def test_what_is_said_while_a_file_is_opened(
+    jobs: Jobs, video: Path, monkeypatch: pytest.MonkeyPatch, said: str, state: str
+) -> None:
+    """It holds for the job that starts then."""
+    pytest.importorskip("gradio")
+    from samwise.web.events import Events
+
+    events, opening, let = Events(jobs, [], "File"), threading.Event(), threading.Event()
+    page = SimpleNamespace(session_hash="me", client=SimpleNamespace(host="10.0.0.1"))
+    start, started = jobs.start, []
+
+    def slowly(*arguments: Any) -> Job:
+        opening.set()
+        let.wait()
+        started.append(start(*arguments))
+        return started[0]
+
+    work = jobs_module.work
+    monkeypatch.setattr(jobs, "start", slowly)
+
+    async def scenario() -> None:
+        async def ask() -> None:
+            async for _ in events.segment(str(video), "a dog", page):
+                pass
+
+        asked = asyncio.create_task(ask())
+        await asyncio.to_thread(opening.wait)
+        await (events.delete(None, page) if said == "delete" else getattr(events, said)(page))
+        let.set()
+        await asked
+
+    def after_that(*arguments: Any) -> None:
+        until(lambda: started and (started[0].stopping or started[0].leaving))
+        work(*arguments)
+
+    monkeypatch.setattr(jobs_module, "work", after_that)
+    asyncio.run(scenario())
+    (job,) = started
+    assert finished(job).state == state and job.frames < 7
+
+
+def test_a_running_job_says_at_once_what_it_does(jobs: Jobs, video: Path) -> None:
+    """With clips of 32 frames nothing is seen for 32 frames."""
+    job = finished(jobs.start("me", video, "a dog"))
+    job.state, present, job.present = RUNNING, job.present, []
+    job.clip, job.upload.seen = 32, 0
+    assert "reading the first 7 frames" in render.progress(job) and "sw-waits" in render.progress(job)
+    job.upload.seen = 7
+    assert "segmenting the first 7 frames" in render.progress(job)
+    job.present = present[:4]
+    assert "frame 4 of 7" in render.progress(job) and 'aria-valuenow="57"' in render.progress(job)
+    job.present = present
+    assert "writing the results" in render.progress(job)

@@ -1,4 +1,4 @@
-"""Imported once by the server that forks the processes of training and of the page: they load nothing then."""
+"""Imported once by the server that forks processes of training and of the page: they load nothing then."""
 
 import torch.utils.tensorboard  # noqa: F401
 

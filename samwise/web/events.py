@@ -44,6 +44,7 @@ class Events:
         self.jobs, self.examples, self.label = jobs, examples, label
         self._openers = ThreadPoolExecutor(_OPENINGS, thread_name_prefix="open")
         self._opening: Counter[str] = Counter()
+        self._starting: dict[str, str] = {}  # session whose job is about to start -> what was said meanwhile
         self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(_OF_A_VISITOR)
         )
@@ -97,8 +98,7 @@ class Events:
             if path is None:
                 raise UserError("choose a video or an image first")
             yield same, render.busy("opening the file"), same, same, same
-            session = request.session_hash
-            job = await self._open(request, self.jobs.start, session, path, text, _visitor(request))
+            job = await self._start(path, text, request)
         except UserError as error:
             yield same, render.error(str(error)), same, same, same
             return
@@ -118,6 +118,24 @@ class Events:
             if not job.over:  # the page has gone
                 self.jobs.leave(request.session_hash)
 
+    async def _start(self, path: str, text: str, request: gr.Request) -> Job:
+        """Starts a job; what the user says while its file is opened holds for it too."""
+        session = request.session_hash
+        self._starting[session] = ""
+        try:
+            job = await self._open(request, self.jobs.start, session, path, text, _visitor(request))
+        finally:
+            said = self._starting.pop(session, "")
+        if said == "drop":
+            self.jobs.forget(session)
+        elif said == "stop":
+            self.jobs.stop(session)
+        return job
+
+    def _say(self, session: str, what: str) -> None:
+        if session in self._starting:
+            self._starting[session] = what
+
     def _progress(self, job: Job) -> str:
         return render.progress(job, self.jobs.before(job))
 
@@ -129,6 +147,8 @@ class Events:
         return render.stage(job, 0), self._progress(job), slider, render.timeline(job), links
 
     async def stop(self, request: gr.Request) -> None:
+        """Ends the job with what is done."""
+        self._say(request.session_hash, "stop")
         self.jobs.stop(request.session_hash)
 
     async def delete(self, path: str | None, request: gr.Request) -> tuple[Any, ...]:
@@ -138,6 +158,7 @@ class Events:
         return (*self._empty(), *_cleared(render.empty_stage(), said))
 
     def _drop(self, path: str | None, request: gr.Request) -> None:
+        self._say(request.session_hash, "drop")
         self.jobs.forget(request.session_hash)
         if path is not None:
             self.jobs.store.forget_upload(Path(path))
@@ -147,6 +168,7 @@ class Events:
 
     async def leave(self, request: gr.Request) -> None:
         """The page was closed."""
+        self._say(request.session_hash, "drop")
         self.jobs.leave(request.session_hash)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from samwise.web import render
-from samwise.web.about import about
+from samwise.web.about import accepted, introduction
 from samwise.web.events import Events
 from samwise.web.examples import Example
 from samwise.web.jobs import Jobs
@@ -26,13 +26,13 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
     """
     limits = jobs.config.limits
     with gr.Blocks(title="SAMWISE", analytics_enabled=False) as page:
-        gr.Markdown(about(jobs.predictor.model, jobs.config.checkpoint, limits), elem_id="sw-about")
+        gr.Markdown(introduction(jobs.predictor.model, jobs.config.checkpoint))
         chosen = gr.State()  # the file's path, which the page never names again
-        with gr.Row():
-            with gr.Column(scale=4, min_width=300):
-                file = gr.File(label=FILE_LABEL, elem_id="sw-file", height=120)
+        with gr.Row(elem_id="sw-page"):
+            with gr.Column(elem_id="sw-form"):
+                file = gr.File(label=FILE_LABEL, elem_id="sw-file", height=140)
                 text = gr.Textbox(
-                    label=f"Sentences, one in each line (up to {limits.sentences})",
+                    label="Sentences, one in each line",
                     lines=3,
                     max_length=limits.sentences * (limits.characters + 1),
                     placeholder="the red circle\nthe square that moves to the left",
@@ -42,7 +42,8 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
                     run = gr.Button("Segment", variant="primary", elem_id="sw-run", min_width=80)
                     stop = gr.Button("Stop", elem_id="sw-stop", min_width=80)
                     delete = gr.Button("Delete", elem_id="sw-delete", min_width=80)
-            with gr.Column(scale=7, min_width=300):
+                gr.HTML(render.small(accepted(limits)), elem_id="sw-accepted")
+            with gr.Column(elem_id="sw-result"):
                 status = gr.HTML(elem_id="sw-progress")
                 picture = gr.HTML(render.empty_stage(), elem_id="sw-picture")
                 slider = gr.Slider(
@@ -50,15 +51,16 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
                 )
                 line = gr.HTML(elem_id="sw-line")
                 files = gr.HTML(elem_id="sw-files")
-        example = gr.Dataset(
-            label="Or an example",
-            components=[gr.Image(visible=False), gr.Textbox(visible=False)],
-            headers=["video", "sentences"],
-            samples=[[str(x.picture), " / ".join(x.texts)] for x in examples],
-            type="index",
-            visible=bool(examples),
-            elem_id="sw-examples",
-        )
+            with gr.Column(elem_id="sw-choice"):
+                example = gr.Dataset(
+                    label="Or an example",
+                    components=[gr.Image(visible=False), gr.Textbox(visible=False)],
+                    headers=["video", "sentences"],
+                    samples=[[str(x.picture), " / ".join(x.texts)] for x in examples],
+                    type="index",
+                    visible=bool(examples),
+                    elem_id="sw-examples",
+                )
         outputs = [picture, status, slider, line, files]
         events = Events(jobs, examples, FILE_LABEL)
         # No queue of one event at a time: nobody has to wait until another one's file is opened.

@@ -51,6 +51,10 @@ def note(message: str) -> str:
     return f'<div class="sw-status" role="status">{escape(_sentence(message))}</div>'
 
 
+def small(text: str) -> str:
+    return f'<div class="sw-note">{escape(text)}</div>'
+
+
 def busy(text: str, share: float | None = None) -> str:
     """A bar that moves, with what is being done.
 

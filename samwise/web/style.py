@@ -2,7 +2,13 @@
 
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-#sw-picture, #sw-progress, #sw-line, #sw-files { .html-container { padding: 0; } }
+#sw-picture, #sw-progress, #sw-line, #sw-files, #sw-accepted { .html-container { padding: 0; } }
+#sw-page { display: grid;
+  grid-template: "form result" auto "choice result" 1fr / minmax(0, 4fr) minmax(0, 7fr); }
+#sw-form { grid-area: form; } #sw-result { grid-area: result; } #sw-choice { grid-area: choice; }
+@media (max-width: 800px) {
+  #sw-page { grid-template: "form" auto "result" auto "choice" auto / minmax(0, 1fr); }
+}
 .sw-stage { display: flex; justify-content: center; background: #14181d; border-radius: 8px;
   overflow: hidden; }
 .sw-stage img { width: 100%; max-height: 62vh; object-fit: contain; display: block; }
