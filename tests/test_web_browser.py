@@ -233,7 +233,7 @@ def test_delete_and_leaving(
 )
 def test_screenshot(page: Page) -> None:
     """A picture of the page with a result, for people to look at."""
-    page.click("#sw-examples tbody tr >> nth=1")
+    page.click("#sw-examples tbody tr >> nth=0")
     page.wait_for_selector("text=/128 x 124 pixels/")
     page.click("#sw-run")
     page.wait_for_selector("text=/^Done: /")

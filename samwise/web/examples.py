@@ -8,7 +8,7 @@ from pathlib import Path
 from samwise.web.work import write_jpeg
 
 _SEED, _SPLIT, _FPS, _SENTENCES = 5, "web", 8, 3  # a split of its own: training never sees them
-_FIRST = 1  # number of a video whose three sentences the small default gets right (J of 0.94, 0.84 and 0.92)
+_FIRST = 9  # a video whose three sentences the small default gets right: J of 0.92, 0.90 and 0.94
 
 
 @dataclass
