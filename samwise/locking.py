@@ -39,6 +39,11 @@ class FolderLock:
             self._path.unlink(missing_ok=True)
             self._file.close()
 
+    @property
+    def held(self) -> bool:
+        """Whether the lock was taken; not so where the file system knows none."""
+        return self._file is not None
+
     def take(self, folder: str | Path) -> None:
         """Takes the folder, which is there.
 

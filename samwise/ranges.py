@@ -69,13 +69,13 @@ RANGES: dict[str, Range] = {
         ("expressions_per_clip", "every", "frames", "objects", "expressions", "sentences"), _SOME
     ),
     **dict.fromkeys(("strip", "columns", "annotations", "held_out", "per_step", "at", "max_tokens"), _SOME),
-    "limits.all_uploads_mb": _SOME,
+    **dict.fromkeys(("all_uploads_mb", "visitor_uploads_mb", "characters", "visitor_connections"), _SOME),
     **dict.fromkeys(("limits.upload_mb", "limits.smallest_side", "limits.side"), _SIDE),
     **dict.fromkeys(("width", "height", "canvas", "dim", "heads", "ffn", "rank", "patch_sizes"), _SIDE),
     "scale": _SIDE,
     "stage_layers": _COUNT,
     **dict.fromkeys(("num_workers", "workers"), _PROCESSES),
-    "jobs": Range(True, 1, 256),
+    **dict.fromkeys(("jobs", "visitor_jobs"), Range(True, 1, 256)),
     **dict.fromkeys(("seed", "seeds"), Range(True, 0, 2**32 - 1)),
     "port": Range(True, 0, 65_535),
     "interrupted_status": Range(True, 1, 255),
@@ -83,6 +83,7 @@ RANGES: dict[str, Range] = {
     # how fast, how long
     **dict.fromkeys(("epochs", "max_minutes", "max_seconds", "seconds", "keep_minutes", "eps"), _POSITIVE),
     **dict.fromkeys(("clip_norm", "alpha", "lam", "model.baseline.scale", "stop_loss"), _POSITIVE),
+    "opening_seconds": _POSITIVE,
     "lr": Range(False, 0, 100, above=True),
     "fps": Range(False, 0, 1_000, above=True),
     # weights and shares

@@ -113,3 +113,18 @@ def web() -> Iterator[tuple[str, dict[str, Any]]]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page of :func:`page_address` has its files."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="session")
+def page_address(page_folder: Path) -> Iterator[str]:
+    """The page as a user starts it, once for all tests; whatever runs then, it must end and leave nothing."""
+    from tests.web_page import served
+
+    with served(page_folder) as address:
+        yield address

@@ -9,9 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +17,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from samwise.modeling.checkpoint import save_checkpoint
-from tests.test_samwise import build
 from tests.test_scripts import write_video
 
 if TYPE_CHECKING:
@@ -35,7 +30,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
 ]
-ROOT = Path(__file__).parent.parent
 QUIET = [
     "--headless",
     "--no-sandbox",
@@ -49,37 +43,6 @@ QUIET = [
 
 
 @pytest.fixture(scope="module")
-def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("web")
-
-
-@pytest.fixture(scope="module")
-def address(temporary: Path) -> Iterator[str]:
-    """The server as a user starts it, on any free port; it must end cleanly and leave nothing."""
-    named = os.environ.get("SAMWISE_WEB_CHECKPOINT", "")
-    if not named:
-        save_checkpoint(build("model.clip_length=2"), temporary / "model.safetensors")
-        named = str(temporary / "model.safetensors")
-    (temporary / "store").mkdir()
-    checkpoint = [] if named == "default" else [f"checkpoint={named}"]
-    command = [sys.executable, str(ROOT / "scripts/web_demo.py"), *checkpoint, "port=0", "device=cpu"]
-    command += [f"temporary={temporary / 'store'}", "limits.seconds=20"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
-    said = []
-    for line in server.stdout:
-        said.append(line)
-        if "http://" in line:
-            break
-    else:
-        pytest.fail("".join(said))
-    yield said[-1].split("at ")[1].split()[0]
-    server.send_signal(signal.SIGINT)
-    output, _ = server.communicate(timeout=60)
-    assert server.returncode == 0 and "Traceback" not in output, output
-    assert list((temporary / "store").iterdir()) == []
-
-
-@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
@@ -88,19 +51,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
+def page(browser: Browser, page_address: str) -> Iterator[Page]:
     """A fresh page. Whatever it does, it asks no other host for anything."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     opened = context.new_page()
     opened.set_default_timeout(60_000)
     asked: list[str] = []
     opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(address)
+    opened.goto(page_address)
     opened.wait_for_selector("#sw-run")
     yield opened
     context.close()
     hosts = {urlsplit(url).hostname for url in asked if url.startswith(("http", "ws"))}
-    assert hosts == {urlsplit(address).hostname}
+    assert hosts == {urlsplit(page_address).hostname}
 
 
 def upload(page: Page, path: Path) -> None:
@@ -131,7 +94,7 @@ def test_from_upload_to_downloads(page: Page, tmp_path: Path) -> None:
                    {subtree: true, childList: true, attributes: true}); }"""
     )
     ask(page, "the red circle\n\nthe <b>dog</b>")
-    page.wait_for_selector("#sw-progress progress")
+    page.wait_for_selector("#sw-progress .sw-meter")
     page.wait_for_selector("text=Done: 24 frames")
     assert page.evaluate("window.seen.size") > 3  # not only the end
     assert page.locator(".sw-bar").count() == 2 and page.locator("#sw-line b").count() == 0  # escaped
@@ -178,7 +141,6 @@ def test_what_is_wrong_is_said_in_a_sentence(page: Page, tmp_path: Path) -> None
     (tmp_path / "notes.mp4").write_text("not a video")
     upload(page, tmp_path / "notes.mp4")
     page.wait_for_selector("[role=alert] >> text=isn't a video or an image")
-    page.click("#sw-file [aria-label=Clear], #sw-file [aria-label=Remove]")
     write_video(tmp_path / "in.mp4", frames=4)
     upload(page, tmp_path / "in.mp4")
     page.wait_for_selector("text=4 frames")
@@ -188,11 +150,46 @@ def test_what_is_wrong_is_said_in_a_sentence(page: Page, tmp_path: Path) -> None
     page.wait_for_selector("text=Done: 4 frames.")
 
 
+def test_a_new_file_replaces_the_old_one(page: Page, page_folder: Path, tmp_path: Path) -> None:
+    """Nothing has to be cleared first, not even for the same file; the old one is removed."""
+    folder = next((page_folder / "store").iterdir()) / "uploads"
+    for frames in (4, 6):
+        write_video(tmp_path / f"f{frames}.mp4", frames=frames)
+    for frames in (4, 6, 6):
+        upload(page, tmp_path / f"f{frames}.mp4")
+        page.wait_for_selector(f"text={frames} frames,")
+        page.wait_for_selector(f"#sw-file >> text=f{frames}.mp4 (another file takes its place)")
+        ask(page, "a dog")
+        page.wait_for_selector(f"text=Done: {frames} frames.")
+        assert len(list(folder.rglob("f*.mp4"))) == 1
+
+
+def test_on_a_phone(browser: Browser, page_address: str, tmp_path: Path) -> None:
+    """The result is above the examples, comes into sight by itself, and nothing is wider than the screen."""
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.goto(page_address)
+    page.wait_for_selector("#sw-run")
+    for said in ("The model is", "MP4, MOV", "200 MiB, 20 seconds, 1000 frames", "300 characters"):
+        assert said in page.inner_text("body"), said
+    write_video(tmp_path / "long.mp4", frames=200, size=(240, 320))
+    upload(page, tmp_path / "long.mp4")
+    page.wait_for_selector("text=200 frames")
+    ask(page, "\n".join(f"a dog {number}" for number in range(8)))
+    page.wait_for_selector("#sw-progress [role=progressbar]")
+    place = "selector => document.querySelector(selector).getBoundingClientRect().top"
+    page.wait_for_function(f"0 <= ({place})('#sw-progress') && ({place})('#sw-progress') < 400")
+    assert page.evaluate(place, "#sw-picture") < page.evaluate(place, "#sw-examples")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click("#sw-stop")
+    page.wait_for_selector("text=/Done: /")
+    page.close()
+
+
 def test_delete_and_leaving(
-    browser: Browser, page: Page, address: str, temporary: Path, tmp_path: Path
+    browser: Browser, page: Page, page_address: str, page_folder: Path, tmp_path: Path
 ) -> None:
     """Delete removes upload and results at once; Stop keeps what is done; a closed page stops its job."""
-    store = next((temporary / "store").iterdir())
+    store = next((page_folder / "store").iterdir())
     before = {path for path in (store / "uploads").rglob("*.mp4")}
     write_video(tmp_path / "secret.mp4", frames=4)
     upload(page, tmp_path / "secret.mp4")
@@ -216,7 +213,7 @@ def test_delete_and_leaving(
     page.wait_for_selector("text=/Done: .*, stopped early/")
 
     other = browser.new_page()
-    other.goto(address)
+    other.goto(page_address)
     upload(other, tmp_path / "long.mp4")
     other.wait_for_selector("text=900 frames")
     jobs = set((store / "jobs").iterdir())
@@ -236,7 +233,7 @@ def test_delete_and_leaving(
 )
 def test_screenshot(page: Page) -> None:
     """A picture of the page with a result, for people to look at."""
-    page.click("#sw-examples tbody tr >> nth=1")
+    page.click("#sw-examples tbody tr >> nth=0")
     page.wait_for_selector("text=/128 x 124 pixels/")
     page.click("#sw-run")
     page.wait_for_selector("text=/^Done: /")

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from samwise.errors import UserError
 from samwise.web.config import LimitsConfig, WebConfig
-from samwise.web.guard import Guard
+from samwise.web.guard import Guard, largest_form
 from samwise.web.store import Store
 
 API = "/gradio_api"
@@ -39,9 +40,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def client(store: Store) -> TestClient:
-    limits = LimitsConfig(upload_mb=1, all_uploads_mb=2)
-    config = WebConfig(host="0.0.0.0", allowed_hosts=["samwise.lab.example"], limits=limits)
-    return TestClient(Guard(everything, store, config), base_url="http://192.168.1.5:7860")
+    config = WebConfig(host="0.0.0.0", allowed_hosts=["samwise.lab.example"])
+    guard = Guard(everything, store, config, {0: ["file", "state"], 2: ["state", "textbox"], 3: ["dataset"]})
+    return TestClient(guard, base_url="http://192.168.1.5:7860")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,8 @@ def test_the_page_gets_what_it_asks_for(client: TestClient, path: str) -> None:
     "method, path",
     [
         ("GET", f"{API}/file=/etc/passwd"), ("GET", f"{API}/file=https://example.com/x"),
-        ("GET", f"{API}/runs"),
+        ("GET", f"{API}/runs"), ("GET", f"{API}/queue/data?session_hash=../x"),
+        ("GET", f"{API}/upload_progress?upload_id={'a' * 65}"),
         ("GET", f"{API}/file=%2Fetc%2Fpasswd"), ("GET", f"{API}/openapi.json"),
         ("GET", f"{API}/proxy=http://a/b"),
         ("GET", "/monitoring/summary"), ("GET", f"{API}/file/etc/passwd"), ("GET", f"{API}/deep_link"),
@@ -74,37 +76,68 @@ def test_nothing_else_is_answered(client: TestClient, method: str, path: str) ->
     assert client.request(method, path).status_code == 403
 
 
-def test_only_uploads_and_examples_are_shown(client: TestClient, store: Store, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.txt"
+def event(number: int, *data: Any, **more: Any) -> dict[str, Any]:
+    """As the page sends one."""
+    return {"data": list(data), "fn_index": number, "session_hash": "abc", "trigger_id": 4, **more}
+
+
+def file(path: Any) -> dict[str, Any]:
+    return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+
+
+def test_only_uploads_are_opened_and_only_examples_shown(client: TestClient, store: Store) -> None:
+    """By their plain names; neither pipes and links nor anything else of the server's."""
+    secret = store.root / "secret.txt"
     secret.write_text("x")
-    (store.uploads / "link").symlink_to(secret)
-    os.mkfifo(store.uploads / "pipe")
-    shown = [store.uploads / "abc" / "clip.mp4", store.examples / "one.png"]
+    upload, example = store.uploads / "abc" / "clip.mp4", store.examples / "one.png"
+    (store.uploads / "abc" / "link").symlink_to(secret)
+    (store.uploads / "linked").symlink_to(store.root)
+    os.mkfifo(store.uploads / "abc" / "pipe")
     hidden = [
         secret,
-        store.uploads / "link",
-        store.uploads / "pipe",
-        store.uploads,
-        Path("/dev/zero"),
+        store.uploads / "abc" / "link",
+        store.uploads / "linked" / "secret.txt",
+        store.uploads / "abc" / "pipe",
+        store.uploads / "abc",
+        store.uploads / "abc" / ".." / ".." / "secret.txt",
         store.jobs,
+        Path("/dev/zero"),
     ]
-    for path in shown:
-        assert client.get(f"{API}/file={path}").status_code == 200
-    for path in [*hidden, store.uploads / ".." / ".." / "secret.txt"]:
-        assert client.get(f"{API}/file={path}").status_code == 403
-        form = {"data": [{"path": str(path), "meta": {"_type": "gradio.FileData"}}, "the cat"], "fn_index": 2}
-        assert client.post(f"{API}/queue/join", json=form).status_code == 403
-    form = {"data": [{"path": str(shown[0]), "meta": {}}, "the cat"], "fn_index": 2}
-    answer = client.post(f"{API}/queue/join", json=form)
+    assert client.get(f"{API}/file={example}").status_code == 200
+    assert client.post(f"{API}/queue/join", json=event(0, file(example), None)).status_code == 403
+    answer = client.post(f"{API}/queue/join", json=event(0, file(upload), None))
     assert answer.status_code == 200 and answer.text.split()[1] != "0"  # the application gets the body whole
+    for path in [upload, *hidden]:
+        assert client.get(f"{API}/file={path}").status_code == 403
+    for path in hidden:
+        assert client.post(f"{API}/queue/join", json=event(0, file(path), None)).status_code == 403
+        with pytest.raises(UserError, match="choose the file again"):
+            store.check(path)
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[" * 50_000, b'{"a":' * 40 + b"1" + b"}" * 40, json.dumps({"path": 3}).encode(), b"x" * 70_000],
-)
-def test_other_forms_are_refused(client: TestClient, body: bytes) -> None:
-    assert client.post(f"{API}/queue/join", content=body).status_code in (400, 403, 413)
+    [
+        b"{", b"[" * 50_000, b'{"a":' * 40 + b"1" + b"}" * 40, b'{"path": 3}', b"x" * 70_000,
+        b"[]", b"3", event(1), event(-1), event(True), event(0, "/etc/passwd", None), event(0, None),
+        event(2, "/etc/passwd", "a dog"), event(2, None, ["a dog"]), event(3, True), event(3, "0"),
+        event(3, 0, session_hash=None), event(3, 0, session_hash="x" * 65), event(3, 0, session_hash="a/b"),
+        event(3, 0, batched=True),
+    ],
+)  # fmt: skip
+def test_other_forms_are_refused(client: TestClient, body: Any) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    assert client.post(f"{API}/queue/join", content=content).status_code in (400, 403, 413)
+
+
+def test_the_page_s_forms_are_answered(client: TestClient) -> None:
+    for form in (event(0, None, None), event(2, None, "a dog"), event(3, 0), event(3, 0, event_data=None)):
+        assert client.post(f"{API}/queue/join", json=form).status_code == 200
+    longest = "\u2603" * LimitsConfig.characters
+    text = "\n".join([longest] * LimitsConfig.sentences)
+    assert client.post(f"{API}/queue/join", json=event(2, None, text)).status_code == 200
+    answer = client.post(f"{API}/queue/join", json=event(2, None, text * 6))
+    assert answer.status_code == 413 and f"at most {largest_form(LimitsConfig())} bytes" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -120,19 +153,11 @@ def test_requests_for_other_names_are_refused(client: TestClient, host: str, sta
 
 
 def test_other_pages_requests_are_refused(client: TestClient) -> None:
-    for origin, status in (("http://192.168.1.5:7860", 200), ("http://evil.example", 403), ("null", 403)):
+    for origin, status in (
+        ("http://192.168.1.5:7860", 200),
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("http://[", 403),
+    ):
         answer = client.post(f"{API}/upload", content=b"x", headers={"origin": origin})
         assert answer.status_code == status
-
-
-def test_uploads_have_a_size_each_and_in_sum(client: TestClient, store: Store) -> None:
-    assert client.post(f"{API}/upload", content=b"x" * 1000).status_code == 200
-    assert client.post(f"{API}/upload", content=b"x" * (2 << 20)).status_code == 413
-
-    def pieces() -> Iterator[bytes]:
-        yield b"x"
-
-    assert client.post(f"{API}/upload", content=pieces()).status_code == 411
-    (store.uploads / "abc" / "more.mp4").write_bytes(b"x" * (3 << 19))
-    assert client.post(f"{API}/upload", content=b"x" * (1 << 20)).status_code == 413
-    assert store.uploaded_bytes() == 1000 + (3 << 19)

@@ -1,7 +1,8 @@
-"""Imported once by the server that forks test_nothing_is_lost.py's processes: they load nothing then."""
+"""Imported once by the server that forks processes of training and of the page: they load nothing then."""
 
 import torch.utils.tensorboard  # noqa: F401
 
+import samwise.web.reading  # noqa: F401
 from samwise.composing import compose_model
 from samwise.modeling.samwise import Samwise
 from tests.training_process import SMALL

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from samwise.data.frame_source import FrameSource
-from samwise.data.images import image_size, is_still_image
+from samwise.data.images import image_size, is_animation, is_still_image
 from samwise.data.video import open_source
 from samwise.errors import UserError
 from samwise.web.config import LimitsConfig
@@ -42,7 +42,7 @@ def check_upload(path: str | Path, limits: LimitsConfig) -> FrameSource:
         UserError: One sentence that says what is wrong and what would be right.
     """
     path = Path(path)
-    if not path.is_file():  # a device or a pipe isn't one
+    if path.is_symlink() or not path.is_file():  # nor a device or a pipe, which would never end
         raise UserError("the upload has been removed; choose the file again")
     if path.stat().st_size > limits.upload_mb << 20:
         raise UserError(f"the file is too large: at most {limits.upload_mb} MiB, please")
@@ -80,24 +80,26 @@ def check_sentences(text: str | None, limits: LimitsConfig) -> list[str]:
     """The sentences of a text, one in each line; empty lines are passed over.
 
     Raises:
-        UserError: There is none, or there are too many.
+        UserError: There is none, there are too many, or one is too long.
     """
     sentences = [line.strip() for line in (text or "").splitlines() if line.strip()]
     if not sentences:
         raise UserError("type a sentence that says what to segment, such as: the red circle moving left")
     if len(sentences) > limits.sentences:
         raise UserError(f"these are {len(sentences)} sentences: at most {limits.sentences}, please")
+    if (longest := max(map(len, sentences))) > limits.characters:
+        raise UserError(f"a sentence has {longest} characters: at most {limits.characters}, please")
     return sentences
 
 
 def _header(path: Path) -> Header:
     import av
 
-    if is_still_image(path):
+    if is_still_image(path) or is_animation(path):
         with Image.open(path) as image:
             if image.format not in _PICTURES:
                 raise UserError(f"images of the kind {image.format} aren't taken; save it as PNG or JPEG")
-        return Header(image_size(path))
+            return Header(image_size(path), frames=getattr(image, "n_frames", 1))
     try:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         with av.open(str(path), options=options, metadata_errors="replace") as container:

@@ -14,25 +14,35 @@ class LimitsConfig:
 
     Attributes:
         upload_mb: Largest file, in MiB.
+        visitor_uploads_mb: Of one address's uploads together, in MiB.
         all_uploads_mb: Of all visitors' uploads together, in MiB.
         seconds: Longest video.
         frames: Most frames.
         side: Most pixels of the longer side.
         smallest_side: Fewest pixels of the shorter side.
         sentences: Most sentences for a video.
+        characters: Most of a sentence.
+        opening_seconds: Longest that a file's decoder may say nothing: until the first frame, or between two.
         jobs: Jobs that run at the same time; each shares the device with the others.
         waiting: Jobs that may wait for their turn.
+        visitor_jobs: Jobs of one address, running and waiting.
+        visitor_connections: Connections of one address; this machine's own aren't counted.
     """
 
     upload_mb: int = 200
+    visitor_uploads_mb: int = 1000
     all_uploads_mb: int = 4000
     seconds: float = 60.0
     frames: int = 1000
     side: int = 1920
     smallest_side: int = 16
     sentences: int = 8
+    characters: int = 300
+    opening_seconds: float = 20.0
     jobs: int = 1
     waiting: int = 8
+    visitor_jobs: int = 4
+    visitor_connections: int = 200
 
 
 @dataclass
@@ -81,6 +91,12 @@ class WebConfig:
                 raise UserError(f"limits.{name}={value} must be more than 0")
         if self.limits.smallest_side > self.limits.side:
             raise UserError("limits.smallest_side is more than limits.side: no video would be accepted")
+        for larger in ("visitor_uploads_mb", "all_uploads_mb"):
+            if getattr(self.limits, larger) <= self.limits.upload_mb:
+                raise UserError(
+                    f"limits.{larger}={getattr(self.limits, larger)} must be more than limits.upload_mb="
+                    f"{self.limits.upload_mb}: one file of that size has to fit"
+                )
         if self.keep_minutes <= 0:
             raise UserError(f"keep_minutes={self.keep_minutes} must be more than 0")
         if not 0 <= self.port < 65536:

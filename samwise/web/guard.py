@@ -7,30 +7,45 @@ a file that a request names was uploaded. Everything passes here first; what isn
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import re
 import socket
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from samwise.web.config import WebConfig
+from samwise.web.config import LimitsConfig, WebConfig
 from samwise.web.store import Store
 
 _API = "/gradio_api"
 _GET = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(assets|static|svelte)/[\w./@+-]+"
     r"|/results/[\w-]+/(frames/\d+|[^/]+)"
-    rf"|{_API}/(info/?|theme\.css|app_id/?|startup-events|upload_progress|queue/data|heartbeat/[\w-]+)"
+    rf"|{_API}/(info/?|theme\.css|app_id/?|startup-events|upload_progress|queue/data|heartbeat/[\w-]{{1,64}})"
 )
 _POST = re.compile(rf"{_API}/(upload|queue/join|cancel|reset/?)")
 _FILE = f"{_API}/file="
-_LARGEST_FORM = 1 << 16  # bytes of anything but an upload: a page's event is a tenth of it
+_NAME = re.compile(r"[\w-]{1,64}")  # of a session, an event, an upload: the page draws them at random
+_PATIENCE = 20.0  # seconds for a form
+_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]
+
+# What the inputs of an event may be, by gradio's names of its components.
+_INPUTS: dict[str, type | tuple[type, ...]] = {
+    "file": dict,
+    "textbox": str,
+    "dataset": int,
+    "state": (),  # the server's own
+}
+
+
+def largest_form(limits: LimitsConfig) -> int:
+    """Bytes of a request that isn't an upload: a character may be four of them, or six when it is escaped."""
+    return (16 << 10) + 6 * limits.sentences * (limits.characters + 1)
 
 
 class Guard:
@@ -40,10 +55,14 @@ class Guard:
         app: gradio's page and the results.
         store: Whose uploads and examples may be named.
         config: Host, limits, ``allowed_hosts``.
+        events: The page's events that run on the server: number -> kinds of its inputs.
     """
 
-    def __init__(self, app: ASGIApp, store: Store, config: WebConfig) -> None:
-        self.app, self.store, self.limits = app, store, config.limits
+    def __init__(
+        self, app: ASGIApp, store: Store, config: WebConfig, events: Mapping[int, Sequence[str]]
+    ) -> None:
+        self.app, self.store, self.events = app, store, events
+        self.largest = largest_form(config.limits)
         names = {config.host, "localhost", socket.gethostname(), *config.allowed_hosts}
         self.hosts = {name.lower().strip("[]") for name in names}
 
@@ -53,19 +72,19 @@ class Guard:
             return
         if scope["type"] != "http":  # the page has no web sockets
             return
-        refusal, body = self._refusal(scope), None
+        refusal = self._refusal(scope)
         if refusal is None and scope["method"] == "POST" and not scope["path"].endswith("/upload"):
-            body = await _body(receive)
-            refusal = self._refused_form(body, scope["path"])
+            try:
+                body = await asyncio.wait_for(_body(receive, self.largest), _PATIENCE)
+                refusal = self._refused_form(body, scope["path"])
+                receive = _again(body or b"", receive)
+            except asyncio.TimeoutError:
+                refusal = 408, "that takes too long"
         if refusal is not None:
             status, text = refusal
-            await PlainTextResponse(text, status)(scope, receive, send)
+            await PlainTextResponse(text, status, {"Connection": "close"})(scope, receive, send)
             return
-        if body is not None:
-            receive = _again(body, receive)
-        elif scope["method"] == "POST":
-            receive = self._counted(receive)
-        await self.app(scope, receive, send)
+        await self.app(scope, receive, _with_headers(send))
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
@@ -73,24 +92,17 @@ class Guard:
         if not self._known(host):
             return 403, "this server has another name; allowed_hosts names it"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower().partition("://")[2] != host.lower():
             return 403, "another page's requests aren't answered"
         method, path = scope["method"], scope["path"]
-        if method in ("GET", "HEAD"):
-            if path.startswith(_FILE):
-                return None if self._named(unquote(path[len(_FILE) :])) else (403, "no such file")
-            return None if _GET.fullmatch(path) else (403, "there is nothing here")
-        if method != "POST" or not _POST.fullmatch(path):
+        if method in ("GET", "HEAD") and path.startswith(_FILE):
+            return None if self.store.is_shown(unquote(path[len(_FILE) :])) else (403, "no such file")
+        allowed = {"GET": _GET, "HEAD": _GET, "POST": _POST}.get(method)
+        if allowed is None or not allowed.fullmatch(path):
             return 403, "there is nothing here"
-        if path.endswith("/upload"):
-            size = headers.get("content-length", "")
-            if not size.isdigit():
-                return 411, "say how large the file is"
-            if int(size) > (self.limits.upload_mb << 20) + _LARGEST_FORM:
-                return 413, f"the file is too large: at most {self.limits.upload_mb} MiB, please"
-            if self.store.uploaded_bytes() + int(size) > self.limits.all_uploads_mb << 20:
-                return 413, "there is no room for more uploads now; please try again later"
-        return None
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        names = [name for key in ("session_hash", "upload_id") for name in query.get(key, [])]
+        return None if all(map(_NAME.fullmatch, names)) else (403, "there is nothing here")
 
     def _known(self, host: str) -> bool:
         """Whether a request was meant for this server: its number, or one of its names (DNS rebinding)."""
@@ -106,37 +118,37 @@ class Guard:
 
     def _refused_form(self, body: bytes | None, path: str) -> tuple[int, str] | None:
         if body is None:
-            return 413, "that is too long"
-        if not path.endswith("/queue/join"):
-            return None
+            return 413, f"that is too long: at most {self.largest} bytes, please"
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
             return 400, "that isn't a request of this page"
-        if not all(self._named(name) for name in _paths(value)):
+        if not isinstance(value, dict) or not all(
+            value.get(key) is None or isinstance(value[key], str) and _NAME.fullmatch(value[key])
+            for key in ("session_hash", "event_id")
+        ):
+            return 400, "that isn't a request of this page"
+        if not all(self.store.is_upload(name) for name in _paths(value)):
             return 403, "only uploads can be segmented"
+        if path.endswith("/queue/join") and not self._is_event(value):
+            return 400, "that isn't a request of this page"
         return None
 
-    def _named(self, name: Any) -> bool:
-        """Whether a path names an upload or an example: a plain file, and not through a link."""
-        if not isinstance(name, str) or "://" in name or "\0" in name or len(name) > 4096:
+    def _is_event(self, value: dict[str, Any]) -> bool:
+        number, data = value.get("fn_index"), value.get("data")
+        if type(number) is not int or number not in self.events or not isinstance(data, list):
             return False
-        path = Path(name)
-        folders = (self.store.uploads.resolve(), self.store.examples.resolve())
-        inside = path.is_absolute() and any(path.resolve().is_relative_to(folder) for folder in folders)
-        return inside and path.resolve().is_file()
-
-    def _counted(self, receive: Receive) -> Receive:
-        """An upload whose bytes are counted as they come: more than was said is cut off."""
-        left = (self.limits.upload_mb << 20) + _LARGEST_FORM
-
-        async def counted() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            return message if left >= 0 else {"type": "http.disconnect"}
-
-        return counted
+        kinds = self.events[number]
+        known = {"data", "event_data", "fn_index", "trigger_id", "session_hash"}
+        return (
+            value.keys() <= known
+            and value.get("session_hash") is not None
+            and len(data) == len(kinds)
+            and all(
+                given is None or type(given) is not bool and isinstance(given, _INPUTS.get(kind, ()))
+                for given, kind in zip(data, kinds, strict=True)
+            )
+        )
 
 
 def _paths(value: Any, depth: int = 20) -> Iterator[Any]:
@@ -151,7 +163,7 @@ def _paths(value: Any, depth: int = 20) -> Iterator[Any]:
             yield from _paths(inner, depth - 1) if depth else [None]
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def _body(receive: Receive, largest: int) -> bytes | None:
     """A whole small body; None where it is too long or breaks off."""
     parts, size = [], 0
     while True:
@@ -160,7 +172,7 @@ async def _body(receive: Receive) -> bytes | None:
             return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > _LARGEST_FORM:
+        if size > largest:
             return None
         if not message.get("more_body"):
             return b"".join(parts)
@@ -178,3 +190,14 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def _with_headers(send: Send) -> Send:
+    """Answers that a browser takes for what they say they are, and whose addresses it tells nobody."""
+
+    async def sender(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *_HEADERS]
+        await send(message)
+
+    return sender

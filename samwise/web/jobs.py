@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from samwise.data.limits import LimitedSource
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.sentences import doubt
-from samwise.web.checks import check_sentences, check_upload
+from samwise.web.checks import check_sentences
 from samwise.web.config import WebConfig
+from samwise.web.reading import Upload
 from samwise.web.store import Store
 from samwise.web.work import work
 
@@ -43,10 +43,9 @@ class Job:
         folder: Its files.
         title: What the user's file is called, for the names of the downloads.
         texts: N sentences.
-        source: The frames; it ends early when asked to.
-        size: (height, width).
-        fps: Frame rate, or None.
-        total: Number of frames, or None where it isn't known.
+        visitor: Who asked for it, as far as limits go.
+        upload: The frames; ``seen`` of it counts those that were decoded.
+        clip: Frames after which the first masks come, at most.
         state: One of the constants above.
         message: What to tell the user, where it failed.
         doubts: What to tell the user about the sentences.
@@ -59,10 +58,9 @@ class Job:
     folder: Path
     title: str
     texts: list[str]
-    source: LimitedSource
-    size: tuple[int, int]
-    fps: Fraction | None
-    total: int | None
+    visitor: str
+    upload: Upload
+    clip: int
     state: str = WAITING
     message: str = ""
     doubts: list[str] = field(default_factory=list)
@@ -71,6 +69,16 @@ class Job:
     files: dict[str, Path] = field(default_factory=dict)
     stopping: bool = False
     leaving: bool = False
+
+    @property
+    def source(self) -> LimitedSource:
+        """The frames, until somebody stops it."""
+        return LimitedSource(self.upload, stop=lambda: self.stopping)
+
+    @property
+    def total(self) -> int | None:
+        """Number of frames, or None where it isn't known."""
+        return self.upload.frame_count
 
     @property
     def over(self) -> bool:
@@ -102,8 +110,14 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._of_session: dict[str, Job] = {}
 
-    def start(self, session: str, upload: str | Path, text: str, title: str | None = None) -> Job:
+    def start(self, session: str, upload: str | Path, text: str, visitor: str = "") -> Job:
         """Checks what a user asks for and puts it in the queue; the session's job before it is dropped.
+
+        Args:
+            session: The page that asks.
+            upload: The file.
+            text: The sentences.
+            visitor: Who asks, as far as limits go.
 
         Raises:
             UserError: Something is wrong with it, or too many wait already.
@@ -111,39 +125,31 @@ class Jobs:
         limits = self.config.limits
         texts = check_sentences(text, limits)
         self.predictor.model.tokenize(texts)  # says now what is wrong with a sentence
-        check_upload(upload, limits)
-        self.forget(session)
-        with self._lock:
-            unfinished = sum(not job.over for job in self._jobs.values())
-        if unfinished >= limits.jobs + limits.waiting:
-            raise UserError(f"{unfinished} other videos are being worked on; try again in a few minutes")
         folder = self.store.new_job()
         try:
-            job = self._make(folder, Path(upload), texts, title)
+            frames = Upload(self.store.adopt(Path(upload), folder), limits)
+            clip = self.config.clip_length or self.predictor.model.clip_length
+            job = Job(folder.name, folder, Path(upload).stem, texts, visitor, frames, clip)
+            self.forget(session)
+            with self._lock:
+                self._check_turns(visitor)
+                self._jobs[job.name] = self._of_session[session] = job
+            self._pool.submit(self._run, job)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        with self._lock:
-            self._jobs[job.name] = self._of_session[session] = job
-        self._pool.submit(self._run, job)
         return job
 
-    def _make(self, folder: Path, upload: Path, texts: list[str], title: str | None) -> Job:
-        own = self.store.adopt(upload, folder)
-        inner = check_upload(own, self.config.limits)
-        job: Job
-        source = LimitedSource(inner, stop=lambda: job.stopping)
-        job = Job(
-            folder.name,
-            folder,
-            title or Path(upload).stem,
-            texts,
-            source,
-            source.size,
-            source.fps,
-            source.frame_count,
-        )
-        return job
+    def _check_turns(self, visitor: str) -> None:
+        limits = self.config.limits
+        unfinished = [job for job in self._jobs.values() if not job.over]
+        if len(unfinished) >= limits.jobs + limits.waiting:
+            raise UserError(f"{len(unfinished)} other videos are being worked on; try again in a few minutes")
+        own = sum(job.visitor == visitor for job in unfinished)
+        if own >= limits.visitor_jobs:
+            raise UserError(
+                f"{own} videos of your address are being worked on; wait for one of them, or stop it"
+            )
 
     def _run(self, job: Job) -> None:
         """Whatever happens to one job, the server goes on."""

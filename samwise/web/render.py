@@ -16,7 +16,7 @@ def results_url(job: Job, name: str) -> str:
 
 def stage(job: Job, index: int) -> str:
     """The picture of a frame with its masks, at a size that doesn't change from frame to frame."""
-    height, width = job.size
+    height, width = job.upload.size
     return (
         f'<div class="sw-stage"><img id="sw-frame" alt="frame {index} with its masks" decoding="sync" '
         f'style="aspect-ratio:{width}/{height}" data-frames="{results_url(job, "frames")}" '
@@ -51,6 +51,25 @@ def note(message: str) -> str:
     return f'<div class="sw-status" role="status">{escape(_sentence(message))}</div>'
 
 
+def small(text: str) -> str:
+    return f'<div class="sw-note">{escape(text)}</div>'
+
+
+def busy(text: str, share: float | None = None) -> str:
+    """A bar that moves, with what is being done.
+
+    Args:
+        text: What.
+        share: How much of it is done, from 0 to 1; None where nobody knows.
+    """
+    known = "" if share is None else f' aria-valuenow="{100 * share:.0f}" style="--done:{share:.1%}"'
+    kind = "sw-meter sw-waits" if share is None else "sw-meter"
+    return (
+        f'<div class="sw-status" role="status"><div class="{kind}" role="progressbar"{known}></div>'
+        f"<span>{escape(text)}</span></div>"
+    )
+
+
 def progress(job: Job, ahead: int = 0) -> str:
     """What the job is doing, with a bar, and what is doubtful about its sentences."""
     return _doing(job, ahead) + "".join(
@@ -62,16 +81,19 @@ def _doing(job: Job, ahead: int) -> str:
     if job.state == FAILED:
         return error(job.message)
     if job.state == WAITING:
-        return note(f"Waiting: {ahead} other video{'s' * (ahead != 1)} first.")
+        return busy(f"waiting: {ahead} other video{'s' * (ahead != 1)} first")
     if job.state == DONE:
         early = ", stopped early" if job.stopping else ""
         return note(f"Done: {job.frames} frame{'s' * (job.frames != 1)}{early}.")
+    if not job.frames:
+        first = min(job.clip, job.total or job.clip)
+        what = "the picture" if job.upload.still else f"the first {first} frames" if first > 1 else "a frame"
+        return busy(f"{'reading' if job.upload.seen < first else 'segmenting'} {what}")
+    if job.frames == job.total:
+        return busy("writing the results")
     of = f" of {job.total}" if job.total else ""
-    value = f'value="{job.frames}" max="{job.total}"' if job.total else ""
-    return (
-        f'<div class="sw-status" role="status"><progress {value}></progress>'
-        f"<span>{'stopping after' if job.stopping else 'frame'} {job.frames}{of}</span></div>"
-    )
+    share = min(1.0, job.frames / job.total) if job.total else None
+    return busy(f"{'stopping after' if job.stopping else 'frame'} {job.frames}{of}", share)
 
 
 def timeline(job: Job) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from samwise.errors import UserError
 from samwise.web.config import WebConfig
+from samwise.web.ending import Ending
 from samwise.web.store import Store
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from gradio import Blocks
 
     from samwise.inference.predictor import SamwisePredictor
-    from samwise.web.examples import Example
     from samwise.web.jobs import Jobs
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -33,42 +33,54 @@ def serve(load: Callable[[], SamwisePredictor], config: WebConfig) -> None:
     Raises:
         UserError: gradio isn't installed, or the address can't be listened on.
     """
-    with ExitStack() as stack:
+    with Ending() as ending, ExitStack() as stack:
         listening = stack.enter_context(_listen(config.host, config.port))
         store = stack.enter_context(Store(config.temporary, 60 * config.keep_minutes))
+        ending.at_last = store.close
         _prepare_gradio(store)
         import uvicorn
 
+        from samwise.web.connections import limited_connections
         from samwise.web.examples import make_examples
         from samwise.web.guard import Guard
         from samwise.web.jobs import Jobs
+        from samwise.web.page import build_page, server_events
+        from samwise.web.reading import start_reading
 
+        start_reading()
         jobs = Jobs(load(), store, config)
         stack.callback(jobs.close)
-        app = build_app(jobs, make_examples(store.examples, config.examples))
+        page = build_page(jobs, make_examples(store.examples, config.examples))
+        app = build_app(jobs, page)
         store.keep_what_is_there()
         store.every(max(1.0, min(60.0, store.keep_seconds / 4)), jobs.sweep)
-        signal.signal(signal.SIGTERM, _as_interrupt)
         host, port = listening.getsockname()[:2]
         print(f"SAMWISE is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
-        guarded = Guard(app, store, config)
-        server = uvicorn.Server(uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=1))
-        try:
-            server.run(sockets=[listening])
-        except KeyboardInterrupt:
-            print("ended; uploads and results are removed")
+        guarded = Guard(app, store, config, server_events(page))
+        options = uvicorn.Config(
+            guarded,
+            http=limited_connections(config.limits.visitor_connections),
+            ws="none",
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+        )
+        with suppress(KeyboardInterrupt):
+            ending.serving(uvicorn.Server)(options).run(sockets=[listening])
+    print("ended; uploads and results are removed", flush=True)
 
 
-def build_app(jobs: Jobs, examples: list[Example]) -> FastAPI:
+def build_app(jobs: Jobs, page: Blocks) -> FastAPI:
     """The page and the results as one application."""
     import gradio as gr
     from fastapi import FastAPI, HTTPException
     from fastapi.responses import FileResponse
 
-    from samwise.web.page import build_page
     from samwise.web.style import CSS, HEAD
+    from samwise.web.uploads import Uploads
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    uploads = Uploads(jobs.store, jobs.config.limits)
+    app.add_route("/gradio_api/upload", uploads.take, methods=["POST"])  # before gradio's own
 
     @app.get("/results/{name}/frames/{index}")
     def frame(name: str, index: int) -> FileResponse:
@@ -85,7 +97,6 @@ def build_app(jobs: Jobs, examples: list[Example]) -> FastAPI:
         return FileResponse(job.files[file], headers=_NO_STORE)
 
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    page = build_page(jobs, examples)
     page.has_launched = True  # else its check that a file was uploaded does nothing
     return gr.mount_gradio_app(
         app,
@@ -127,7 +138,3 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _as_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -2,13 +2,26 @@
 
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-#sw-picture, #sw-progress, #sw-line, #sw-files { .html-container { padding: 0; } }
+#sw-picture, #sw-progress, #sw-line, #sw-files, #sw-accepted { .html-container { padding: 0; } }
+#sw-page { display: grid;
+  grid-template: "form result" auto "choice result" 1fr / minmax(0, 4fr) minmax(0, 7fr); }
+#sw-form { grid-area: form; } #sw-result { grid-area: result; } #sw-choice { grid-area: choice; }
+@media (max-width: 800px) {
+  #sw-page { grid-template: "form" auto "result" auto "choice" auto / minmax(0, 1fr); }
+}
 .sw-stage { display: flex; justify-content: center; background: #14181d; border-radius: 8px;
   overflow: hidden; }
 .sw-stage img { width: 100%; max-height: 62vh; object-fit: contain; display: block; }
 .sw-empty { color: #98a2ad; aspect-ratio: 16 / 9; align-items: center; }
 .sw-status { display: flex; gap: 12px; align-items: center; min-height: 1.8em; font-weight: 500; }
-.sw-status progress { flex: 1; height: 12px; accent-color: #0072b2; }
+.sw-status span { flex: none; max-width: 75%; }
+.sw-meter { flex: 1; height: 12px; border-radius: 6px; overflow: hidden; position: relative;
+  background: linear-gradient(#0072b2, #0072b2) left / var(--done, 0) 100% no-repeat #8a939c40; }
+.sw-meter::after { content: ""; position: absolute; inset: 0; width: 40%;
+  background: linear-gradient(90deg, transparent, #ffffffb0, transparent);
+  animation: sw-move 1.2s linear infinite; }
+.sw-waits::after { background: linear-gradient(90deg, transparent, #0072b2, transparent); }
+@keyframes sw-move { from { transform: translateX(-100%); } to { transform: translateX(250%); } }
 .sw-error { color: #b3261e; background: #fdeceb; border-radius: 6px; padding: 8px 12px; }
 .sw-doubt { color: #6b4e00; background: #fff4d6; border-radius: 6px; padding: 6px 12px; margin-top: 6px; }
 .sw-note { color: #69737d; font-size: 0.85em; margin-top: 6px; }
@@ -37,6 +50,12 @@ SHOW_FRAME = """(index) => {
   }
   document.querySelectorAll(".sw-cursor").forEach((cursor) => cursor.setAttribute("x", index));
   return index;
+}"""
+
+# On a phone the form fills the screen: what was asked for comes into sight.
+SHOW_RESULT = """() => {
+  if (window.innerWidth < 800)
+    document.getElementById("sw-progress").scrollIntoView({ behavior: "smooth", block: "start" });
 }"""
 
 # A click on the timeline moves the slider.

@@ -39,7 +39,7 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
     Raises:
         UserError: The video is damaged or longer than it said.
     """
-    collected = CocoResults(job.texts, job.size, slug(job.title))
+    collected = CocoResults(job.texts, job.upload.size, slug(job.title))
 
     def watch(frame: Frame, result: FrameResult, picture: np.ndarray) -> None:
         check()
