@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 R = TypeVar("R")
 
@@ -24,6 +23,8 @@ def run(recompute: bool, function: Callable[..., R], *arguments: Any) -> R:
     """
     if not (recompute and torch.is_grad_enabled()):
         return function(*arguments)
+    from torch.utils.checkpoint import checkpoint  # torch 2.5 imports sympy for it: seconds
+
     return checkpoint(function, *arguments, use_reentrant=False)
 
 
