@@ -83,9 +83,10 @@ class Runtime:
             self.precision = "tf32" if self.device.type == "cuda" else "float32"
         if self.config.channels_last:
             model.to(memory_format=torch.channels_last)
+        self.compiled: list[tuple[nn.Module, str]] = []
         if self.config.compile is not None:
             model.static_shapes = True
-            compile_parts(model, mode=self.config.compile)
+            self.compiled = compile_parts(model, mode=self.config.compile)
 
     @contextmanager
     def __call__(self, whole_clip: bool = True) -> Iterator[None]:
@@ -101,8 +102,9 @@ class Runtime:
                 stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
             if self.precision == "tf32":
                 stack.enter_context(_tf32())
-            if self.config.compile is not None and not whole_clip:
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if not whole_clip:
+                for module, name in self.compiled:  # torch 2.5 has no torch.compiler.set_stance
+                    stack.callback(setattr, module, name, module.__dict__.pop(name))
             yield
 
 

@@ -45,7 +45,9 @@ def set_checkpointing(model: nn.Module, what: str) -> None:
         adapter.recompute = what == "all"
 
 
-def compile_parts(model: nn.Module, backend: str = "inductor", mode: str | None = None) -> None:
+def compile_parts(
+    model: nn.Module, backend: str = "inductor", mode: str | None = None
+) -> list[tuple[nn.Module, str]]:
     """Compiles the network's parts in place, at their first call; names of parameters stay as they are.
 
     Part by part, since layers alike share their code: much quicker than compiling the whole, and nothing is
@@ -57,13 +59,19 @@ def compile_parts(model: nn.Module, backend: str = "inductor", mode: str | None 
         model: A :class:`samwise.modeling.samwise.Samwise`.
         backend: One of ``torch.compiler.list_backends()``.
         mode: torch.compile's, for inductor.
+
+    Returns:
+        Modules and the attributes of theirs that hold what is compiled; without these they run as they are.
     """
-    # The limit is per function, and all modules' calls are one function for it.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
-    torch._dynamo.config.accumulated_recompile_limit = 4096
+    # The limit is per function, and all modules' calls are one function for it. It is recompile_limit today;
+    # all versions know the older name.
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 256)
+    torch._dynamo.config.accumulated_cache_size_limit = 4096
     options = {"backend": backend, "mode": mode, "dynamic": False}
     hsa = [adapter.hsa for adapter in model.adapters if adapter.hsa is not None]
-    for part in [*model.backbone.layers, *hsa]:
+    parts, methods = [*model.backbone.layers, *hsa], ("run_neck", "with_memory")
+    for part in parts:
         part.compile(**options)
-    for name in ("run_neck", "with_memory"):
+    for name in methods:
         setattr(model.backbone, name, torch.compile(getattr(model.backbone, name), **options))
+    return [*((part, "_compiled_call_impl") for part in parts), *((model.backbone, name) for name in methods)]
