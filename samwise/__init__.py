@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Samwise", "SamwisePredictor", "UserError"]
+if TYPE_CHECKING:
+    from samwise.errors import UserError
+    from samwise.inference.predictor import SamwisePredictor
+    from samwise.modeling.samwise import Samwise
+
+__version__ = "0.1.0"
+__all__ = ["Samwise", "SamwisePredictor", "UserError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

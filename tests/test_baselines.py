@@ -296,13 +296,6 @@ def test_lora_in_one_encoder_alone() -> None:
     assert model.baseline["vision"]["0_attention_qkv"].down.weight.shape == (3, 32)
 
 
-def test_peft_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("samwise.modeling.baselines.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"samwise-rvos\[lora\]"):
-        build("lora")
-    build("adaptformer")
-
-
 def test_old_checkpoints_know_no_baseline() -> None:
     config = build("cmt").config.to_dict()
     del config["baseline"]

@@ -1,12 +1,9 @@
-"""The hub's interface, the identity of frozen weights, and the API from an installed wheel."""
+"""The hub's interface and the identity of frozen weights."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -110,59 +107,3 @@ def test_identity_is_hashed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     model.load_state_dict(build(*FROZEN).state_dict())
     assert frozen.frozen_identity(model) == before
     assert frozen.frozen_identity(build(*FROZEN)) == before  # of the values, not of the object
-
-
-PROGRAM = """
-import numpy, samwise, sys
-from pathlib import Path
-assert Path(samwise.__file__).is_relative_to(sys.argv[1]), samwise.__file__
-from samwise import Samwise, SamwisePredictor
-assert "roberta_hiera_b+" in Samwise.list_models()
-small = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
-Samwise.from_config("tiny_scratch", small).save_pretrained("model")
-predictor = SamwisePredictor.from_pretrained("model")
-video = numpy.random.default_rng(0).integers(0, 255, (3, 40, 60, 3), dtype=numpy.uint8)
-session = predictor.start_session(["the red circle"])
-for (i, masks), frame in zip(predictor.segment_video(video, ["the red circle"], clip_length=1), video):
-    assert (masks == session.step(frame)).all() and masks.shape == (1, 40, 60)
-print("done", i)
-"""
-
-
-@pytest.mark.slow
-def test_from_an_installed_wheel(tmp_path: Path) -> None:
-    """Outside the repository, with the config tree inside the package."""
-    source, site, elsewhere = tmp_path / "source", tmp_path / "site", tmp_path / "elsewhere"
-    for name in ("samwise", "configs"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (source / "checkpoints").mkdir()
-    for name in ("tiny_sam2", "tiny_text", "default"):
-        shutil.copy(ROOT / "checkpoints" / f"{name}.safetensors", source / "checkpoints")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    options = ["--no-deps", "--no-build-isolation"]
-    subprocess.run(
-        [*pip, "wheel", *options, "-w", str(tmp_path), str(source)], check=True, capture_output=True
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
-    shutil.rmtree(source)
-    elsewhere.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-
-    def run(*arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        done = subprocess.run(
-            command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert run("-c", PROGRAM, str(site)) == "done 2\n"
-    tools = elsewhere / "tools"
-    shutil.copytree(ROOT / "tools", tools)
-    assert "4,904,512" in run("tools/model_summary.py")
-    assert "| frames |" in run("tools/benchmark.py", "memory", "frames=3")
-    default = "from samwise import Samwise; print(Samwise.from_pretrained().config.name)"
-    assert run("-c", default) == "tiny\n"  # all three files of the default travel along

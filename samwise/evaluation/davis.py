@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from samwise.data.label_maps import VOID, read_label_map
 from samwise.errors import UserError
 from samwise.evaluation.all_pairs import MAX_PROPOSALS, score_label_maps
+from samwise.extras import needed_for
 
 
 class Statistics(NamedTuple):
@@ -78,9 +78,12 @@ def score_sequence(
         One score for each true object.
 
     Raises:
-        UserError: A file is missing, broken, or of the wrong size; there are more than 20 proposals; or the
-            first true frame has no object.
+        UserError: A file is missing, broken, or of the wrong size; there are more than 20 proposals; the
+            first true frame has no object; or scipy isn't there.
     """
+    with needed_for("matching proposals to objects", "evaluate"):
+        from scipy.optimize import linear_sum_assignment
+
     first = _without_void(read_label_map(truth[0]))
     objects, proposals = int(first.max(initial=0)), 0
     if objects == 0:

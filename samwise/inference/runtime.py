@@ -95,6 +95,7 @@ class Runtime:
         if self.precision == "auto":
             self.precision = "tf32" if self.device.type == "cuda" else "float32"
         self._model = model
+        self.compiled: list[tuple[nn.Module, str]] = []
 
     @functools.cached_property
     def network(self) -> Any:
@@ -104,7 +105,7 @@ class Runtime:
             network.to(memory_format=torch.channels_last)
         if self.config.compile is not None:
             network.static_shapes = True
-            compile_parts(network, mode=self.config.compile, text=True)
+            self.compiled = compile_parts(network, mode=self.config.compile, text=True)
         if self.config.cuda_graphs:
             network.recorded = Recorded(network)
         return network
@@ -123,8 +124,9 @@ class Runtime:
                 stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
             if self.precision == "tf32":
                 stack.enter_context(_tf32())
-            if self.config.compile is not None and not whole_clip:
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if not whole_clip:
+                for module, name in self.compiled:  # torch 2.5 has no torch.compiler.set_stance
+                    stack.callback(setattr, module, name, module.__dict__.pop(name))
             yield
 
 

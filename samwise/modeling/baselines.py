@@ -6,7 +6,6 @@ encoders stay as they are. (Full finetuning adds nothing; the encoders just trai
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from samwise.baseline_config import BaselineConfig
-from samwise.errors import UserError
+from samwise.extras import needed_for
 from samwise.modeling.places import Place
 
 if TYPE_CHECKING:
@@ -99,9 +98,8 @@ def _attach(added: nn.ModuleDict, places: list[Place]) -> None:
 
 def _low_rank_updates(config: BaselineConfig, places: list[Place]) -> nn.ModuleDict:
     """peft's LoRA layers for these places, without the layers they are beside."""
-    if find_spec("peft") is None:
-        raise UserError("adapter=lora needs peft: pip install 'samwise-rvos[lora]'")
-    from peft import LoraConfig, inject_adapter_in_model
+    with needed_for("adapter=lora", "lora"):
+        from peft import LoraConfig, inject_adapter_in_model
 
     lora = LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=["layer"]

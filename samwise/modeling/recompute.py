@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 R = TypeVar("R")
 
@@ -24,6 +23,8 @@ def run(recompute: bool, function: Callable[..., R], *arguments: Any) -> R:
     """
     if not (recompute and torch.is_grad_enabled()):
         return function(*arguments)
+    from torch.utils.checkpoint import checkpoint  # torch 2.5 imports sympy for it: seconds
+
     return checkpoint(function, *arguments, use_reentrant=False)
 
 
@@ -46,7 +47,7 @@ def set_checkpointing(model: nn.Module, what: str) -> None:
 
 def compile_parts(
     model: nn.Module, backend: str = "inductor", mode: str | None = None, text: bool = False
-) -> None:
+) -> list[tuple[nn.Module, str]]:
     """Compiles the network's parts in place, at their first call; names of parameters stay as they are.
 
     Part by part, since layers alike share their code: much quicker than compiling the whole, and nothing is
@@ -59,13 +60,14 @@ def compile_parts(
         text: Also those whose shapes follow the sentences' length: text layers, adapters, the decoder. Each
             length is compiled anew (inductor fails on some of them with symbolic ones), so it is for
             sentences that are padded to few lengths.
+
+    Returns:
+        Modules and the attributes of theirs that hold what is compiled; without these they run as they are.
     """
-    # The limit is per function, and all modules' calls are one function for it.
-    for name in ("recompile_limit", "accumulated_recompile_limit"):
-        name = (
-            name if hasattr(torch._dynamo.config, name) else name.replace("recompile", "cache_size")
-        )  # < 2.7
-        setattr(torch._dynamo.config, name, max(getattr(torch._dynamo.config, name), 4096))
+    # The limit is per function, and all modules' calls are one function for it. It is recompile_limit today;
+    # all versions know the older name.
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 256)
+    torch._dynamo.config.accumulated_cache_size_limit = 4096
     options = {"backend": backend, "mode": mode, "dynamic": False}
     backbone = model.backbone
     hsa = [adapter.hsa for adapter in model.adapters if getattr(adapter, "hsa", None) is not None]
@@ -79,3 +81,4 @@ def compile_parts(
         part.compile(**options)
     for owner, name in methods:
         setattr(owner, name, torch.compile(getattr(owner, name), **options))
+    return [*((part, "_compiled_call_impl") for part in parts), *methods]

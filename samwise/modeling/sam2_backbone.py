@@ -200,10 +200,7 @@ class Sam2Backbone(Sam2Memory):
             neck's lowest resolution only flows into them.
         """
         neck = self.sam2.image_encoder.neck
-        level = {
-            k: conv(x.permute(0, 3, 1, 2))
-            for k, conv, x in zip((3, 2, 1), neck.convs, reversed(stages), strict=False)
-        }
+        level = {k: neck.convs[3 - k](stages[k - 1].permute(0, 3, 1, 2)) for k in (3, 2, 1)}
         for k in (2, 1):
             if k in neck.fpn_top_down_levels:
                 level[k] = level[k] + F.interpolate(

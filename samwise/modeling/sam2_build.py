@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from samwise.config import BackboneConfig
 from samwise.errors import UserError
+from samwise.extras import needed_for
 from samwise.modeling.frozen import locate, only_for_object_scores, read_part
 from samwise.modeling.pickled import load_pickled
 
@@ -85,10 +86,8 @@ def build_trainable(
     Raises:
         UserError: tensordict isn't installed, which sam2's training code needs.
     """
-    from importlib.util import find_spec
-
-    if find_spec("tensordict") is None:
-        raise UserError("training SAM 2 needs tensordict: pip install 'samwise-rvos[foundation]'")
+    with needed_for("training SAM 2", "foundation"):
+        import tensordict  # noqa: F401
     changes = {**prompts, "_target_": "training.model.sam2.SAM2Train"}
     network = _sharing(sam2, _instantiate(config, canvas, changes))
     return network.requires_grad_(True).train()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
+from samwise.extras import needed_for
 from samwise.modeling.frozen import locate, read_part
 from samwise.modeling.hub_reach import local_only
 
@@ -173,10 +174,11 @@ def build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
     """CLIP's text tower through open_clip.
 
     Raises:
-        UserError: open_clip doesn't know the name, or the weights aren't there.
+        UserError: open_clip isn't there, doesn't know the name, or the weights aren't there.
     """
-    import open_clip
-    from open_clip.model import CLIPTextCfg, _build_text_tower
+    with needed_for(f"the text encoder {config.name}", "clip"):
+        import open_clip
+        from open_clip.model import CLIPTextCfg, _build_text_tower
 
     # Only what comes with open_clip: its other names stand for configs in folders and on the hub.
     sizes = open_clip.get_model_config(config.name) if config.name in open_clip.list_models() else None

