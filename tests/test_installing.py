@@ -18,6 +18,7 @@ from torch import nn
 import samwise
 from samwise.__main__ import main as command
 from samwise.__main__ import programs
+from samwise.composing import compose_config
 from samwise.config import TextEncoderConfig
 from samwise.errors import UserError
 from samwise.evaluation.davis import score_sequence
@@ -25,11 +26,12 @@ from samwise.modeling import tokens
 from samwise.modeling.sam2_build import build_trainable
 from samwise.modeling.text_models import build_clip_text_tower
 from samwise.modeling.tokens import build_tokenizer, verb_spans
+from samwise.training.main import train
 from samwise.visualization import main_visualize
 from samwise.web.config import WebConfig
 from samwise.web.server import serve
 from tests.test_samwise import build
-from tests.test_scripts import ROOT, environment
+from tests.test_scripts import ROOT, SMALL, environment
 
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 FROZEN = ("model.backbone.trainable=false", "model.text_encoder.trainable=false")
@@ -125,6 +127,17 @@ def test_missing_extras(
         said = capsys.readouterr().err.strip()
     assert "\n" not in said and package in said and said.endswith(f": pip install 'samwise-rvos[{extra}]'")
     assert f"\n{extra} = [" in PROJECT
+
+
+def test_training_misses_an_extra_before_it_writes(mevis_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    tokens._tagger.cache_clear()
+    run = mevis_tree.parent / "run"
+    tokens._VERB_SPANS.clear()
+    arguments = ["experiment=mevis", "debug=fast", *SMALL, f"data.root={mevis_tree}", f"output={run}"]
+    with pytest.raises(UserError, match=r"samwise-rvos\[motion\]"):
+        train(compose_config("train", arguments))
+    assert not run.exists()
 
 
 def test_every_program_has_a_name(

@@ -56,7 +56,9 @@ def test_visible_frames(storage):
 def test_missing_root_says_where_data_come_from(tmp_path, mevis_tree):
     with pytest.raises(UserError, match=r"nowhere doesn't exist.*MeViS.*make_synthetic"):
         MeViSStorage(tmp_path / "nowhere", "train")
-    with pytest.raises(UserError, match=r"mevis/test doesn't exist"):
+    with pytest.raises(
+        UserError, match=r"mevis/test doesn't exist.*the splits there are train, valid, valid_u"
+    ):
         MeViSStorage(mevis_tree, "test")
 
 

@@ -6,6 +6,7 @@ so that any sentence can be tokenized, with the words of the grammar as single t
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -20,6 +21,8 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
 def main() -> None:
+    if sys.argv[1:]:
+        sys.exit(f"it takes no words, and got {sys.argv[1]!r}\n{__doc__}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -31,6 +31,10 @@ class MeViSStorage(FrameFolders):
     def __init__(self, root: str | Path, split: str) -> None:
         self.folder = Path(root) / split
         if not self.folder.is_dir():
+            if splits := sorted(file.parent.name for file in Path(root).glob("*/meta_expressions*.json")):
+                raise UserError(
+                    f"{self.folder} doesn't exist or isn't a folder; the splits there are {', '.join(splits)}"
+                )
             missing = self.folder if Path(root).is_dir() else root
             raise UserError(
                 f"{missing} doesn't exist or isn't a folder: put MeViS there (train, valid_u, valid; of the "

@@ -117,7 +117,6 @@ def _load_published(where: str, architecture: PretrainedConfig) -> nn.Module:
         model, info = AutoModel.from_pretrained(
             where,
             config=architecture,
-            dtype=torch.float32,
             output_loading_info=True,
             trust_remote_code=False,
             local_files_only=local_only(where),
@@ -133,7 +132,7 @@ def _load_published(where: str, architecture: PretrainedConfig) -> nn.Module:
         raise UserError(
             f"the text encoder '{where}' lacks the weights {', '.join(missing[:3])}; fetch it again"
         )
-    return model
+    return model.float()  # transformers 5 keeps the file's number format
 
 
 def load_part(model: nn.Module, path: str) -> None:

@@ -132,6 +132,7 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
         )
     torch.manual_seed(knobs.seed)
     model = Samwise(model_config)
+    model.tokenize(["a sentence"])  # says now if the tokenizer, or spaCy for the motion prompt, isn't there
     if (random := random_parts(model)) and not knobs.random_frozen:
         part = f"model.{random[0]}"
         if model_config.baseline.kind == "full":
