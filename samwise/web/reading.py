@@ -99,7 +99,8 @@ class Upload(FrameSource):
             raise UserError("the file couldn't be decoded: the decoder broke down; choose another") from error
         finally:
             ours.close()
-            process.kill()
+            if process.exitcode is None:  # else its number may be another process's by now
+                process.kill()
             process.join()
             process.close()
 
