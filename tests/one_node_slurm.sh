@@ -30,7 +30,7 @@ fi
 
 mkdir -p "$folder/state" "$folder/spool"
 cat > "$SLURM_CONF" << END
-ClusterName=one
+ClusterName=samwise_test
 SlurmctldHost=$(hostname)
 SlurmUser=root
 SlurmctldPort=${SLURM_TEST_PORT:-26817}

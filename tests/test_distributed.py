@@ -126,7 +126,7 @@ def test_torchrun(mevis_tree: Path, tmp_path: Path):
     command += [str(ROOT / "scripts/train.py"), "experiment=mevis", "debug=fast", "model=tiny_scratch"]
     command += ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", f"data.root={mevis_tree}"]
     command += ["scratch.limit_videos=2", "device=cpu", "output=run"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("done: 2 steps") == 1 and "and 1 others" in result.stderr
     assert (tmp_path / "run/last/model.safetensors").is_file() and (
