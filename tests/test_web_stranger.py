@@ -186,7 +186,7 @@ def test_a_slow_file_holds_up_nobody_else(page_address: str, tmp_path: Path, vid
             sent.set()
 
     threading.Thread(target=slow, daemon=True).start()
-    sent.wait()
+    assert sent.wait(60), "the page didn't take the slow file"
     with Visitor(page_address) as other:
         path = other.send_file(video)
         assert "5 frames" in other.look(path)
