@@ -299,6 +299,6 @@ def test_rtsp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     frames = list(source.frames())
     sender.join()
-    assert source.size == (48, 64) and len(frames) > 2 and frames[0].time == 0
+    assert source.size == (48, 64) and len(frames) > 2 and 0 <= frames[0].time < 1  # some may be skipped
     means = [frame.image.mean() for frame in frames]
     assert means == sorted(means) and means[-1] > 180

@@ -60,7 +60,7 @@ ELSEWHERE = {
     "scripts/test.sh": "this very run",
     "input=0": "test_live.py",
     "input=runs/quickstart": "test_demo.py",
-    "scripts/web_demo.py": "test_web_browser.py",
+    "scripts/web_demo.py": "web_page.py, for test_web_browser.py and test_web_stranger.py",
     "torchrun .*train.py": "test_distributed.py",
     "srun .*train.py": "test_slurm.py",
     "torchrun .*infer.py": "test_shards.py",
