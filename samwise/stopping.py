@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 # SLURM's warnings (SIGTERM, and what --signal names), submitit's (SIGUSR2), Ctrl-C, a closed terminal.
@@ -23,6 +25,21 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):  # it was killed before
         sys.exit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Context in which signals go to ``handler``.
+
+    Only the main thread may set handlers; in another one (a notebook) signals keep their usual effect.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in numbers} if main else {}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 class StopRequest:
@@ -44,11 +61,9 @@ class StopRequest:
         self.received = number
 
     def __enter__(self) -> StopRequest:
-        # Only the main thread may set handlers; in another one (a notebook) signals keep their usual effect.
-        main = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS} if main else {}
+        self._handled = handled(SIGNALS, self._note)
+        self._handled.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(None, None, None)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from samwise.stopping import handled
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 8.0  # seconds for what runs: a job looks up after each clip only, and a clip may take minutes
 
@@ -26,13 +28,12 @@ class Ending:
         self._begun = threading.Event()
 
     def __enter__(self) -> Ending:
-        main = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.signal(number, self._interrupt) for number in _SIGNALS} if main else {}
+        self._handled = handled(_SIGNALS, self._interrupt)
+        self._handled.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(None, None, None)
 
     def begin(self) -> None:
         """Sets the time that is left; the second time there is none."""
