@@ -28,6 +28,10 @@ class UserError(Exception):
         super().__init__("\n".join(_printable(line) for line in message.split("\n")))
 
 
+class NotEnoughMemory(UserError):
+    """The memory of the device isn't enough for what was asked for."""
+
+
 def _printable(line: str) -> str:
     line = _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], line)
     half = _LONGEST_LINE // 2

@@ -120,6 +120,7 @@ def test_joining_keeps_the_cme_clock(policy: str) -> None:
 def test_what_a_result_holds(predictor: SamwisePredictor) -> None:
     results = [result for _, result in predictor.results(noise(3), TEXTS)]
     for result in results:
+        assert result.masks.base is None  # a result that is kept doesn't keep its clip
         assert result.logits.shape == result.masks.shape == (2, 48, 64) and result.logits.dtype == np.float32
         assert np.array_equal(result.logits > 0, result.masks)
         probabilities = result.probabilities()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from samwise.config import CmeConfig
-from samwise.errors import UserError
+from samwise.errors import NotEnoughMemory
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
@@ -79,7 +79,7 @@ class ExpressionGroups:
             What ``read`` made of the batches; their sentences one after the other are all N, in their order.
 
         Raises:
-            UserError: A GPU's memory isn't enough for the clip with one sentence.
+            NotEnoughMemory: A GPU's memory isn't enough for the clip with one sentence.
         """
         results: list[R] = []
         seen = None
@@ -92,7 +92,7 @@ class ExpressionGroups:
                 results.append(read(output))
             except torch.OutOfMemoryError as error:
                 if seen is None or len(group.texts) == 1:
-                    raise UserError(
+                    raise NotEnoughMemory(
                         f"the memory of {clip.device} isn't enough for {clip.shape[1]} frames, one sentence "
                         f"({str(error).splitlines()[0]}); try clip_length=1, a smaller model, "
                         "runtime.precision=bfloat16 or device=cpu"

@@ -24,7 +24,11 @@ def to_frame_size(logits: Tensor, size: tuple[int, int], mode: str = "bilinear")
 
 def to_host(masks: Tensor) -> np.ndarray:
     """(N, H, W) bool on any device -> the same in main memory; from a GPU it travels as bits."""
-    return masks.numpy() if masks.device.type == "cpu" else from_bits(to_bits(masks).cpu(), masks.shape[-1])
+    return (
+        masks.numpy()
+        if masks.device.type == "cpu"
+        else from_bits(to_bits(masks).cpu().numpy(), masks.shape[-1])
+    )
 
 
 def to_host_together(tensors: Sequence[Tensor]) -> list[np.ndarray]:
@@ -47,9 +51,9 @@ def to_bits(masks: Tensor) -> Tensor:
     return (padded.unflatten(-1, (-1, 8)) * weights).sum(-1, dtype=torch.uint8)
 
 
-def from_bits(bits: Tensor, width: int) -> np.ndarray:
+def from_bits(bits: np.ndarray, width: int) -> np.ndarray:
     """The inverse of :func:`to_bits`, in main memory."""
-    return np.unpackbits(bits.numpy(), axis=-1, count=width).view(bool)
+    return np.unpackbits(bits, axis=-1, count=width).view(bool)
 
 
 @dataclass

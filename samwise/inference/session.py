@@ -13,7 +13,7 @@ from samwise.data.geometry import GEOMETRIES, check_choice, fit_frame, normalise
 from samwise.data.video import as_rgb
 from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
-from samwise.inference.results import FrameResult, to_bits, to_frame_size, to_host_together
+from samwise.inference.results import FrameResult, from_bits, to_bits, to_frame_size, to_host_together
 from samwise.inference.runtime import Runtime
 from samwise.inference.sentences import warn_of_unknown
 from samwise.modeling.outputs import ClipOutput
@@ -212,10 +212,10 @@ class Session:
         assert self._size is not None and self._on_canvas is not None
         results = []
         for t in range(logits.shape[1]):
-            of_frame = masks[:, t]
-            if of_frame.dtype == np.uint8:
-                of_frame = np.unpackbits(of_frame, axis=-1, count=self._size[1]).view(bool)
-            kept = torch.from_numpy(logits[:, t].copy())  # a result that is kept doesn't keep the clip
+            # Copies: a result that is kept doesn't keep the clip.
+            bits = masks.dtype == np.uint8
+            of_frame = from_bits(masks[:, t], self._size[1]) if bits else masks[:, t].copy()
+            kept = torch.from_numpy(logits[:, t].copy())
             canvas = (self.model.canvas, self._on_canvas)
             about = (scores[:, t], fired[:, t], kept, canvas, self._resizing)
             results.append(FrameResult(self._next_index, of_frame, *about))

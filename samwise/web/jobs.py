@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from samwise.data.limits import LimitedSource
-from samwise.errors import UserError
+from samwise.errors import NotEnoughMemory, UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.sentences import doubt
 from samwise.web.checks import check_sentences
@@ -162,10 +162,10 @@ class Jobs:
             job.state = DONE
         except Left:
             job.state = LEFT
+        except (NotEnoughMemory, torch.OutOfMemoryError, MemoryError):
+            self._fail(job, "the memory isn't enough for this video; try a smaller one or fewer sentences")
         except UserError as error:
             self._fail(job, str(error).replace(str(job.folder), "the file"))
-        except (torch.OutOfMemoryError, MemoryError):
-            self._fail(job, "the memory isn't enough for this video; try a smaller one or fewer sentences")
         except Exception:
             log.exception("a job failed")
             self._fail(job, "something went wrong here; the server's log has the details")
