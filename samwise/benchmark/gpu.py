@@ -1,4 +1,4 @@
-"""A GPU: does it give the CPU's masks, how fast, and what does training take? Under eight minutes in all."""
+"""A GPU: does it give the CPU's masks, how fast, and what does training take?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from samwise.benchmark import train
-from samwise.benchmark.infer import Ours, Sam2, random_frames
+from samwise.benchmark.infer import Ours, Sam2, copied, random_frames
 from samwise.benchmark.report import markdown_table, report
 from samwise.config import SamwiseConfig
 from samwise.device import choose_device
@@ -45,13 +45,12 @@ def run(cfg: DictConfig) -> None:
     if cfg.parity:
         settings["parity"] = list(_parity(cfg, device))
         print(markdown_table(settings["parity"]), end="\n\n", flush=True)
-    rows = list(_speed(cfg, device))
+    report("gpu", settings, list(_speed(cfg, device)), cfg.output)
     if cfg.training is not None:
         _empty()
         options = OmegaConf.to_container(cfg.training)
         options |= {"model": OmegaConf.to_container(cfg.model), "device": str(device), "seed": cfg.seed}
         train.run(OmegaConf.create(options))
-    report("gpu", settings, rows, cfg.output)
 
 
 def _parity(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
@@ -109,7 +108,7 @@ def _speed(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
                 for count in cfg.expressions:
 
                     def ours(options: Any = options, length: int = length, count: int = count) -> Ours:
-                        own = _copy(model) if options.get("compile") or options.get("cuda_graphs") else model
+                        own = copied(model) if options.get("compile") or options.get("cuda_graphs") else model
                         return Ours(Runtime(own, _runtime(options)), frames[:length], count, count)
 
                     lines.append((name.replace("_", " "), length, count, ours))
@@ -135,12 +134,6 @@ def _speed(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
 
 def _runtime(options: Any) -> RuntimeConfig:
     return RuntimeConfig.from_node(OmegaConf.create(options))
-
-
-def _copy(model: Samwise) -> Samwise:
-    other = Samwise(model.config).to(model.device).eval()
-    other.load_state_dict(model.state_dict())
-    return other
 
 
 def _short(error: Exception) -> str:

@@ -56,7 +56,7 @@ def run(cfg: DictConfig) -> None:
             runtime = Runtime(model, RuntimeConfig("float32"))
             lines[_name(count)] = Ours(runtime, frames, count, cfg.max_expressions)
         for name, options in (cfg.options or {}).items():
-            other = _copy(model) if options.get("compile") or options.get("channels_last") else model
+            other = copied(model) if options.get("compile") or options.get("channels_last") else model
             runtime = Runtime(other, RuntimeConfig.from_node(OmegaConf.create(options)))
             lines[f"one expression, {name.replace('_', ' ')}"] = Ours(runtime, frames, 1, 1)
         seconds = _in_turn(lines, cfg.repeats)
@@ -210,7 +210,7 @@ def fill(state: StreamState) -> StreamState:
     return state
 
 
-def _copy(model: Samwise) -> Samwise:
+def copied(model: Samwise) -> Samwise:
     """The same network again, for what changes it in place."""
     other = Samwise(model.config).to(model.device).eval()
     other.load_state_dict(model.state_dict())
