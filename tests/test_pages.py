@@ -71,6 +71,6 @@ def test_every_tool_has_its_line() -> None:
     assert sorted(listed) == sorted(path.name for path in (ROOT / "tools").glob("*.py"))
 
 
-@pytest.mark.parametrize("text", ["see /work/x", "`/tmp/wt/readme`", "(/home/me/a.mp4)"])
+@pytest.mark.parametrize("text", ["see /mnt/x", "`/tmp/a/readme`", "(/home/me/a.mp4)"])
 def test_a_machine_path_is_noticed(text: str) -> None:
     assert MACHINE_PATH.search(text)

@@ -46,6 +46,20 @@ def test_same_masks(config: RuntimeConfig, tolerance: float) -> None:
     torch.testing.assert_close(run(model, Runtime(model, config)), expected, rtol=0, atol=tolerance)
 
 
+def test_weights_are_cast_once_in_a_copy() -> None:
+    """What autocast would cast; norms and embeddings are the model's own, which stays as it was."""
+    model = build()
+    network = Runtime(model, RuntimeConfig("bfloat16")).network
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    own, cast = dict(model.named_parameters()), dict(network.named_parameters())
+    assert own.keys() == cast.keys()
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+            assert torch.equal(module.weight, own[f"{name}.weight"].bfloat16()), name
+        elif isinstance(module, torch.nn.LayerNorm | torch.nn.Embedding):
+            assert module.weight is own[f"{name}.weight"], name
+
+
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
     """The graphs that torch.compile makes from here on; they run as they are, without inductor."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,8 +14,9 @@ from torch import Tensor
 from samwise.composing import compose_model
 from samwise.config import SamwiseConfig
 from samwise.errors import UserError
-from samwise.modeling import cme_pairs
+from samwise.modeling import cme_pairs, recorded
 from samwise.modeling.conditional_memory_encoder import IGNORED, cme_labels
+from samwise.modeling.recorded import Recorded, Recording
 from samwise.modeling.samwise import Samwise
 from samwise.modeling.seeded import seeded_tensor
 from samwise.modeling.tokens import Tokens
@@ -175,6 +179,68 @@ def test_each_sentence_fires_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None
         never, _ = model.stream(clip(1, 4), tokens)
     assert both.cme_fired.tolist() == [[False] * 4, [False, True, True, True]]
     assert close(both.logits[0], never.logits[0]) and not close(both.logits[1], never.logits[1])
+
+
+@pytest.mark.parametrize("cme", ["learned", "always", "every"])
+def test_the_decision_may_stay_on_the_device(cme: str) -> None:
+    """Both masks decoded in one batch and chosen with ``where``, as on a GPU, or one after the other."""
+    model = build(f"cme={cme}", "model.cme.window=1", "model.cme.cooldown=2", "model.object_scores=false")
+    if cme == "learned":  # fires for the first sentence whenever it is asked, never for the second
+        forward = model.cme.forward
+        model.cme.forward = lambda *x: forward(*x) * 0 + torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    tokens, outputs = model.tokenize(SENTENCES[:2]), []
+    for branchless in (False, True):
+        model.branchless = branchless
+        with torch.inference_mode():
+            outputs.append(model.stream(clip(1, 7), tokens)[0])
+    apart, together = outputs
+    assert apart.cme_fired.any() and torch.equal(apart.cme_fired, together.cme_fired)
+    assert torch.equal(apart.cme_consulted, together.cme_consulted)
+    assert close(apart.logits, together.logits)
+    torch.testing.assert_close(apart.cme_probability, together.cme_probability, equal_nan=True)
+
+
+def test_replayed_parts_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for CUDA graphs: a replay computes from the recording's inputs into its own outputs."""
+
+    class Recomputed(Recording):
+        def __init__(self, function: Callable[..., Any], arguments: Any, pool: Any) -> None:
+            self._function = function
+            self._inputs = recorded._rebuild(
+                arguments, iter([x.clone() for x in recorded._leaves(arguments)])
+            )
+            self._outputs = function(*self._inputs)
+
+        def _replay(self) -> None:
+            new = recorded._leaves(self._function(*self._inputs))
+            for old, value in zip(recorded._leaves(self._outputs), new, strict=True):
+                old.copy_(value)
+
+    monkeypatch.setattr(recorded, "Recording", Recomputed)
+    model, streams = build("model.memory.pointers=6"), []
+    for record in (False, True):
+        model.recorded = Recorded(model) if record else None
+        tokens, state = model.tokenize(SENTENCES[:2]), None
+        with torch.inference_mode():
+            for start in range(0, 24, 2):
+                output, state = model.stream(clip(1, 2, seed=start), tokens, state)
+                streams.append(output.logits)
+    for plain, replayed in zip(streams[:12], streams[12:], strict=True):
+        assert close(plain, replayed)
+    for part in (model.recorded.see, model.recorded.encode, model.recorded.step):
+        assert any(part._recordings.values())
+
+
+def test_a_state_follows_the_sentences_it_is_given(model: Samwise) -> None:
+    """What the text encoder made of other sentences isn't used again for these."""
+    first, other = (model.tokenize([text]) for text in SENTENCES[:2])
+    with torch.inference_mode():
+        _, state = model(clip(1, 2), first)
+        kept, _ = model(clip(1, 2, seed=3), other, state)
+        state.text = None
+        fresh, _ = model(clip(1, 2, seed=3), other, state)
+        same, _ = model(clip(1, 2, seed=3), first, state)
+    assert torch.equal(kept, fresh) and not close(kept, same)
 
 
 def test_absent_object() -> None:

@@ -27,7 +27,7 @@ from samwise.modeling.text_encoder import build_text_encoder
 from samwise.modeling.tokens import Tokenizer, Tokens, build_tokenizer
 
 logger = logging.getLogger("samwise.modeling")
-TOKENS_TOGETHER = 8
+TOKENS_TOGETHER = 8  # compiled and recorded code is of one shape; few lengths of sentences are few shapes
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
 
 
@@ -122,7 +122,6 @@ class Samwise(Streaming, nn.Module, Pretrained):
         """
         if isinstance(sentences, str) or not sentences:
             raise UserError("give a list of at least one sentence that says what to segment")
-        # Compiled and recorded code is of one shape; few lengths of sentences are few shapes.
         few = self.static_shapes or self.recorded is not None
         return self.tokenizer(sentences, TOKENS_TOGETHER if few else 1).to(self.device)
 
