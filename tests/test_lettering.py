@@ -153,6 +153,28 @@ def test_marks_that_are_not_seen_are_left_out() -> None:
     assert readable("e\u0301") == "é"
 
 
+def test_what_unicode_leaves_undrawn_is_left_out() -> None:
+    undrawn = "\U000e01f0\U000e0100\u034f\u115f\u180b\ufff0"  # Raqm stops at the first of them
+    assert readable(f"a{undrawn}b") == "ab"
+
+
+def test_letters_that_raqm_makes_nothing_of(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are letters that a font hasn't got, not a traceback."""
+
+    def fail(self: FontFile, letter: str) -> None:
+        raise ValueError("raqm_get_glyphs() failed.")
+
+    make_font(machine / "a.ttf", {KA: 500})
+    monkeypatch.setattr(FontFile, "_ink", fail)
+    assert readable(KA) == BOX
+
+
+def test_a_sample_of_all_characters_can_be_written() -> None:
+    everything = (chr(x) for x in range(0, 0x110000, 1009) if not 0xD800 <= x < 0xE000)
+    for letter in everything:
+        assert lettered(readable(f"a{letter}b"), 16).width > 16
+
+
 @given(st.text(max_size=40), st.integers(9, 40), st.integers(20, 300))
 def test_lines_hold_all_of_a_sentence(text: str, points: int, room: int) -> None:
     shown = readable(text)

@@ -80,7 +80,10 @@ class FontFile:
         raise problem
 
     def _look_up(self, letter: str) -> bool:
-        found = self._ink(letter)
+        try:
+            found = self._ink(letter)
+        except ValueError:  # Raqm makes nothing of it
+            return False
         return any(found[1]) and found != self._ink(_NOBODY_HAS)
 
     def _ink(self, letter: str) -> tuple[tuple[int, int], bytes]:

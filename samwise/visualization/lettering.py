@@ -15,8 +15,11 @@ from samwise.visualization.fonts import BOX, LINE_HEIGHT, Font, font_of, joins_l
 
 log = logging.getLogger(__name__)
 
-# Control characters, marks of direction and the like; not those that are a part of a letter.
-_UNSEEN = regex.compile(r"[[\p{Cc}\p{Cf}]--[\u200c\u200d\U000e0020-\U000e007f]]", regex.V1)
+# Control characters, marks of direction, what Unicode leaves undrawn; not those that are a part of a letter.
+_UNSEEN = regex.compile(
+    r"[[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]--[\u200c\u200d\ufe0e\ufe0f\U000e0020-\U000e007f]]",
+    regex.V1,
+)
 
 
 @functools.lru_cache(maxsize=1024)
