@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samwise.errors import UserError
     from samwise.inference.predictor import SamwisePredictor
-    from samwise.modeling.samwise import Samwise
+    from samwise.weights.hub import Samwise
 
 __version__ = "0.1.0"
 __all__ = ["Samwise", "SamwisePredictor", "UserError", "__version__"]
@@ -16,7 +16,7 @@ __all__ = ["Samwise", "SamwisePredictor", "UserError", "__version__"]
 def __getattr__(name: str) -> Any:
     # Imported on first use: torch takes seconds, and reading data or scoring masks doesn't need the network.
     if name == "Samwise":
-        from samwise.modeling.samwise import Samwise
+        from samwise.weights.hub import Samwise
 
         return Samwise
     if name == "SamwisePredictor":

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from samwise import __version__
-from samwise.composing import CONFIG_DIR
-from samwise.errors import UserError, cli
+from samwise.config.composing import CONFIG_DIR
+from samwise.errors import UserError
+from samwise.running.reporting import cli
 
 _NAMES = {"web_demo": "web"}  # where the file is called otherwise
 

@@ -1,15 +1,9 @@
-"""Errors that a user can act on, and how command-line programs show them."""
+"""Errors that a user can act on, and how messages quote what comes from outside."""
 
 from __future__ import annotations
 
-import functools
-import os
 import re
-import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-R = TypeVar("R")
+from typing import Any
 
 # Control characters, half characters (lone surrogates) and Unicode's own line ends: no terminal, file name or
 # UTF-8 file is safe from them. A newline is one of them too, but messages may have several lines.
@@ -63,58 +57,3 @@ def shown(value: Any) -> str:
 def first_line(error: BaseException) -> str:
     """What an error of a library says, without the lines that explain it to programmers."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(" :")
-
-
-def cli(main: Callable[..., R]) -> Callable[..., R]:
-    """Decorates the function under ``@hydra.main``: a :class:`UserError` becomes one line and exit status 2.
-
-    The modules that the config's ``extensions`` names are imported first.
-
-    ``SAMWISE_TRACEBACK=1`` shows the traceback as well.
-    """
-
-    @functools.wraps(main)
-    def run(*args: object, **kwargs: object) -> R:
-        from samwise.stopping import end_with_parent
-
-        end_with_parent()
-        try:
-            if args and (modules := getattr(args[0], "get", {}.get)("extensions", None)):
-                from samwise.extensions import load_extensions
-
-                load_extensions(modules)
-            if args and hasattr(args[0], "items"):
-                from omegaconf import OmegaConf
-
-                from samwise.ranges import check_ranges
-                from samwise.sweep import enter_own_folder
-
-                check_ranges(OmegaConf.to_container(args[0]))
-                enter_own_folder(args[0])
-            return main(*args, **kwargs)
-        except UserError as error:
-            if os.environ.get("SAMWISE_TRACEBACK"):
-                raise
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            sys.exit(2)
-        except KeyboardInterrupt:
-            print("stopped by Ctrl-C; what was finished is kept", file=sys.stderr, flush=True)
-            sys.exit(130)
-
-    return run
-
-
-def require_keys(cfg: Any, usage: str) -> None:
-    """Makes sure that no key of a config is still ``???``.
-
-    Args:
-        cfg: The config.
-        usage: The command as it should be.
-
-    Raises:
-        UserError: With the missing keys and the usage.
-    """
-    from omegaconf import OmegaConf
-
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise UserError(f"{' and '.join(missing)} must be given: {usage}")

@@ -1,6 +1,6 @@
 """Predictions for a dataset: python scripts/infer.py experiment=synthetic"""
 
-from samwise.inference.main_infer import main
+from samwise.inference.infer import main
 
 if __name__ == "__main__":
     main()

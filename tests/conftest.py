@@ -17,8 +17,8 @@ from hypothesis import settings
 from pycocotools import mask as coco_mask
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test downloads anything; else every look-up retries for a minute
-# A busy machine isn't a failure, and the same code gives the same result each time. Inputs that nobody has tried
-# yet: pytest --hypothesis-profile=explore
+# A busy machine isn't a failure, and the same code gives the same result each time. Inputs that nobody has
+# tried yet: pytest --hypothesis-profile=explore
 settings.register_profile("explore", deadline=None)
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.load_profile("same")

@@ -16,13 +16,13 @@ import torch
 
 from samwise.ablation.config import Row, TableConfig, table_config
 from samwise.ablation.main import _check_data, ablate
+from samwise.ablation.planning import RowSteps, StepMaker, inferred, slug
 from samwise.ablation.runner import run_steps
 from samwise.ablation.step import Step, differences
-from samwise.ablation.steps import RowSteps, StepMaker, inferred, slug
 from samwise.ablation.table import RowResult, Table
-from samwise.composing import CONFIG_DIR, compose_config
+from samwise.config.composing import CONFIG_DIR, compose_config
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import read_checkpoint
+from samwise.weights.checkpoint import read_checkpoint
 from tests.test_scripts import ROOT, environment, run
 
 TABLES = sorted(path.stem for path in (CONFIG_DIR / "ablation").glob("table*.yaml"))

@@ -11,21 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from samwise.composing import compose_model
-from samwise.config import SamwiseConfig
+from samwise.config.composing import compose_model
+from samwise.config.network import SamwiseConfig
+from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import load_checkpoint, load_trained, read_checkpoint, save_checkpoint
-from samwise.modeling.frozen import (
+from samwise.modeling.samwise import Samwise
+from samwise.training.signals import Interrupted
+from samwise.weights.checkpoint import load_checkpoint, load_trained, read_checkpoint, save_checkpoint
+from samwise.weights.frozen import (
     frozen_identity,
-    frozen_parts,
     frozen_state,
-    random_parts,
     write_frozen,
 )
-from samwise.modeling.recompute import compile_parts, set_checkpointing
-from samwise.modeling.samwise import Samwise
-from samwise.modeling.skeleton import part_sizes, skeleton
-from samwise.training.signals import Interrupted
+from samwise.weights.skeleton import part_sizes, skeleton
 from tests.test_scripts import run
 from tests.test_trainer import _signal_at, make_trainer, small_model  # noqa: F401
 
@@ -180,7 +178,7 @@ def test_what_trains_and_what_is_saved(adapter: str, tmp_path: Path) -> None:
     """A checkpoint holds what was trained; frozen weights keep name and identity; loading is strict."""
     dropout = ["model.baseline.dropout=0.5"] if adapter == "lora" else []
     plain, model = build("none"), stir(build(adapter, *dropout))
-    assert frozen_parts(model) == ["backbone", "text_encoder"]
+    assert model.config.frozen_parts == ["backbone", "text_encoder"]
     assert frozen_identity(model) == frozen_identity(plain)
     model.train()
     assert model.baseline.training and not any(m.training for m in model.backbone.modules())
@@ -193,7 +191,7 @@ def test_what_trains_and_what_is_saved(adapter: str, tmp_path: Path) -> None:
             assert parameter.grad is None
     model.eval()
     path, frozen = tmp_path / "model.safetensors", tmp_path / "frozen.safetensors"
-    write_frozen(frozen, frozen_state(model, frozen_parts(model)), frozen_identity(model))
+    write_frozen(frozen, frozen_state(model, model.config.frozen_parts), frozen_identity(model))
     for part in ("backbone", "text_encoder"):
         getattr(model.config, part).checkpoint = str(frozen)
     save_checkpoint(model, path)
@@ -264,9 +262,9 @@ def test_a_resumed_run_has_the_same_bits(adapter: str, make_trainer) -> None:  #
 def test_full_finetuning_wants_weights() -> None:
     """Both parts train, nothing is added; and random weights aren't taken for pretrained ones."""
     model = build("full")
-    assert frozen_parts(model) == [] and not len(model.baseline)
-    assert random_parts(model) == ["backbone", "text_encoder"]
-    assert random_parts(Samwise(compose_model("tiny_scratch", SMALL))) == []
+    assert model.config.frozen_parts == [] and not len(model.baseline)
+    assert model.config.random_parts == ["backbone", "text_encoder"]
+    assert Samwise(compose_model("tiny_scratch", SMALL)).config.random_parts == []
 
 
 @pytest.mark.parametrize(
@@ -307,7 +305,8 @@ def test_train_and_infer(mevis_tree: Path) -> None:
     """As users run it: frozen weights from a file, a checkpoint beside them, predictions with their zip."""
     cwd = mevis_tree.parent
     model = build("none")
-    write_frozen(cwd / "w.safetensors", frozen_state(model, frozen_parts(model)), frozen_identity(model))
+    frozen = frozen_state(model, model.config.frozen_parts)
+    write_frozen(cwd / "w.safetensors", frozen, frozen_identity(model))
     arguments = ["experiment=mevis", "debug=fast", "model=tiny_scratch", "adapter=lora", *SMALL[::2], *FROZEN]
     arguments += [f"data.root={mevis_tree}", "output=run", "scratch.random_frozen=false"]
     arguments += [f"model.{part}.checkpoint={cwd}/w.safetensors" for part in ("backbone", "text_encoder")]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from samwise.benchmark.main import benchmark_names
-from samwise.benchmark.report import markdown_table
+from samwise.tables import markdown_table
 
 ROOT = Path(__file__).parent.parent
 

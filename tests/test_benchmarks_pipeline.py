@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samwise.modeling.checkpoint import save_checkpoint
+from samwise.weights.checkpoint import save_checkpoint
 from tests.test_samwise import build
 from tests.test_scripts import run
 

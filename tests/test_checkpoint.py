@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import load_checkpoint, load_trained, read_checkpoint, save_checkpoint
-from samwise.modeling.released import load_released
-from samwise.modeling.released_names import our_name
+from samwise.weights.checkpoint import load_checkpoint, load_trained, read_checkpoint, save_checkpoint
+from samwise.weights.released import load_released
+from samwise.weights.released_names import our_name
 from tests.test_samwise import SENTENCES, build, clip
 
 
@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("samwise.modeling.frozen.save_file", full)
+    monkeypatch.setattr("samwise.weights.frozen.save_file", full)
     with pytest.raises(UserError, match="free some space"):
         save_checkpoint(build(), path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

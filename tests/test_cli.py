@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from samwise.cli import explain, help_text
-from samwise.composing import CONFIG_DIR, compose_config
+from samwise.config.composing import CONFIG_DIR, compose_config
+from samwise.config.ranges import check_ranges
 from samwise.errors import UserError
-from samwise.locking import FolderLock
-from samwise.ranges import check_ranges
-from samwise.words import plain_words
+from samwise.running.cli import explain, help_text
+from samwise.running.locking import FolderLock
+from samwise.running.words import plain_words
 
 DEMO = ("input", "text")
 TYPED = [
@@ -87,7 +87,7 @@ def test_mistyped_words_are_refused_with_the_nearest(program: str, words: list[s
     from hydra import compose
     from hydra.errors import HydraException
 
-    from samwise.composing import _hydra
+    from samwise.config.composing import _hydra
 
     with pytest.raises(HydraException) as caught, _hydra():
         compose(program, words)

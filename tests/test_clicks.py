@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
 from samwise.inference.predictor import SamwisePredictor
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.seeded import seeded_tensor
+from samwise.weights.seeded import seeded_tensor
 
 CANVAS = 128
 CLICK = {"point_coords": np.array([[30.0, 20.0], [50.0, 40.0]]), "point_labels": np.array([1, 0])}

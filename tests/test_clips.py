@@ -10,7 +10,7 @@ from conftest import encode
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from samwise.composing import CONFIG_DIR
+from samwise.config.composing import CONFIG_DIR
 from samwise.data.build import build_storage, build_train_dataset
 from samwise.data.clips import ClipDataset
 from samwise.data.collate import collate_clips

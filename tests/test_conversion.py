@@ -17,14 +17,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
+from samwise.encoders.pickled import load_pickled
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import load_checkpoint, load_trained, read_checkpoint
-from samwise.modeling.conversion import convert, convert_back
-from samwise.modeling.pickled import load_pickled
-from samwise.modeling.released import to_released
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.seeded import seeded_tensor
+from samwise.weights.checkpoint import load_checkpoint, load_trained, read_checkpoint
+from samwise.weights.conversion import convert, convert_back
+from samwise.weights.released import to_released
+from samwise.weights.seeded import seeded_tensor
 from tests.test_samwise import clip
 
 ROOT = Path(__file__).parent.parent
@@ -102,7 +102,7 @@ def test_what_goes_where(tmp_path: Path, state: dict[str, Tensor], config: Any) 
     assert done.trained == sum(p.numel() for p in model.trainable_parameters())
     assert not model.config.lowercase and model.config.adapter.dim == 128 and model.config.cme.enabled
     expected = Samwise(compose_model("released", [*NETWORK, "model.text_encoder.pretrained=false"]))
-    from samwise.modeling.released import load_released
+    from samwise.weights.released import load_released
 
     load_released(expected, state)
     tokens = model.tokenize(["The red circle"])

@@ -13,10 +13,10 @@ from PIL import Image
 
 from samwise.data.davis import DavisStorage
 from samwise.data.davis_text import FILES, DavisSentence, parse_line, read_sentences
-from samwise.data.label_maps import read_label_map
-from samwise.data.synthetic.davis import write_davis
-from samwise.data.synthetic.video import VideoSettings
+from samwise.data.masks.label_maps import read_label_map
 from samwise.errors import UserError
+from samwise.synthrvos.davis import write_davis
+from samwise.synthrvos.video import VideoSettings
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from samwise.data.label_maps import VOID, read_label_map, write_label_map
+from samwise.data.masks.label_maps import VOID, read_label_map, write_label_map
 from samwise.errors import UserError
 from samwise.evaluation.davis import score_sequence, statistics
 from samwise.evaluation.davis_folders import list_truth, official_figures, score_annotators, score_folder

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from samwise.data.decoding import frame_size, read_frame, read_frames
 from samwise.errors import UserError
+from samwise.video.frames import frame_size, read_frame, read_frames
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samwise.data.video import open_source
 from samwise.errors import UserError
-from samwise.inference.main_demo import segment, slug
+from samwise.inference.demo import segment, slug
 from samwise.inference.predictor import SamwisePredictor
+from samwise.video.reader import open_source
 from tests.test_samwise import build
 from tests.test_scripts import run
 

@@ -12,20 +12,20 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from samwise.composing import compose_model
-from samwise.data.frame_source import Frame
+from samwise.config.composing import compose_model
 from samwise.data.mevis import MeViSStorage
 from samwise.data.types import Expression
+from samwise.encoders.sam2_backbone import ABSENT_LOGIT, Sam2Backbone
+from samwise.encoders.sam2_tracking import Sam2Tracker
 from samwise.errors import UserError
 from samwise.inference.dataset import DatasetInference
 from samwise.inference.detector import GroundedDetector
 from samwise.inference.runtime import RuntimeConfig
 from samwise.inference.systems import SystemConfig, build_tracking, system_config
 from samwise.inference.tracking import BoxTracking, DetectTrack, OracleBox, Start
-from samwise.modeling.checkpoint import save_checkpoint
-from samwise.modeling.sam2_backbone import ABSENT_LOGIT, Sam2Backbone
-from samwise.modeling.sam2_tracking import Sam2Tracker
 from samwise.modeling.samwise import Samwise
+from samwise.video.source import Frame
+from samwise.weights.checkpoint import save_checkpoint
 from tests.conftest import FRAMES, HEIGHT, WIDTH
 from tests.test_scripts import run
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from samwise.download import WEIGHTS, download, fetch
 from samwise.errors import UserError
+from samwise.weights.download import WEIGHTS, download, fetch
 
 ROOT = Path(__file__).parent.parent
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
@@ -152,7 +152,7 @@ def test_tool_without_a_network(tmp_path: Path) -> None:
 
 
 def test_every_backbone_and_text_encoder_is_listed() -> None:
-    from samwise.composing import CONFIG_DIR
+    from samwise.config.composing import CONFIG_DIR
 
     groups = [path.stem for g in ("backbone", "text_encoder") for path in (CONFIG_DIR / g).glob("*.yaml")]
     assert set(groups) - {"tiny", "tiny_scratch"} == set(WEIGHTS)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from samwise.data.masks import read_mask_png, write_mask_png
 from samwise.data.mevis import MeViSStorage
 from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.evaluation.evaluate import ScoreAccumulator, evaluate_predictions
 from samwise.evaluation.main import main
+from samwise.video.mask_png import read_mask_png, write_mask_png
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
+from samwise.config.registry import Registry, load_extensions
 from samwise.errors import UserError
-from samwise.extensions import Registry, load_extensions
-from samwise.modeling.checkpoint import find_checkpoint, load_checkpoint
+from samwise.weights.checkpoint import find_checkpoint, load_checkpoint
 from tests.conftest import FRAMES, HEIGHT, WIDTH, rectangle
 from tests.test_scripts import ROOT, environment
 

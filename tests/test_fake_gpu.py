@@ -12,12 +12,12 @@ from samwise import Samwise
 from samwise.benchmark.fake_gpu import Launches, fake_gpu, fake_network
 from samwise.benchmark.infer import fill
 from samwise.benchmark.launches import count_clip, recordings_counted
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
+from samwise.encoders.tokens import Tokens
+from samwise.inference.cuda_graphs import Recorded
 from samwise.inference.runtime import with_cast_weights
 from samwise.modeling.losses import SamwiseLoss
-from samwise.modeling.recorded import Recorded
-from samwise.modeling.skeleton import part_sizes, skeleton
-from samwise.modeling.tokens import Tokens
+from samwise.weights.skeleton import part_sizes, skeleton
 
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

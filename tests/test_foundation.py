@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samwise import Samwise
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
 from samwise.data.mevis import MeViSStorage
-from samwise.data.synthetic.images import write_images
-from samwise.data.synthetic.vocabulary import SHAPES
-from samwise.data.synthetic.writer import write_split
+from samwise.encoders.part_files import read_tensors
+from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.errors import UserError
 from samwise.foundation.categories import CategoryHead, CategoryImages, collate_labelled
 from samwise.foundation.clips import ObjectClips, collate_objects
@@ -26,8 +25,9 @@ from samwise.foundation.config import Phase, SegmentationConfig
 from samwise.foundation.language import FIRST_WORD, MASK_ID, LanguageConfig, corrupt, train_language
 from samwise.foundation.segmentation import SegmentationTrainer
 from samwise.foundation.tracking import score_tracking
-from samwise.modeling.frozen import read_tensors
-from samwise.modeling.sam2_backbone import Sam2Backbone
+from samwise.synthrvos.images import write_images
+from samwise.synthrvos.vocabulary import SHAPES
+from samwise.synthrvos.writer import write_split
 from tests.conftest import FRAMES
 
 ROOT = Path(__file__).parent.parent

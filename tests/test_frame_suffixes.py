@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from samwise.data.davis import DavisStorage
-from samwise.data.decoding import read_frame
 from samwise.data.fingerprint import fingerprint
 from samwise.data.mevis import MeViSStorage
 from samwise.data.refcoco import RefCocoStorage
-from samwise.data.synthetic.davis import write_davis
-from samwise.data.synthetic.images import write_refcoco
-from samwise.data.synthetic.video import VideoSettings
 from samwise.errors import UserError
 from samwise.evaluation.evaluate import evaluate_predictions
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.inference.dataset import DatasetInference
+from samwise.synthrvos.davis import write_davis
+from samwise.synthrvos.images import write_refcoco
+from samwise.synthrvos.video import VideoSettings
+from samwise.video.frames import read_frame
 from tests.test_evaluate import write_predictions
 
 SUFFIXES = [".JPG", ".jpeg", ".JPEG", ".png", ".PNG"]

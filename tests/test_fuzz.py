@@ -27,26 +27,27 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 
-from samwise.allowed import check_overrides
+from samwise.config.allowed import check_overrides
+from samwise.config.parts import PARTS
 from samwise.data.davis_text import read_sentences
-from samwise.data.decoding import frame_size, read_frame
 from samwise.data.expressions_file import is_file_name, read_expressions
 from samwise.data.fingerprint import fingerprint
-from samwise.data.label_maps import read_label_map
-from samwise.data.masks import decode_mask_png, encode_mask_png, png_size
+from samwise.data.masks.label_maps import read_label_map
 from samwise.data.mevis import MeViSStorage
 from samwise.data.preparation.tars import unpack_frames
 from samwise.data.preparation.unpack import plan_unpacking, unpack
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
 from samwise.data.refs_file import read_refs
+from samwise.encoders.pickled import load_pickled
 from samwise.evaluation.predictions import PredictionZip, decode_prediction
 from samwise.evaluation.protocols import find_predictions
 from samwise.evaluation.submission_check import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
-from samwise.modeling.checkpoint import CONFIG_KEY, checkpoint_config, find_checkpoint, read_checkpoint
-from samwise.modeling.frozen import IDENTITY_KEY, PARTS
-from samwise.modeling.pickled import load_pickled
+from samwise.video.frames import frame_size, read_frame
+from samwise.video.mask_png import decode_mask_png, encode_mask_png, png_size
+from samwise.weights.checkpoint import CONFIG_KEY, checkpoint_config, find_checkpoint, read_checkpoint
+from samwise.weights.frozen import IDENTITY_KEY
 from tests.conftest import rectangle, write_split
 from tests.fuzzing import mutated, mutated_json, mutated_pickle, mutated_png, mutated_tree
 from tests.untrusted import Refusal, read_or_refused
@@ -392,7 +393,7 @@ class _Network:
 
 @target(mutated_json(IDENTITY).map(lambda data: data.decode("utf-8", "replace")), 100)
 def identities(folder: Path, text: str) -> None:
-    from samwise.modeling.checkpoint import check_frozen
+    from samwise.weights.checkpoint import check_frozen
 
     metadata = {CONFIG_KEY: METADATA[CONFIG_KEY], IDENTITY_KEY: text}
     call = lambda: check_frozen(_Network(), metadata, "any.safetensors", True)  # type: ignore[arg-type] # noqa: E731

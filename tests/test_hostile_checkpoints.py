@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from samwise import Samwise, SamwisePredictor, UserError
-from samwise.modeling.checkpoint import CONFIG_KEY, check_frozen, checkpoint_config, find_checkpoint
-from samwise.modeling.frozen import IDENTITY_KEY
+from samwise.weights.checkpoint import CONFIG_KEY, check_frozen, checkpoint_config, find_checkpoint
+from samwise.weights.frozen import IDENTITY_KEY
 
 TRAP: dict[str, Any] = {"_target_": "pathlib.Path.write_text", "_args_": ["trap", "x"]}
 
@@ -95,7 +95,7 @@ def test_every_way_in_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     run = tmp_path / "run"
     run.mkdir()
     save_file(tensors, run / "model.safetensors", {**metadata, CONFIG_KEY: json.dumps(config)})
-    monkeypatch.setattr("samwise.modeling.hub.snapshot_download", lambda *_, **__: str(run))
+    monkeypatch.setattr("samwise.weights.hub.snapshot_download", lambda *_, **__: str(run))
     for source in (run / "model.safetensors", run, "lab/evil"):
         for load in (Samwise.from_pretrained, SamwisePredictor.from_pretrained):
             with pytest.raises(UserError, match="_target_"):
@@ -145,7 +145,7 @@ def test_web_pages_and_pickles_in_place_of_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"convert_checkpoint.py .*mine\.pth"):
         Samwise.from_pretrained(pickled)
     page.rename(tmp_path / "page.pth")
-    from samwise.modeling.pickled import load_pickled
+    from samwise.encoders.pickled import load_pickled
 
     with pytest.raises(UserError, match="is a web page, not weights"):
         load_pickled(tmp_path / "page.pth")
@@ -155,7 +155,7 @@ def test_a_missing_folder_is_not_looked_up_on_the_hub(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("samwise.modeling.hub.snapshot_download", lambda name, **_: asked.append(name))
+    monkeypatch.setattr("samwise.weights.hub.snapshot_download", lambda name, **_: asked.append(name))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     for name in ("runs/mevis", "checkpoints/x", "mine/run"):

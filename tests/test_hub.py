@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from samwise import Samwise, SamwisePredictor, UserError
-from samwise.modeling import frozen
-from samwise.modeling.checkpoint import save_checkpoint
+from samwise.weights import frozen
+from samwise.weights.checkpoint import save_checkpoint
 from tests.test_samwise import SENTENCES, build, clip
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +68,7 @@ def test_push_to_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build()
     assert model.push_to_hub("lab/model") == "done"
     monkeypatch.setattr(
-        "samwise.modeling.hub.snapshot_download", lambda name, **options: str(tmp_path / "hub")
+        "samwise.weights.hub.snapshot_download", lambda name, **options: str(tmp_path / "hub")
     )
     assert same(model, Samwise.from_pretrained("lab/model"))
     assert same(model, SamwisePredictor.from_pretrained("lab/model", "cpu", revision="main").model)

@@ -18,16 +18,16 @@ from torch import nn
 import samwise
 from samwise.__main__ import main as command
 from samwise.__main__ import programs
-from samwise.composing import compose_config
-from samwise.config import TextEncoderConfig
+from samwise.config.composing import compose_config
+from samwise.config.parts import TextEncoderConfig
+from samwise.encoders import tokens
+from samwise.encoders.sam2_build import build_trainable
+from samwise.encoders.text_models import build_clip_text_tower
+from samwise.encoders.tokens import build_tokenizer, verb_spans
 from samwise.errors import UserError
 from samwise.evaluation.davis import score_sequence
-from samwise.modeling import tokens
-from samwise.modeling.sam2_build import build_trainable
-from samwise.modeling.text_models import build_clip_text_tower
-from samwise.modeling.tokens import build_tokenizer, verb_spans
 from samwise.training.main import train
-from samwise.visualization import main_visualize
+from samwise.visualization import main as main_visualize
 from samwise.web.config import WebConfig
 from samwise.web.server import serve
 from tests.test_samwise import build

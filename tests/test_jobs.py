@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from samwise.data.types import Expression
 from samwise.errors import UserError
-from samwise.inference.jobs import Job, Shard, choose_shard, make_jobs, shard_jobs
+from samwise.inference.sharing import Job, Shard, choose_shard, make_jobs, shard_jobs
 
 # What Slurm 22.05 sets: --array=0-3, and in it those of the parts 1 and 3 alone, --array=1,3; srun -n2
 ARRAY = {

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samwise.data.label_maps import read_label_map
-from samwise.data.masks import read_mask_png
+from samwise.data.masks.label_maps import read_label_map
 from samwise.data.types import Expression
+from samwise.evaluation.protocol_a import LabelMapWriter, annotator_names, combine
 from samwise.inference.dataset import DatasetInference
-from samwise.inference.label_maps import LabelMapWriter, annotator_names, combine
+from samwise.video.mask_png import read_mask_png
 
 FRAMES = ["00000", "00005", "00010"]
 

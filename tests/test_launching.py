@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from samwise.cli import call, explain
 from samwise.errors import UserError
-from samwise.locking import RUN_LOCK
-from samwise.sweep import flags_first, name_jobs
+from samwise.running.cli import call, explain
+from samwise.running.locking import RUN_LOCK
+from samwise.running.sweep import flags_first, name_jobs
 from samwise.training.main import _is_again
 from samwise.training.run_folder import clear_run, describe_run, open_run_folder
 from tests.conftest import write_split
@@ -170,7 +170,7 @@ def test_what_the_queue_says_is_understood(launcher, monkeypatch: pytest.MonkeyP
 def launcher(monkeypatch: pytest.MonkeyPatch):
     """The Slurm launcher with a clock that goes fast, and jobs that know their state."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    from samwise import launching
+    from samwise.running import launching
 
     clock = itertools.count(0.0, 2.0)
     monkeypatch.setattr(launching.time, "sleep", lambda seconds: None)

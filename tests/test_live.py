@@ -22,14 +22,14 @@ import cv2
 import numpy as np
 import pytest
 
-from samwise.data.limits import LimitedSource
-from samwise.data.live import Camera
-from samwise.data.network_stream import NetworkStream
-from samwise.data.video import open_source
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.segment import segment, source_stem
-from samwise.modeling.checkpoint import save_checkpoint
+from samwise.video.limits import LimitedSource
+from samwise.video.live import Camera
+from samwise.video.network_stream import NetworkStream
+from samwise.video.reader import open_source
+from samwise.weights.checkpoint import save_checkpoint
 from tests.test_samwise import build
 from tests.test_video import pictures, write, write_with_sound
 

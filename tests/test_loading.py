@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from samwise.composing import CONFIG_DIR, compose_config
+from samwise.config.composing import CONFIG_DIR, compose_config
 from samwise.errors import UserError
 from samwise.training.config import training_config
 from samwise.training.loading import StepOrder, clip_batches

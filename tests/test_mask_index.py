@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samwise.data.json_stream import json_items
-from samwise.data.mask_index import SUFFIX, MaskIndex
+from samwise.data.masks.index import SUFFIX, MaskIndex
+from samwise.data.masks.rle import RleTable
 from samwise.data.mevis import MeViSStorage
-from samwise.data.rle import RleTable
 from samwise.errors import UserError
 
 VALUES = st.recursive(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
+from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.modeling.memory import MemoryBank
-from samwise.modeling.sam2_backbone import Sam2Backbone
 
 
 @pytest.mark.parametrize("yaml", ["configs/sam2/sam2_hiera_b+.yaml", "configs/sam2.1/sam2.1_hiera_b+.yaml"])

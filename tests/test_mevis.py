@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
 from samwise.data.expressions_file import read_expressions
+from samwise.data.masks.rle import RleTable, parse_counts
 from samwise.data.mevis import MeViSStorage
-from samwise.data.rle import RleTable, parse_counts
 from samwise.errors import UserError
 
 

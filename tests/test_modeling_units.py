@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from samwise.config import AdapterConfig, CmeConfig
+from samwise.config.parts import AdapterConfig, CmeConfig
 from samwise.modeling.cmt_adapter import CMTAdapter
 from samwise.modeling.conditional_memory_encoder import (
     ConditionalMemoryEncoder,
@@ -19,9 +19,9 @@ from samwise.modeling.conditional_memory_encoder import (
     fuse_masks,
 )
 from samwise.modeling.losses import SamwiseLoss, cme_loss, dice_loss, focal_loss
-from samwise.modeling.released_names import PREFIXES, our_name, released_names
-from samwise.modeling.seeded import seeded_tensor
 from samwise.training.step import ClipStep
+from samwise.weights.released_names import PREFIXES, our_name, released_names
+from samwise.weights.seeded import seeded_tensor
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

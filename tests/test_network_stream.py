@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from samwise.data.network_stream import NetworkStream, fit_into
-from samwise.data.video import open_source
 from samwise.errors import UserError
+from samwise.video.network_stream import NetworkStream, fit_into
+from samwise.video.reader import open_source
 
 
 def stream_bytes(

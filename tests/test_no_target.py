@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from samwise.data.clips import ClipDataset
-from samwise.data.masks import write_mask_png
 from samwise.data.mevis import MeViSStorage
 from samwise.data.preparation.main import prepare
 from samwise.errors import UserError
 from samwise.evaluation.evaluate import evaluate_predictions
+from samwise.video.mask_png import write_mask_png
 
 
 def add_sentence_without_target(split: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import read_checkpoint
+from samwise.weights.checkpoint import read_checkpoint
 from tests.training_process import make_trainer
 
 STEPS = 8

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from samwise.composing import compose_config
+from samwise.config.composing import compose_config
 from samwise.errors import UserError
 from samwise.training.config import OptimizerConfig, TrainingConfig, optimizer_config, training_config
 from samwise.training.optim import Schedule, build_optimizer, freeze_unscaled, parameter_groups

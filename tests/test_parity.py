@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samwise.evaluation.parity import Check
-from samwise.evaluation.pipeline_parity import PIXELS, PipelineFolder, _differing
+from samwise.weights.parity import Check
+from samwise.weights.pipeline_parity import PIXELS, PipelineFolder, _differing
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "fixtures" / "golden_tiny"
@@ -49,7 +49,7 @@ def test_a_pixel_too_many_is_noticed() -> None:
 
 
 def test_comparison_notices_what_differs() -> None:
-    from samwise.evaluation.parity import _largest
+    from samwise.weights.parity import _largest
 
     golden = np.zeros((2, 3), np.float32)
     assert not Check("logits", _largest(golden + 3e-3, golden), 2e-3).passed

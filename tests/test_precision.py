@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
-from samwise.modeling.recompute import compile_parts, set_checkpointing
 from samwise.training.config import training_config
 from tests.training_process import gradients, make_trainer
 

@@ -16,7 +16,6 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from samwise.data.masks import encode_mask_png
 from samwise.data.mevis import MeViSStorage
 from samwise.errors import UserError
 from samwise.evaluation.evaluate import evaluate_predictions
@@ -24,6 +23,7 @@ from samwise.evaluation.main import main
 from samwise.evaluation.predictions import PredictionZip
 from samwise.evaluation.submission_check import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
+from samwise.video.mask_png import encode_mask_png
 from tests.test_evaluate import write_predictions
 from tests.untrusted import refusal
 

@@ -22,11 +22,11 @@ from samwise.data.preparation.main import prepare
 from samwise.data.preparation.unpack import plan_unpacking, unpack
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
-from samwise.data.synthetic.davis import write_davis
-from samwise.data.synthetic.images import write_refcoco
-from samwise.data.synthetic.video import VideoSettings
-from samwise.data.synthetic.ytvos import write_ytvos
 from samwise.errors import UserError
+from samwise.synthrvos.davis import write_davis
+from samwise.synthrvos.images import write_refcoco
+from samwise.synthrvos.video import VideoSettings
+from samwise.synthrvos.ytvos import write_ytvos
 
 ROOT = Path(__file__).parent.parent
 SHORT = VideoSettings(frames=(18, 18))

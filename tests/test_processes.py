@@ -9,13 +9,13 @@ import torch
 import torch.distributed as dist
 from omegaconf import OmegaConf
 
-from samwise.composing import compose_config
-from samwise.device import own_device
+from samwise.config.composing import compose_config
 from samwise.errors import UserError
-from samwise.inference import main_infer
-from samwise.inference.jobs import Shard
+from samwise.inference import infer as main_infer
 from samwise.inference.predictor import SamwisePredictor
-from samwise.processes import Place, find_place
+from samwise.inference.sharing import Shard
+from samwise.running.device import own_device
+from samwise.running.processes import Place, find_place
 from samwise.training import distributed
 from samwise.training.distributed import process_group
 

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from samwise.composing import CONFIG_DIR
-from samwise.data.masks import write_mask_png
+from samwise.config.composing import CONFIG_DIR
 from samwise.data.mevis import MeViSStorage
 from samwise.data.refcoco import RefCocoStorage
 from samwise.data.types import Expression
@@ -25,6 +24,7 @@ from samwise.evaluation.figures import RIS, ExpressionScore
 from samwise.evaluation.metrics import Score
 from samwise.evaluation.protocols import evaluate_dataset, find_predictions
 from samwise.evaluation.report import Report
+from samwise.video.mask_png import write_mask_png
 from tests.test_evaluate import write_predictions
 from tests.test_refcoco import root  # noqa: F401  (a fixture)
 
@@ -96,7 +96,7 @@ class Davis:
 
 
 def test_davis_reports_protocol_a_and_b_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from samwise.data.label_maps import write_label_map
+    from samwise.data.masks.label_maps import write_label_map
     from samwise.evaluation import protocols
 
     storage = Davis(tmp_path / "gt")

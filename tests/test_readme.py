@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from samwise import Samwise
-from samwise.modeling.checkpoint import save_checkpoint
+from samwise.weights.checkpoint import save_checkpoint
 from tests.conftest import write_split
 from tests.test_pages import PAGES
 from tests.test_samwise import build

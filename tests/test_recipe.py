@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from samwise.composing import CONFIG_DIR, compose_config
-from samwise.config import SamwiseConfig
+from samwise.config.composing import CONFIG_DIR, compose_config
+from samwise.config.network import SamwiseConfig
+from samwise.config.recipe import RecipeConfig
 from samwise.data.build import build_train_dataset
 from samwise.data.clips import ClipDataset
 from samwise.data.collate import collate_clips
@@ -23,7 +24,6 @@ from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss, stretched_grid
 from samwise.modeling.outputs import TrainOutput
 from samwise.modeling.samwise import Samwise
-from samwise.recipe import RecipeConfig
 from tests.test_refcoco import root as coco_tree  # noqa: F401  (a fixture)
 from tests.test_samwise import SENTENCES, build, clip, close
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from samwise.composing import CONFIG_DIR
+from samwise.config.composing import CONFIG_DIR
 from samwise.data.build import build_storage, build_train_dataset
-from samwise.data.label_maps import read_label_map
+from samwise.data.masks.label_maps import read_label_map
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
-from samwise.data.synthetic.video import VideoSettings
-from samwise.data.synthetic.ytvos import write_ytvos
 from samwise.errors import UserError
+from samwise.synthrvos.video import VideoSettings
+from samwise.synthrvos.ytvos import write_ytvos
 from samwise.training.validation import Validation
 
 
@@ -106,7 +106,7 @@ def test_masks_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Which objects are visible is worked out once, also for training without the videos kept back."""
     RefYouTubeVosStorage(root, "train").prepare()
     monkeypatch.setattr(
-        "samwise.data.palette.read_label_map", lambda path: pytest.fail(f"{path} is read again")
+        "samwise.data.masks.palette.read_label_map", lambda path: pytest.fail(f"{path} is read again")
     )
     for holdout in (0, 1):
         storage = RefYouTubeVosStorage(root, "train", holdout)

@@ -10,7 +10,7 @@ from conftest import encode, rectangle
 from omegaconf import OmegaConf
 from PIL import Image
 
-from samwise.composing import CONFIG_DIR
+from samwise.config.composing import CONFIG_DIR
 from samwise.data.build import build_storage, build_train_dataset
 from samwise.data.refcoco import RefCocoStorage
 from samwise.errors import UserError

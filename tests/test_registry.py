@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samwise.composing import CONFIG_DIR, compose_model, model_names
+from samwise.config.composing import CONFIG_DIR, compose_model, model_names
+from samwise.encoders.text_encoder import spread_layers
+from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.skeleton import part_sizes, skeleton
-from samwise.modeling.text_encoder import spread_layers
-from samwise.modeling.tokens import Tokens
+from samwise.weights.skeleton import part_sizes, skeleton
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]

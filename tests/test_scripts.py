@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
-from samwise.composing import CONFIG_DIR, compose_config
-from samwise.data.synthetic.images import write_refcoco
-from samwise.data.synthetic.video import VideoSettings
-from samwise.data.synthetic.ytvos import write_ytvos
-from samwise.modeling.checkpoint import save_checkpoint
+from samwise.config.composing import CONFIG_DIR, compose_config
+from samwise.synthrvos.images import write_refcoco
+from samwise.synthrvos.video import VideoSettings
+from samwise.synthrvos.ytvos import write_ytvos
 from samwise.training.main import train
+from samwise.weights.checkpoint import save_checkpoint
 from tests.conftest import FRAMES, HEIGHT, WIDTH
 from tests.test_samwise import build
 
@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_video(path: Path, frames: int = 6, fps: int = 12, size: tuple[int, int] = (48, 64)) -> None:
-    from samwise.visualization.video_writer import VideoWriter
+    from samwise.video.writer import VideoWriter
 
     rng = np.random.default_rng(0)
     with VideoWriter(path, size, fps) as writer:

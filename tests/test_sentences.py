@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from samwise.config import TextEncoderConfig
+from samwise.config.parts import TextEncoderConfig
 from samwise.data.build import build_storage
 from samwise.data.types import Expression
+from samwise.encoders.tokens import build_tokenizer
 from samwise.errors import UserError
 from samwise.inference.dataset import DatasetInference
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.sentences import check_expressions, cut, doubt, fitting
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.tokens import build_tokenizer
 from samwise.training.validation import Validation
 from tests.test_inference import noise
 from tests.test_samwise import build

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.session import FrameResult, Session
-from samwise.modeling.checkpoint import save_checkpoint
+from samwise.weights.checkpoint import save_checkpoint
 from tests.test_inference import TEXTS, noise
 from tests.test_samwise import build
 

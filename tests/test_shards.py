@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from samwise.errors import UserError
-from samwise.inference.main_infer import _keep_apart
-from samwise.modeling.checkpoint import save_checkpoint
+from samwise.inference.infer import _keep_apart
+from samwise.weights.checkpoint import save_checkpoint
 from tests.test_refcoco import root  # noqa: F401  (a fixture)
 from tests.test_samwise import build
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from samwise.modeling.checkpoint import read_checkpoint
+from samwise.weights.checkpoint import read_checkpoint
 from tests.conftest import write_split
 
 ROOT = Path(__file__).parent.parent

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from conftest import FRAMES, HEIGHT, WIDTH
 
-from samwise.data.masks import encode_mask_png, write_mask_png
 from samwise.errors import UserError
 from samwise.evaluation.submission import write_submission
 from samwise.evaluation.submission_check import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
+from samwise.video.mask_png import encode_mask_png, write_mask_png
 
 TOOL = Path(__file__).parent.parent / "tools" / "check_submission.py"
 MASK = np.zeros((HEIGHT, WIDTH), bool)

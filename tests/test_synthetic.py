@@ -16,13 +16,13 @@ from pycocotools import mask as coco
 
 from samwise.data.mevis import MeViSStorage
 from samwise.data.refcoco import RefCocoStorage
-from samwise.data.synthetic.grammar import grammar_corpus
-from samwise.data.synthetic.images import write_images
-from samwise.data.synthetic.queries import KINDS, satisfied
-from samwise.data.synthetic.video import SyntheticVideo, VideoSettings, make_video
-from samwise.data.synthetic.vocabulary import COLOURS, paint
-from samwise.data.synthetic.writer import write_split
 from samwise.errors import UserError
+from samwise.synthrvos.grammar import grammar_corpus
+from samwise.synthrvos.images import write_images
+from samwise.synthrvos.queries import KINDS, satisfied
+from samwise.synthrvos.video import SyntheticVideo, VideoSettings, make_video
+from samwise.synthrvos.vocabulary import COLOURS, paint
+from samwise.synthrvos.writer import write_split
 
 SHORT = VideoSettings(frames=(18, 20))
 
@@ -101,7 +101,7 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_split_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import samwise.data.synthetic.writer as writer
+    import samwise.synthrvos.writer as writer
 
     def fail(*_: object) -> None:
         raise KeyboardInterrupt

@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 
 from samwise.data.davis import DavisStorage
-from samwise.data.label_maps import read_label_map
+from samwise.data.masks.label_maps import read_label_map
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
-from samwise.data.synthetic.davis import write_davis
-from samwise.data.synthetic.images import write_refcoco
-from samwise.data.synthetic.palettes import davis_colours, palette_png
-from samwise.data.synthetic.video import VideoSettings, make_video
-from samwise.data.synthetic.ytvos import write_ytvos
 from samwise.data.types import VideoStorage
 from samwise.errors import UserError
+from samwise.synthrvos.davis import write_davis
+from samwise.synthrvos.images import write_refcoco
+from samwise.synthrvos.palettes import davis_colours, palette_png
+from samwise.synthrvos.video import VideoSettings, make_video
+from samwise.synthrvos.ytvos import write_ytvos
 
 SHORT = VideoSettings(frames=(18, 18))
 WRITERS: dict[str, Callable] = {

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samwise.composing import compose_model
-from samwise.config import SamwiseConfig, TextEncoderConfig
-from samwise.data.synthetic.grammar import grammar_corpus
+from samwise.config.composing import compose_model
+from samwise.config.network import SamwiseConfig
+from samwise.config.parts import TextEncoderConfig
+from samwise.encoders.tokens import Tokenizer, build_tokenizer, mark_spans, verb_spans
 from samwise.errors import UserError
-from samwise.modeling.tokens import Tokenizer, build_tokenizer, mark_spans, verb_spans
+from samwise.synthrvos.grammar import grammar_corpus
 
 
 def tiny(**changes: object) -> Tokenizer:
@@ -113,7 +114,7 @@ def test_a_tokenizer_without_files_says_so(tmp_path: Path) -> None:
 
 def test_where_the_tokenizer_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As configured, in the weights' folder (a file holds weights alone), in checkpoints/, else by name."""
-    from samwise.modeling.tokens import _tokenizer_place
+    from samwise.encoders.tokens import _tokenizer_place
 
     monkeypatch.chdir(tmp_path)
     weights = tmp_path / "out.frozen.safetensors"

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
 from samwise.data.clips import ClipDataset
 from samwise.data.mevis import MeViSStorage
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, trained_state
 from samwise.modeling.samwise import Samwise
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.pretrained import load_pretrained
 from samwise.training.signals import Interrupted
 from samwise.training.trainer import Trainer
+from samwise.weights.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, trained_state
 
 SMALL = ["model.canvas=64", "model.clip_length=6", "model.prompt.motion=false"]
 FROZEN = [*SMALL, "model.backbone.trainable=false", "model.text_encoder.trainable=false"]

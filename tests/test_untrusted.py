@@ -20,19 +20,19 @@ import pytest
 from PIL import Image
 
 from samwise.data.davis_text import read_sentences
-from samwise.data.decoding import frame_size, read_frame
 from samwise.data.expressions_file import read_expressions
 from samwise.data.json_stream import json_items
-from samwise.data.label_maps import read_label_map
-from samwise.data.mask_index import MaskIndex
-from samwise.data.masks import decode_mask_png
+from samwise.data.masks.index import MaskIndex
+from samwise.data.masks.label_maps import read_label_map
+from samwise.data.masks.rle import RleTable
 from samwise.data.preparation.tars import unpack_frames
 from samwise.data.preparation.unpack import plan_unpacking, unpack
 from samwise.data.refcoco import RefCocoStorage
 from samwise.data.refs_file import read_refs
-from samwise.data.rle import RleTable
 from samwise.errors import UserError, shown
 from samwise.io import read_json
+from samwise.video.frames import frame_size, read_frame
+from samwise.video.mask_png import decode_mask_png
 from tests.untrusted import bounded, read_or_refused, refusal
 
 DEEP, LONG = "[" * 100_000, "1" * 5000
@@ -427,7 +427,7 @@ def test_objects_of_another_kind(tmp_path: Path, objects: Any) -> None:
     "kept", ["{", '{"stamp": 0}', '{"videos": 3}', '{"videos": {"v": {"1": [9]}}}', DEEP], ids=shown
 )
 def test_a_broken_list_of_what_is_visible_is_made_again(tmp_path: Path, kept: str) -> None:
-    from samwise.data.palette import PaletteMasks
+    from samwise.data.masks.palette import PaletteMasks
 
     (tmp_path / "Annotations/v").mkdir(parents=True)
     Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "Annotations/v/0.png")
@@ -524,7 +524,7 @@ def test_half_a_row_of_a_run_that_was_killed(tmp_path: Path) -> None:
 
 
 def test_folders_beside_checkpoints(tmp_path: Path) -> None:
-    from samwise.training.state import Checkpoints
+    from samwise.training.checkpoints import Checkpoints
 
     for name in ("step_old", "step_000002", "step_", "step_000010"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
@@ -546,7 +546,7 @@ def test_folders_beside_checkpoints(tmp_path: Path) -> None:
     ids=str,
 )
 def test_training_states_that_are_none(tmp_path: Path, state: dict) -> None:
-    from samwise.training.state import Position, _position
+    from samwise.training.checkpoints import Position, _position
 
     assert _position({"position": {"step": 1}, "optimizer": {}, "scaler": {}}, tmp_path) == Position(1)
     refusal(lambda: _position(state, tmp_path), "training.pt")
@@ -559,8 +559,8 @@ def test_a_best_that_is_of_no_run(tmp_path: Path, metadata: dict[str, str]) -> N
     import torch
     from safetensors.torch import save_file
 
-    from samwise.modeling.checkpoint import CONFIG_KEY
-    from samwise.training.state import Checkpoints
+    from samwise.training.checkpoints import Checkpoints
+    from samwise.weights.checkpoint import CONFIG_KEY
 
     save_file({"a": torch.ones(1)}, tmp_path / "best.safetensors", {CONFIG_KEY: "{}", **metadata})
     refusal(lambda: Checkpoints(tmp_path, 3)._best_until(5), "best.safetensors")
@@ -593,7 +593,7 @@ def test_records_of_steps_that_are_none(tmp_path: Path, value: str) -> None:
 
 
 def test_a_lock_that_says_nonsense() -> None:
-    from samwise.locking import _holder
+    from samwise.running.locking import _holder
 
     assert _holder(DEEP) == _holder("[]") == "another process"
 

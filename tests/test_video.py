@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from samwise.data.frame_source import FrameSource, prefetch
-from samwise.data.limits import LimitedSource
-from samwise.data.video import natural_key, open_source
 from samwise.errors import UserError
-from samwise.visualization.mask_folders import MaskFolders
-from samwise.visualization.overlay import draw_overlay, sentence_color
-from samwise.visualization.video_writer import VideoWriter
+from samwise.video.limits import LimitedSource
+from samwise.video.mask_folders import MaskFolders
+from samwise.video.overlay import draw_overlay, sentence_color
+from samwise.video.reader import natural_key, open_source
+from samwise.video.source import FrameSource, prefetch
+from samwise.video.writer import VideoWriter
 
 
 def pictures(count: int, size: tuple[int, int] = (48, 64)) -> list[np.ndarray]:

@@ -12,11 +12,11 @@ from matplotlib.image import imread
 from torch import Tensor
 
 from samwise.inference.predictor import SamwisePredictor
-from samwise.modeling.checkpoint import save_checkpoint
-from samwise.modeling.observer import FrameTrace, Observer, observed
 from samwise.modeling.samwise import Samwise
 from samwise.visualization.features import StageFeatures, feature_figure, plain_stages, principal_colours
 from samwise.visualization.memory_timeline import Moment, memory_figure, shown_moments, trace_memory
+from samwise.visualization.observer import FrameTrace, Observer, observed
+from samwise.weights.checkpoint import save_checkpoint
 from tests.conftest import FRAMES
 from tests.test_samwise import build, clip
 from tests.test_scripts import run
@@ -50,7 +50,7 @@ def test_the_observer_changes_nothing_and_is_shown_what_the_stream_says(model: S
             for part in clip(2, 7).split((4, 3), 1):
                 output, state = model.stream(part, tokens, state)
                 outputs.append(output)
-        assert model.observer is None
+        assert "segment_frame" not in vars(model) and not model.adapters[0]._forward_hooks
         first, _ = model.stream(clip(2, 7)[:, :4], tokens)
     assert torch.equal(outputs[0].logits, first.logits)
     assert [stage for stage, _ in seen.stages] == [1, 2, 3] * 2

@@ -20,13 +20,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samwise.data.masks import decode_mask_png
-from samwise.data.synthetic.video import make_video
+from samwise.config.typed import typed
 from samwise.errors import UserError
 from samwise.evaluation.metrics import region_similarity
 from samwise.inference.predictor import SamwisePredictor
-from samwise.training.config import typed
-from samwise.visualization.video_writer import VideoWriter
+from samwise.synthrvos.video import make_video
+from samwise.video.mask_png import decode_mask_png
+from samwise.video.writer import VideoWriter
 from samwise.web import examples, render
 from samwise.web import jobs as jobs_module
 from samwise.web.checks import check_sentences, check_upload

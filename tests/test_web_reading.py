@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samwise.data.video import open_source
 from samwise.errors import UserError
+from samwise.video.reader import open_source
 from samwise.web.config import LimitsConfig
 from samwise.web.reading import Upload, _end_with_page
 from samwise.web.store import Store

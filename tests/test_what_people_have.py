@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from samwise.data.decoding import read_frame
-from samwise.data.images import read_image
-from samwise.data.video import ImageFiles, as_rgb, open_source
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
+from samwise.video.frames import read_frame
+from samwise.video.images import read_image
+from samwise.video.reader import ImageFiles, as_rgb, open_source
 from tests.test_inference import TEXTS, collect, noise
 from tests.test_samwise import SENTENCES, build, clip
 from tests.test_scripts import write_video

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
 from samwise.data.clips import ClipDataset
 from samwise.data.mevis import MeViSStorage
-from samwise.errors import UserError, cli
+from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
+from samwise.running.reporting import cli
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.distributed import process_group, rank
 from samwise.training.run_log import end_in_log, start_log

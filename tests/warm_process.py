@@ -3,7 +3,7 @@
 import torch.utils.tensorboard  # noqa: F401
 
 import samwise.web.reading  # noqa: F401
-from samwise.composing import compose_model
+from samwise.config.composing import compose_model
 from samwise.modeling.samwise import Samwise
 from tests.training_process import SMALL
 

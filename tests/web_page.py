@@ -30,7 +30,7 @@ def served(folder: Path) -> Iterator[str]:
         folder: For its store, whose name is ``store``, and for a small random network, unless
             ``SAMWISE_WEB_CHECKPOINT`` names another (``default``).
     """
-    from samwise.modeling.checkpoint import save_checkpoint
+    from samwise.weights.checkpoint import save_checkpoint
 
     named = os.environ.get("SAMWISE_WEB_CHECKPOINT", "")
     if not named:

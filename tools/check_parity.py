@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 import time
 
-from samwise.errors import UserError, cli
-from samwise.evaluation.parity import GoldenFolder, describe_left_out
-from samwise.evaluation.pipeline_parity import PipelineFolder, is_pipeline
+from samwise.errors import UserError
+from samwise.running.reporting import cli
+from samwise.weights.parity import GoldenFolder, describe_left_out
+from samwise.weights.pipeline_parity import PipelineFolder, is_pipeline
 
 
 @cli

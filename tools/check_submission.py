@@ -8,8 +8,9 @@ import sys
 
 from omegaconf import DictConfig
 
-from samwise.cli import program
-from samwise.errors import UserError, cli, require_keys
+from samwise.errors import UserError
+from samwise.running.cli import program
+from samwise.running.reporting import cli, require_keys
 
 USAGE = "python tools/check_submission.py submission.zip meta_expressions.json [JPEGImages] [minus=test.json]"
 POSITIONS = ("zip", "expressions", "frames_root")

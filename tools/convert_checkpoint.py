@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from samwise.cli import call
-from samwise.config import SamwiseConfig
-from samwise.errors import UserError, cli
+from samwise.config.network import SamwiseConfig
+from samwise.errors import UserError
+from samwise.running.cli import call
+from samwise.running.reporting import cli
 
 if TYPE_CHECKING:
-    from samwise.modeling.conversion import Conversion
+    from samwise.weights.conversion import Conversion
 
 USAGE = (
     "usage: python tools/convert_checkpoint.py released.pth out.safetensors [model.key=value ...], or back: "
@@ -44,7 +45,7 @@ def main() -> None:
 
 def to_ours(source: str, target: str, cfg: DictConfig) -> None:
     """Converts and says what became of everything in the file."""
-    from samwise.modeling.conversion import convert
+    from samwise.weights.conversion import convert
 
     done = convert(source, target, SamwiseConfig.from_node(cfg.model))
     config = done.config
@@ -93,7 +94,7 @@ def _how_to_use(target: str, done: Conversion) -> str:
 
 def to_reference(source: str, target: str) -> None:
     """Converts back."""
-    from samwise.modeling.conversion import convert_back
+    from samwise.weights.conversion import convert_back
 
     print(f"{target}: {convert_back(source, target)} tensors in the released form")
 

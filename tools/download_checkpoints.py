@@ -11,10 +11,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from samwise.cli import call
-from samwise.composing import CONFIG_DIR, compose_model, model_names
-from samwise.download import WEIGHTS, Weights, fetch
-from samwise.errors import UserError, cli
+from samwise.config.composing import CONFIG_DIR, compose_model, model_names
+from samwise.errors import UserError
+from samwise.running.cli import call
+from samwise.running.reporting import cli
+from samwise.weights.download import WEIGHTS, Weights, fetch
 
 
 @cli

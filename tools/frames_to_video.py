@@ -6,9 +6,10 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-from samwise.data.video import open_source
-from samwise.errors import UserError, cli
-from samwise.visualization.video_writer import VideoWriter
+from samwise.errors import UserError
+from samwise.running.reporting import cli
+from samwise.video.reader import open_source
+from samwise.video.writer import VideoWriter
 
 
 @cli

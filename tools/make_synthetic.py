@@ -1,6 +1,6 @@
 """Writes SynthRVOS, the embedded data: python tools/make_synthetic.py root=data/synth train=400"""
 
-from samwise.data.synthetic.main import main
+from samwise.synthrvos.main import main
 
 if __name__ == "__main__":
     main()

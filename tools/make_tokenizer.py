@@ -12,8 +12,8 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 import samwise
-from samwise.data.synthetic.grammar import grammar_corpus
 from samwise.io import atomic_path
+from samwise.synthrvos.grammar import grammar_corpus
 
 VOCABULARY = 1024
 SENTENCES, SEED = 20000, 20260

@@ -13,11 +13,11 @@ import numpy as np
 from omegaconf import DictConfig
 from pycocotools import mask as coco_mask
 
-from samwise.cli import program
-from samwise.data.mask_index import MaskIndex
-from samwise.data.rle import RleMasks, RleTable
+from samwise.data.masks.index import MaskIndex
+from samwise.data.masks.rle import RleMasks, RleTable
 from samwise.errors import UserError
 from samwise.io import read_json
+from samwise.running.cli import program
 
 SIZE = (720, 1280)
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from samwise.cli import program
-from samwise.composing import compose_model, model_names
-from samwise.config import SamwiseConfig
+from samwise.config.composing import compose_model, model_names
+from samwise.config.network import SamwiseConfig
+from samwise.running.cli import program
 
 
 @program("model_summary")
 def main(cfg: DictConfig) -> None:
     """Prints the table."""
-    from samwise.benchmark.report import markdown_table
     from samwise.io import write_json
+    from samwise.tables import markdown_table
 
     rows = by_preset(cfg.models) if cfg.models else by_part(SamwiseConfig.from_node(cfg.model))
     print(markdown_table(rows))
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
 
 def by_part(config: SamwiseConfig) -> list[dict[str, Any]]:
     """A line for each part of a network, and the sums the paper counts."""
-    from samwise.modeling.skeleton import part_sizes, skeleton
+    from samwise.weights.skeleton import part_sizes, skeleton
 
     sizes = part_sizes(skeleton(config))
     rows = [{"part": part.name, "total": part.total, "trainable": part.trainable} for part in sizes]
@@ -47,8 +47,8 @@ def by_part(config: SamwiseConfig) -> list[dict[str, Any]]:
 
 def by_preset(names: Any) -> list[dict[str, Any]]:
     """A line for each preset."""
-    from samwise.modeling.skeleton import part_sizes, skeleton
     from samwise.progress import progress
+    from samwise.weights.skeleton import part_sizes, skeleton
 
     rows = []
     chosen = model_names() if names == "all" else [names] if isinstance(names, str) else list(names)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from samwise.cli import program
 from samwise.errors import UserError
+from samwise.running.cli import program
 
 MOVING = (".webp", ".gif")
 
@@ -23,11 +23,11 @@ def main(cfg: DictConfig) -> None:
     from PIL import Image
 
     from samwise.data.build import build_storage
-    from samwise.data.video import ImageFiles
     from samwise.inference.predictor import SamwisePredictor
     from samwise.io import atomic_path
+    from samwise.video.overlay import draw_overlay
+    from samwise.video.reader import ImageFiles
     from samwise.visualization.contact_sheet import contact_sheet
-    from samwise.visualization.overlay import draw_overlay
     from samwise.visualization.picture_file import check_picture
 
     endings = Image.registered_extensions()

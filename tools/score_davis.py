@@ -6,16 +6,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from samwise.cli import program
-from samwise.errors import UserError, require_keys
+from samwise.errors import UserError
+from samwise.running.cli import program
+from samwise.running.reporting import require_keys
 
 
 @program("score_davis")
 def main(cfg: DictConfig) -> None:
     """Scores, prints a table of the objects, and writes every figure."""
     from samwise.evaluation import davis_folders
-    from samwise.evaluation.tables import percent, to_text
     from samwise.io import write_json
+    from samwise.tables import percent, to_text
 
     require_keys(cfg, "python tools/score_davis.py gt=DIR predictions=DIR [out=scores.json]")
     truth = davis_folders.list_truth(cfg.gt, _names(cfg.videos))

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from samwise.config.typed import typed
 from samwise.errors import UserError
-from samwise.training.config import typed
 
 TRAINING = ("overrides", "image", "video")  # what of a row decides its trainings
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from samwise.cli import program
-from samwise.config import SamwiseConfig
+from samwise.config.network import SamwiseConfig
 from samwise.errors import UserError
+from samwise.running.cli import program
 
 if TYPE_CHECKING:
     from samwise.ablation.config import Row, TableConfig
+    from samwise.ablation.planning import RowSteps
     from samwise.ablation.step import Step
-    from samwise.ablation.steps import RowSteps
     from samwise.ablation.table import Table
 
 
@@ -50,8 +50,8 @@ def ablate(cfg: DictConfig) -> None:
         UserError: The table, or what an earlier run left, isn't right; or a step failed.
     """
     from samwise.ablation.config import table_config
+    from samwise.ablation.planning import StepMaker, inferred
     from samwise.ablation.runner import run_steps
-    from samwise.ablation.steps import StepMaker, inferred
     from samwise.io import writable_folder
 
     table = table_config(cfg.ablation)
@@ -96,7 +96,7 @@ def _table(
     table: TableConfig, made: Sequence[RowSteps], models: dict[str, SamwiseConfig], seeds: list[int]
 ) -> Table:
     from samwise.ablation.table import RowResult, Table
-    from samwise.benchmark.report import machine
+    from samwise.running.machine import machine
 
     def result(row: Row) -> RowResult:
         scores = {steps.seed: steps.scores for steps in made if steps.row is row}
@@ -120,7 +120,7 @@ def _table(
 
 def _parameters(config: SamwiseConfig) -> int:
     """What trains, less the CME where inference doesn't ask it."""
-    from samwise.modeling.skeleton import part_sizes, skeleton
+    from samwise.weights.skeleton import part_sizes, skeleton
 
     unused = () if config.cme.policy == "learned" else ("CME",)
     return sum(part.trainable for part in part_sizes(skeleton(config)) if part.name not in unused)

@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from samwise.ablation.config import TRAINING, Row
-from samwise.evaluation.tables import save_files, to_csv, to_markdown
+from samwise.tables import save_files, to_csv, to_markdown
 
 JF = "J&F"
 MISSING = "missing"

@@ -19,9 +19,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from samwise.config import SamwiseConfig
+from samwise.config.network import SamwiseConfig
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.skeleton import skeleton
+from samwise.weights.skeleton import skeleton
 
 M = TypeVar("M", bound=nn.Module)
 

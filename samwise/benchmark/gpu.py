@@ -18,14 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from samwise.benchmark import train
 from samwise.benchmark.infer import Ours, Sam2, copied, random_frames
-from samwise.benchmark.report import markdown_table, report
-from samwise.config import SamwiseConfig
-from samwise.device import choose_device
+from samwise.benchmark.report import report
+from samwise.config.network import SamwiseConfig
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.modeling.samwise import Samwise
 from samwise.progress import progress
+from samwise.running.device import choose_device
+from samwise.tables import markdown_table
 
 WARM_UPS = 3  # the first call of a shape runs as it is, the second is recorded
 
@@ -55,11 +56,11 @@ def run(cfg: DictConfig) -> None:
 
 def _parity(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
     """The small default on a synthetic video: pixels whose mask isn't the CPU's in float32."""
-    from samwise.data.synthetic.video import make_video
+    from samwise.synthrvos.video import make_video
 
     video = make_video(cfg.seed, "gpu", 0)
     texts = [statement.text for statement in video.statements]
-    verbs = mock.patch("samwise.modeling.tokens.verb_spans", lambda sentences: [[] for _ in sentences])
+    verbs = mock.patch("samwise.encoders.tokens.verb_spans", lambda sentences: [[] for _ in sentences])
     with nullcontext() if find_spec("spacy") else verbs:  # numbers can be compared without the motion prompt
         yield from _compared(cfg, device, video.frames, texts)
 

@@ -16,16 +16,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from samwise.benchmark.report import markdown_table, report
+from samwise.benchmark.report import report
 from samwise.benchmark.stages import stage_seconds
-from samwise.config import SamwiseConfig
-from samwise.device import choose_device
+from samwise.config.network import SamwiseConfig
+from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.modeling.memory import StreamState
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.tokens import Tokens
 from samwise.progress import progress
+from samwise.running.device import choose_device
+from samwise.tables import markdown_table
 
 SENTENCE_TOKENS = 9
 

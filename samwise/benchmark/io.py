@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 
 from samwise.benchmark.report import report
 from samwise.data.geometry import fit_frame
-from samwise.data.images import read_image
-from samwise.data.masks import write_mask_png
 from samwise.errors import UserError
 from samwise.evaluation.submission import write_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
+from samwise.video.images import read_image
+from samwise.video.mask_png import write_mask_png
 
 
 def run(cfg: DictConfig) -> None:

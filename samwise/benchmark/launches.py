@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 from samwise.benchmark.fake_gpu import Launches, fake_gpu, fake_network
 from samwise.benchmark.infer import SENTENCE_TOKENS, fill
 from samwise.benchmark.report import report
-from samwise.config import SamwiseConfig
-from samwise.device import AUTOCAST
+from samwise.config.network import SamwiseConfig
+from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
+from samwise.inference.cuda_graphs import Recorded, Recording
 from samwise.inference.runtime import with_cast_weights
-from samwise.modeling.recorded import Recorded, Recording
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.tokens import Tokens
+from samwise.running.device import AUTOCAST
 
 
 def run(cfg: DictConfig) -> None:
@@ -85,5 +85,5 @@ def recordings_counted() -> Iterator[None]:
         def _replay(self) -> None:
             Launches.now().kernels["replay"] += 1
 
-    with mock.patch("samwise.modeling.recorded.Recording", Counted):
+    with mock.patch("samwise.inference.cuda_graphs.Recording", Counted):
         yield

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-from samwise.cli import call
-from samwise.composing import CONFIG_DIR
-from samwise.errors import UserError, cli
+from samwise.config.composing import CONFIG_DIR
+from samwise.errors import UserError
+from samwise.running.cli import call
+from samwise.running.reporting import cli
 
 
 def benchmark_names() -> list[str]:

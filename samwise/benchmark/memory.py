@@ -8,13 +8,14 @@ import time
 import numpy as np
 from omegaconf import DictConfig
 
-from samwise.benchmark.report import report, resident_bytes
-from samwise.config import SamwiseConfig
-from samwise.device import choose_device
+from samwise.benchmark.report import report
+from samwise.config.network import SamwiseConfig
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.modeling.samwise import Samwise
 from samwise.progress import progress
+from samwise.running.device import choose_device
+from samwise.running.machine import resident_bytes
 
 MIB = 2**20
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from samwise.encoders.tokens import Tokens
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.tokens import Tokens
 
 
 @torch.inference_mode()

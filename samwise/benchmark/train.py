@@ -10,15 +10,15 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from samwise.benchmark.report import report
-from samwise.config import SamwiseConfig
+from samwise.config.network import SamwiseConfig
 from samwise.data.types import ClipBatch, Expression
-from samwise.device import choose_device
+from samwise.encoders.recompute import CHECKPOINTING, compile_parts, set_checkpointing
+from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss
-from samwise.modeling.recompute import CHECKPOINTING, compile_parts, set_checkpointing
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.tokens import Tokens
 from samwise.progress import progress
+from samwise.running.device import choose_device
 from samwise.training.config import OptimizerConfig
 from samwise.training.optim import build_optimizer
 from samwise.training.step import ClipStep

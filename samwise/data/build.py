@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from samwise.config.recipe import RecipeConfig
+from samwise.config.registry import FORMATS
 from samwise.data.clips import ClipDataset
 from samwise.data.davis import DavisStorage
 from samwise.data.mevis import MeViSStorage
@@ -15,8 +17,6 @@ from samwise.data.refcoco import RefCocoStorage
 from samwise.data.transforms import ClipAugmentation
 from samwise.data.types import VideoStorage
 from samwise.errors import UserError
-from samwise.extensions import FORMATS
-from samwise.recipe import RecipeConfig
 
 
 def build_storage(cfg: Any, split: str | None = None) -> VideoStorage:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from samwise.data.decoding import read_frames
 from samwise.data.sampling import SAMPLERS, clip_starts
 from samwise.data.transforms import NO_AUGMENTATION, ClipAugmentation, normalise_text
 from samwise.data.types import ClipSample, Expression, VideoStorage
 from samwise.errors import UserError
+from samwise.video.frames import read_frames
 
 
 class ClipDataset(Dataset[ClipSample]):

@@ -18,7 +18,7 @@ import numpy as np
 from samwise.data.davis_text import FILES, FOLDER, KINDS, DavisSentence, read_sentences
 from samwise.data.expressions_file import is_file_name
 from samwise.data.frame_folders import FRAME_SUFFIXES, FrameFolders
-from samwise.data.palette import PaletteMasks
+from samwise.data.masks.palette import PaletteMasks
 from samwise.data.types import Expression
 from samwise.errors import UserError
 

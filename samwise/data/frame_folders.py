@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from samwise.data.decoding import frame_size
 from samwise.errors import UserError
+from samwise.video.frames import frame_size
 
 FRAME_SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from samwise.data.expressions_file import VideoEntry, read_expressions
 from samwise.data.frame_folders import FrameFolders
-from samwise.data.mask_index import MaskIndex
+from samwise.data.masks.index import MaskIndex
 from samwise.data.types import Expression
 from samwise.errors import UserError
 
@@ -18,7 +18,7 @@ from samwise.errors import UserError
 class MeViSStorage(FrameFolders):
     """One split of MeViS, MeViSv2 or SynthRVOS. Implements :class:`samwise.data.types.VideoStorage`.
 
-    Masks stay on the disk: see :mod:`samwise.data.mask_index`.
+    Masks stay on the disk: see :mod:`samwise.data.masks.index`.
 
     Args:
         root: Folder with the splits.

@@ -9,7 +9,7 @@ import numpy as np
 
 from samwise.data.expressions_file import VideoEntry, read_expressions
 from samwise.data.frame_folders import FrameFolders
-from samwise.data.palette import PaletteMasks
+from samwise.data.masks.palette import PaletteMasks
 from samwise.data.types import Expression
 from samwise.errors import UserError, shown
 from samwise.io import read_json

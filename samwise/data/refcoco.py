@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from samwise.data.decoding import frame_size
 from samwise.data.expressions_file import is_file_name
 from samwise.data.frame_folders import FRAME_SUFFIXES
+from samwise.data.masks.rle import RleTable
 from samwise.data.refs_file import Ref, read_refs
-from samwise.data.rle import RleTable
 from samwise.data.types import Expression
 from samwise.errors import UserError, shown
 from samwise.io import read_json
+from samwise.video.frames import frame_size
 
 TRAIN = "train"
 _LONGEST_OUTLINE = 1_000_000  # pixels

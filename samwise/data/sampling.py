@@ -2,7 +2,8 @@
 
 Every sampler returns T sorted frame indices, all different whenever the video has T frames. A shorter video
 gives all its frames, some of them repeated next to themselves, so that clips of any videos stack into a
-batch. The two ``released_`` samplers draw as the released code does; samwise/recipe.py says what is odd.
+batch. The two ``released_`` samplers draw as the released code does; samwise/config/recipe.py says what is
+odd.
 """
 
 from __future__ import annotations

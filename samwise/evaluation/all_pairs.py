@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samwise.data.label_maps import VOID
+from samwise.data.masks.label_maps import VOID
 from samwise.evaluation.metrics import boundary_tolerance, near
 
 MAX_PROPOSALS = 20  # DAVIS 2017 "unsupervised" admits no more

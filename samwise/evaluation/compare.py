@@ -11,7 +11,7 @@ import numpy as np
 from samwise.errors import UserError
 from samwise.evaluation.figures import RVOS, ExpressionScore, Figure
 from samwise.evaluation.report import Report
-from samwise.evaluation.tables import save_files, to_csv, to_markdown, to_text
+from samwise.tables import save_files, to_csv, to_markdown, to_text
 
 _AT_ONCE = 256  # resamples whose weights are in memory at once
 _EXTREMES = 10

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samwise.data.label_maps import VOID, read_label_map
+from samwise.data.masks.label_maps import VOID, read_label_map
 from samwise.errors import UserError
 from samwise.evaluation.all_pairs import MAX_PROPOSALS, score_label_maps
 from samwise.extras import needed_for

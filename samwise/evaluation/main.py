@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from samwise.cli import program
 from samwise.errors import UserError
+from samwise.running.cli import program
 
 
 @program("evaluate")

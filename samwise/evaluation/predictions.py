@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from samwise.data.images import BROKEN
-from samwise.data.masks import decode_grey_png, png_size
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError, shown
 from samwise.evaluation.submission_check import entry_fault, find_tops
 from samwise.evaluation.submission_plan import TOP_FOLDERS
 from samwise.io import BROKEN_ZIP
+from samwise.video.images import BROKEN
+from samwise.video.mask_png import decode_grey_png, png_size
 
 logger = logging.getLogger("samwise.evaluation")
 

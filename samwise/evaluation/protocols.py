@@ -11,8 +11,8 @@ from samwise.errors import UserError, shown
 from samwise.evaluation.davis_folders import score_annotators
 from samwise.evaluation.evaluate import evaluate_predictions
 from samwise.evaluation.figures import RIS
+from samwise.evaluation.protocol_a import LABEL_MAPS, annotator_names
 from samwise.evaluation.report import Report
-from samwise.inference.label_maps import LABEL_MAPS, annotator_names
 from samwise.io import read_json
 
 Reports = dict[str, Report]  # by the suffix of their files; the first one is the benchmark's published figure

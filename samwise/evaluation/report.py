@@ -10,7 +10,7 @@ from typing import Any
 
 from samwise.evaluation.figures import RVOS, ExpressionScore, Figure
 from samwise.evaluation.metrics import Score
-from samwise.evaluation.tables import percent, save_files, to_csv, to_markdown, to_text
+from samwise.tables import percent, save_files, to_csv, to_markdown, to_text
 
 TRIVIAL = ("everything", "nothing")
 

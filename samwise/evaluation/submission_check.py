@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from samwise.data.masks import decode_mask_png, png_size
 from samwise.errors import UserError
 from samwise.evaluation.parallel import available_cores
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.io import BROKEN_ZIP
 from samwise.progress import progress
+from samwise.video.mask_png import decode_mask_png, png_size
 
 MAX_BYTES = 1 << 26  # of a mask; 8K video has 33 million pixels
 _LISTED = 10

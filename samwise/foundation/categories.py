@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from samwise.data.decoding import read_frames
 from samwise.data.geometry import resize_masks, to_canvas
 from samwise.errors import UserError
+from samwise.video.frames import read_frames
 
 
 class LabelledObjects(NamedTuple):

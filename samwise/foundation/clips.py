@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from samwise.data.decoding import read_frames
 from samwise.data.geometry import resize_masks, to_canvas
 from samwise.data.mevis import MeViSStorage
 from samwise.errors import UserError
+from samwise.video.frames import read_frames
 
 if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from samwise.config import SamwiseConfig
-from samwise.data.synthetic.grammar import grammar_corpus
-from samwise.modeling.frozen import write_half
-from samwise.modeling.text_encoder import StagedTextEncoder, build_text_encoder
-from samwise.modeling.tokens import Tokens, build_tokenizer
+from samwise.config.network import SamwiseConfig
+from samwise.encoders.text_encoder import StagedTextEncoder, build_text_encoder
+from samwise.encoders.tokens import Tokens, build_tokenizer
 from samwise.progress import progress
+from samwise.synthrvos.grammar import grammar_corpus
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.optim import Schedule, build_optimizer
+from samwise.weights.frozen import write_half
 
 MASK_ID, FIRST_WORD = 4, 5  # of the embedded tokenizer: special tokens come first
 

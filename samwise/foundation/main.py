@@ -7,9 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from samwise.cli import program
-from samwise.config import SamwiseConfig
+from samwise.config.network import SamwiseConfig
 from samwise.errors import UserError
+from samwise.running.cli import program
 
 PARTS = ("segmentation", "categories", "language", "tracking")
 
@@ -50,11 +50,11 @@ def _fresh(config: DictConfig) -> SamwiseConfig:
 
 
 def _segmentation(part: str, config: DictConfig) -> dict[str, float | int | str]:
+    from samwise.config.typed import typed
     from samwise.data.mevis import MeViSStorage
-    from samwise.device import choose_device
     from samwise.foundation.config import SegmentationConfig
     from samwise.foundation.segmentation import SegmentationTrainer
-    from samwise.training.config import typed
+    from samwise.running.device import choose_device
 
     trainer = SegmentationTrainer(
         _fresh(config),
@@ -70,8 +70,8 @@ def _segmentation(part: str, config: DictConfig) -> dict[str, float | int | str]
 
 
 def _language(config: DictConfig) -> dict[str, float]:
+    from samwise.config.typed import typed
     from samwise.foundation.language import LanguageConfig, train_language
-    from samwise.training.config import typed
 
     settings = typed(LanguageConfig, config.language, "language")
     return train_language(_fresh(config), settings, Path(config.text))
@@ -79,9 +79,9 @@ def _language(config: DictConfig) -> dict[str, float]:
 
 def _tracking(config: DictConfig) -> dict[str, float]:
     from samwise.data.mevis import MeViSStorage
-    from samwise.device import choose_device
+    from samwise.encoders.sam2_backbone import Sam2Backbone
     from samwise.foundation.tracking import score_tracking
-    from samwise.modeling.sam2_backbone import Sam2Backbone
+    from samwise.running.device import choose_device
 
     model = SamwiseConfig.from_node(config.model)
     model.backbone.checkpoint, model.backbone.trainable = str(config.sam2), False

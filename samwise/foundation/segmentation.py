@@ -20,8 +20,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from samwise.config import SamwiseConfig
+from samwise.config.network import SamwiseConfig
 from samwise.data.mevis import MeViSStorage
+from samwise.encoders.sam2_backbone import Sam2Backbone
+from samwise.encoders.sam2_build import build_trainable, build_training_loss, set_prompts
 from samwise.errors import UserError
 from samwise.foundation.categories import (
     CategoryHead,
@@ -32,12 +34,10 @@ from samwise.foundation.categories import (
 from samwise.foundation.clips import ObjectClips, collate_objects
 from samwise.foundation.config import Phase, SegmentationConfig
 from samwise.io import atomic_path
-from samwise.modeling.frozen import write_half
-from samwise.modeling.sam2_backbone import Sam2Backbone
-from samwise.modeling.sam2_build import build_trainable, build_training_loss, set_prompts
 from samwise.progress import progress
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.optim import Schedule, build_optimizer
+from samwise.weights.frozen import write_half
 
 logger = logging.getLogger("samwise.foundation")
 

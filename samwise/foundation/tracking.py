@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samwise.data.decoding import read_frames
 from samwise.data.mevis import MeViSStorage
+from samwise.encoders.sam2_backbone import Sam2Backbone
+from samwise.encoders.sam2_tracking import Sam2Tracker
 from samwise.evaluation.metrics import score_masks
-from samwise.modeling.sam2_backbone import Sam2Backbone
-from samwise.modeling.sam2_tracking import Sam2Tracker
 from samwise.progress import progress
+from samwise.video.frames import read_frames
 
 PADDING = 114  # about ImageNet's mean: nearly the 0 that SAMWISE pads normalised frames with
 

@@ -8,16 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from samwise.data.masks import read_mask_png, write_mask_png
 from samwise.data.types import Expression, VideoStorage
-from samwise.data.video import ImageFiles
 from samwise.errors import UserError
-from samwise.inference.jobs import Job, Shard, make_jobs, shard_jobs
-from samwise.inference.label_maps import LabelMapWriter, annotator_name
+from samwise.evaluation.protocol_a import LabelMapWriter, annotator_name
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.sentences import check_expressions
+from samwise.inference.sharing import Job, Shard, make_jobs, shard_jobs
 from samwise.inference.tracking import DetectTrack, OracleBox
 from samwise.progress import progress
+from samwise.video.mask_png import read_mask_png, write_mask_png
+from samwise.video.reader import ImageFiles
 
 WRITERS = 2  # threads; encoding a PNG releases the interpreter
 MAX_JOB = 64  # expressions of a video at once, to bound what their memories take

@@ -9,12 +9,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from samwise.config import CmeConfig
+from samwise.config.parts import CmeConfig
+from samwise.encoders.tokens import Tokens
 from samwise.errors import NotEnoughMemory
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
-from samwise.modeling.tokens import Tokens
 
 R = TypeVar("R")
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from samwise.data.frame_source import Frame
 from samwise.data.types import Expression
-from samwise.data.video import open_source
-from samwise.device import choose_device
 from samwise.inference.results import CocoResults, FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.inference.sentences import fitting, warn_of_unknown
 from samwise.inference.session import Session
-from samwise.modeling.samwise import Samwise
+from samwise.running.device import choose_device
+from samwise.video.reader import open_source
+from samwise.video.source import Frame
+from samwise.weights.hub import Samwise
 
 if TYPE_CHECKING:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -99,8 +99,8 @@ class SamwisePredictor:
         """Segments a video.
 
         Args:
-            source: Anything :func:`samwise.data.video.open_source` opens: a video file, an image, a folder of
-                frames, a (T, H, W, 3) array, an iterable of frames.
+            source: Anything :func:`samwise.video.reader.open_source` opens: a video file, an image, a folder
+                of frames, a (T, H, W, 3) array, an iterable of frames.
             texts: N sentences.
             clip_length: Frames per clip; the network's own by default.
 

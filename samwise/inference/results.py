@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samwise.modeling.outputs import to_canvas_scale
+from samwise.encoders.canvas import to_canvas_scale
 
 _NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8, torch.bool: np.bool_}
 

@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from samwise.device import AUTOCAST
+from samwise.encoders.recompute import compile_parts
 from samwise.errors import UserError
-from samwise.modeling.recompute import compile_parts
-from samwise.modeling.recorded import Recorded
+from samwise.inference.cuda_graphs import Recorded
+from samwise.running.device import AUTOCAST
 
 PRECISIONS = ("auto", "float32", "tf32", *AUTOCAST)
 COMPILE_MODES = ("default", "max-autotune-no-cudagraphs")

@@ -14,10 +14,10 @@ import numpy as np
 from samwise.errors import UserError
 
 if TYPE_CHECKING:
-    from samwise.data.frame_source import Frame, FrameSource
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.results import FrameResult
     from samwise.inference.tracking import DetectTrack
+    from samwise.video.source import Frame, FrameSource
 
 # Told of every frame: the frame, what was found in it, and the picture with the masks drawn on it.
 Watcher = Callable[["Frame", "FrameResult", np.ndarray], None]
@@ -64,9 +64,9 @@ def segment(
     """
     from samwise.io import write_json
     from samwise.progress import progress
-    from samwise.visualization.mask_folders import MaskFolders
-    from samwise.visualization.overlay import draw_overlay
-    from samwise.visualization.video_writer import VideoWriter
+    from samwise.video.mask_folders import MaskFolders
+    from samwise.video.overlay import draw_overlay
+    from samwise.video.writer import VideoWriter
 
     overlay = output / f"{source_stem(path)}_overlay.{'png' if source.still else 'mp4'}"
     names = [f"{k}_{slug(text)}" for k, text in enumerate(texts)]
@@ -129,7 +129,7 @@ def slug(text: str) -> str:
 
 def source_stem(path: str | Path) -> str:
     """File name, without suffix, of what is made from a source: a path, an address, a camera's number."""
-    from samwise.data.live import ADDRESS
+    from samwise.video.live import ADDRESS
 
     if str(path).isdecimal():
         return f"camera{path}"

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from samwise.data.geometry import GEOMETRIES, check_choice, fit_frame, normalise
-from samwise.data.video import as_rgb
 from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
 from samwise.inference.results import FrameResult, from_bits, to_bits, to_frame_size, to_host_together
@@ -18,6 +17,7 @@ from samwise.inference.runtime import Runtime
 from samwise.inference.sentences import warn_of_unknown
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
+from samwise.video.reader import as_rgb
 
 __all__ = ["FrameResult", "Session"]
 
@@ -142,7 +142,7 @@ class Session:
         """Takes a frame; returns the results of T frames when they fill a clip, else nothing.
 
         Args:
-            frame: (H, W, 3) uint8 RGB, or another picture that :func:`samwise.data.video.as_rgb` takes.
+            frame: (H, W, 3) uint8 RGB, or another picture that :func:`samwise.video.reader.as_rgb` takes.
             fitted: What :meth:`fit` made of it, where another thread has done so.
 
         Raises:

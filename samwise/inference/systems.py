@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from samwise.config import SamwiseConfig
+from samwise.config.network import SamwiseConfig
+from samwise.config.typed import typed
 from samwise.data.types import VideoStorage
-from samwise.device import choose_device
+from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.errors import UserError
 from samwise.inference.detector import GroundedDetector
 from samwise.inference.runtime import RuntimeConfig
 from samwise.inference.tracking import BoxTracking, DetectTrack, OracleBox
-from samwise.modeling.checkpoint import find_checkpoint
-from samwise.modeling.sam2_backbone import Sam2Backbone
-from samwise.modeling.samwise import Samwise
-from samwise.training.config import typed
+from samwise.running.device import choose_device
+from samwise.weights.checkpoint import find_checkpoint
+from samwise.weights.hub import Samwise
 
 SYSTEMS = ("samwise", "detect_track", "oracle_box")
 

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from samwise.data.frame_source import Frame
 from samwise.data.types import Expression, VideoStorage
-from samwise.data.video import open_source
+from samwise.encoders.sam2_backbone import ABSENT_LOGIT, Sam2Backbone
+from samwise.encoders.sam2_tracking import Sam2Tracker
 from samwise.errors import UserError
 from samwise.inference.detector import GroundedDetector
 from samwise.inference.results import FrameResult, to_host
 from samwise.inference.runtime import Runtime, RuntimeConfig
-from samwise.modeling.sam2_backbone import ABSENT_LOGIT, Sam2Backbone
-from samwise.modeling.sam2_tracking import Sam2Tracker
+from samwise.video.reader import open_source
+from samwise.video.source import Frame
 
 
 @dataclass(frozen=True)

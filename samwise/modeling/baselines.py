@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from samwise.baseline_config import BaselineConfig
+from samwise.config.baseline import BaselineConfig
+from samwise.encoders.places import Place
 from samwise.extras import needed_for
-from samwise.modeling.places import Place
 
 if TYPE_CHECKING:
-    from samwise.modeling.sam2_backbone import Sam2Backbone
-    from samwise.modeling.text_encoder import StagedTextEncoder
+    from samwise.encoders.sam2_backbone import Sam2Backbone
+    from samwise.encoders.text_encoder import StagedTextEncoder
 
 
 class LowRank(nn.Module):

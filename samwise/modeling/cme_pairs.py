@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from samwise.encoders.sam2_backbone import Decoded, FrameFeatures
 from samwise.modeling.conditional_memory_encoder import IGNORED, cme_labels
 from samwise.modeling.memory import MemoryBank
-from samwise.modeling.sam2_backbone import Decoded, FrameFeatures
 
 if TYPE_CHECKING:
     from samwise.modeling.samwise import Samwise

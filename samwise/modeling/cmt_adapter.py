@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samwise.config import AdapterConfig
-from samwise.extensions import ADAPTERS
-from samwise.modeling.positions import sine_embedding, sine_grid, unit_positions
-from samwise.modeling.recompute import run
+from samwise.config.parts import AdapterConfig
+from samwise.config.registry import ADAPTERS
+from samwise.encoders.positions import sine_embedding, sine_grid, unit_positions
+from samwise.encoders.recompute import run
 
 
 def attend(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from samwise.config import CmeConfig
+from samwise.config.parts import CmeConfig
 
 IGNORED = -1
 MIN_AREA = 50  # pixels of the canvas; two masks this small say nothing

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from samwise.modeling.tokens import Tokens
+from samwise.encoders.tokens import Tokens
 
 
 class MemoryBank:
@@ -25,6 +25,11 @@ class MemoryBank:
     def __init__(self, frames: int, pointers: int) -> None:
         self._maps: deque[Tensor] = deque(maxlen=frames)
         self._pointers: deque[Tensor] = deque(maxlen=pointers)
+
+    @property
+    def newest_pointer(self) -> Tensor:
+        """(B, C), of the frame before."""
+        return self._pointers[-1]
 
     def add(self, memory_map: Tensor, pointer: Tensor) -> None:
         """Remembers a frame by its (B, Cm, H, W) features and (B, C) object pointer; the oldest falls out."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from samwise.encoders.canvas import to_canvas_scale
 
 
 @dataclass
@@ -68,12 +69,6 @@ class ClipOutput:
         """(B, h, w): :attr:`logits` of one frame."""
         height, width = self.size
         return to_canvas_scale(self.low_res_logits[:, frame], self.canvas)[:, :height, :width]
-
-
-def to_canvas_scale(low_res_logits: Tensor, canvas: int) -> Tensor:
-    """(B, S/4, S/4) mask logits -> (B, S, S), bilinear, float32."""
-    x = low_res_logits.float()[:, None]
-    return F.interpolate(x, size=(canvas, canvas), mode="bilinear", align_corners=False)[:, 0]
 
 
 @dataclass

@@ -9,36 +9,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samwise.composing import compose_model, model_names
-from samwise.config import SamwiseConfig
+from samwise.config.composing import compose_model, model_names
+from samwise.config.network import SamwiseConfig
+from samwise.encoders.sam2_backbone import NUM_STAGES, FrameFeatures, Sam2Backbone
+from samwise.encoders.text_encoder import build_text_encoder
+from samwise.encoders.tokens import Tokenizer, Tokens, build_tokenizer
 from samwise.errors import UserError
 from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cme_pairs import compare, partners
 from samwise.modeling.cmt_adapter import build_adapter
 from samwise.modeling.conditional_memory_encoder import ConditionalMemoryEncoder
-from samwise.modeling.frozen import random_parts
-from samwise.modeling.hub import Pretrained
 from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import SeenClips, TrainOutput
 from samwise.modeling.prompts import TextPrompts
-from samwise.modeling.sam2_backbone import NUM_STAGES, FrameFeatures, Sam2Backbone
 from samwise.modeling.streaming import Streaming
-from samwise.modeling.text_encoder import build_text_encoder
-from samwise.modeling.tokens import Tokenizer, Tokens, build_tokenizer
 
 logger = logging.getLogger("samwise.modeling")
 TOKENS_TOGETHER = 8  # compiled and recorded code is of one shape; few lengths of sentences are few shapes
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
 
 
-class Samwise(Streaming, nn.Module, Pretrained):
-    """The network.
+class Samwise(Streaming, nn.Module):
+    """The network. ``from samwise import Samwise`` has the hub's methods as well (samwise/weights/hub.py).
 
     Args:
         config: Sizes and choices; :meth:`from_config` makes it from a preset's name.
 
     Attributes:
-        recompute: Whether the backward pass computes activations again (samwise/modeling/recompute.py).
+        recompute: Whether the backward pass computes activations again (samwise/encoders/recompute.py).
         frozen_dropout: Whether frozen parts train with their dropout on, as in the released training.
     """
 
@@ -80,7 +78,7 @@ class Samwise(Streaming, nn.Module, Pretrained):
             UserError: There is no such preset, or a weight file it names isn't there.
         """
         model = cls(compose_model(name, overrides))
-        for part in random_parts(model):
+        for part in model.config.random_parts:
             logger.warning("the %s has random weights; name its own in model.%s.checkpoint", part, part)
         return model
 
@@ -210,8 +208,6 @@ class Samwise(Streaming, nn.Module, Pretrained):
             )
             visual = visual + more_visual.permute(0, 2, 3, 1)
             text = text + more_text
-            if self.observer is not None:
-                self.observer.saw_stage(stage, visual.unflatten(0, (batch, length)))
             stages.append(visual)
         if seen.neck is None:
             stride8, top = self.backbone.run_neck(stages)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from samwise.encoders.recompute import run
+from samwise.encoders.sam2_backbone import ABSENT_LOGIT, Decoded, FrameFeatures
+from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.conditional_memory_encoder import consultable, fuse_masks, never_consulted
 from samwise.modeling.memory import StreamState
-from samwise.modeling.observer import FrameTrace, Observer
 from samwise.modeling.outputs import ClipOutput, SeenClips, StreamStep
-from samwise.modeling.recompute import run
-from samwise.modeling.sam2_backbone import ABSENT_LOGIT, Decoded, FrameFeatures
-from samwise.modeling.tokens import Tokens
 
 if TYPE_CHECKING:
-    from samwise.config import SamwiseConfig
+    from samwise.config.network import SamwiseConfig
+    from samwise.encoders.sam2_backbone import Sam2Backbone
     from samwise.modeling.conditional_memory_encoder import ConditionalMemoryEncoder
-    from samwise.modeling.recorded import Recorded
-    from samwise.modeling.sam2_backbone import Sam2Backbone
+
+
+class Steps(Protocol):
+    """What may run as recorded CUDA graphs (samwise/inference/cuda_graphs.py): the same calls, replayed."""
+
+    see: Callable[..., SeenClips]
+    encode: Callable[..., tuple[FrameFeatures, Tensor]]
+    step: Callable[..., StreamStep]
 
 
 class Streaming:
@@ -32,9 +39,7 @@ class Streaming:
         branchless: Whether every frame that the CME may look at is decoded with and without memory in one
             batch, so that its decision never leaves the device: the host doesn't wait for a GPU. False
             decodes without memory only where it is asked for. None: true on a GPU. The results are the same.
-        recorded: :meth:`see`, :meth:`encode` and :meth:`step` as CUDA graphs (samwise/modeling/recorded.py);
-            None for none.
-        observer: Is shown what happens inside, for pictures; None, which costs nothing, for nobody.
+        recorded: :meth:`see`, :meth:`encode` and :meth:`step` as CUDA graphs; None for none.
     """
 
     config: SamwiseConfig
@@ -42,9 +47,8 @@ class Streaming:
     cme: ConditionalMemoryEncoder | None
     recompute: bool
     static_shapes: bool = False
-    recorded: Recorded | None = None
+    recorded: Steps | None = None
     branchless: bool | None = None
-    observer: Observer | None = None
 
     def stream(
         self, frames: Tensor | SeenClips, tokens: Tokens, state: StreamState | None = None
@@ -75,29 +79,25 @@ class Streaming:
         )
         if state.text is None or state.tokens is not tokens:
             state.tokens, state.text = tokens, self.start_text(tokens)
-        features, rho = (self._replayed or self).encode(seen, tokens, None, state.text)
+        features, rho = (self.recorded or self).encode(seen, tokens, None, state.text)
         prompt = self.backbone.sparse_prompt(rho)
-        rows = [self._segment(features.at(t, length), prompt, state) for t in range(length)]
+        rows = [self.segment_frame(features.at(t, length), prompt, state) for t in range(length)]
         columns = (torch.stack(column, 1) for column in zip(*rows, strict=True))
         return ClipOutput(*columns, size=seen.size, canvas=self.config.canvas), state
 
     def see_recorded(self, frames: Tensor) -> SeenClips:
         """:meth:`see`, as a CUDA graph where there is one."""
-        return (self._replayed or self).see(frames)
+        return (self.recorded or self).see(frames)
 
-    @property
-    def _replayed(self) -> Recorded | None:
-        return self.recorded if self.observer is None else None
-
-    def _segment(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> tuple[Tensor, ...]:
+    def segment_frame(
+        self, frame: FrameFeatures, prompt: Tensor, state: StreamState
+    ) -> tuple[Tensor, ...]:
         """A frame's row of :class:`ClipOutput`; the frame enters the memory."""
         config, bank = self.config.cme, state.bank
         looks = consultable(state.frame_index, state.last_fired, config)
         consulted = not never_consulted(state.frame_index, config)
         memory = () if bank.empty else bank.filled() if self.static_shapes else bank.stacked()
-        result = ((bank.full and self._replayed) or self).step(frame, prompt, looks, consulted, *memory)
-        if self.observer is not None:
-            self._show(frame, prompt, result, looks, state.frame_index)
+        result = ((bank.full and self.recorded) or self).step(frame, prompt, looks, consulted, *memory)
         bank.add(result.memory, result.pointer)
         state.last_fired = (
             state.last_fired.masked_fill(result.fires, state.frame_index) if consulted else state.last_fired
@@ -123,7 +123,7 @@ class Streaming:
             tracked, memoryless = self._decode_both(frame, prompt, memory)
         else:
             tracked = run(self.recompute, self.track, frame, prompt, *memory)
-        low = self._present(tracked)  # B, S/4, S/4
+        low = self.present(tracked)  # B, S/4, S/4
         mask = self.backbone.to_canvas(low)  # P_m
         fires, probability, for_memory = looks, torch.full_like(tracked.score, float("nan")), mask
         if consulted:
@@ -157,7 +157,7 @@ class Streaming:
         progress = self.backbone.start_decoding(features, prompt.repeat(2, 1, 1))
         return self.backbone.finish_decoding(progress, frame.repeated(2)).halves()
 
-    def _present(self, decoded: Decoded) -> Tensor:
+    def present(self, decoded: Decoded) -> Tensor:
         """(B, S/4, S/4) float32 logits, ABSENT_LOGIT everywhere in frames whose score isn't positive."""
         absent = ~(decoded.score > 0)[:, None, None]  # also where it is NaN
         return decoded.low_res_logits.float().masked_fill(absent, ABSENT_LOGIT)
@@ -202,23 +202,12 @@ class Streaming:
             if not bool(fires.any()):
                 return fires, probability, mask
             memoryless = self.backbone.finish_decoding(progress, frame)
-        candidate = self.backbone.to_canvas(self._present(memoryless))  # P_l
+        candidate = self.backbone.to_canvas(self.present(memoryless))  # P_l
         mask = torch.where(fires[:, None, None], fuse_masks(mask, candidate, config), mask)
         return fires, probability, mask
 
     def _encode_memory(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded) -> Tensor:
         return run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
-
-    def _show(
-        self, frame: FrameFeatures, prompt: Tensor, result: StreamStep, looks: Tensor, index: int
-    ) -> None:
-        """Shows the observer a frame, with what the CME would have said of it."""
-        memoryless = self.memoryless(frame, prompt)
-        asked = torch.full_like(result.score, float("nan"))
-        if self.cme is not None:
-            asked = self.cme(result.pointer, memoryless.early_token).softmax(1)[:, 1]
-        masks = (self.backbone.to_canvas(x) for x in (result.low_res_logits, self._present(memoryless)))
-        self.observer.saw_frame(FrameTrace(index, *masks, asked, looks, result.fires))
 
     @torch.no_grad()
     def memoryless(self, frame: FrameFeatures, prompt: Tensor) -> Decoded:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
+from samwise.config.typed import typed
+from samwise.encoders.recompute import CHECKPOINTING
 from samwise.errors import UserError
-from samwise.modeling.recompute import CHECKPOINTING
 
 
 @dataclass
@@ -212,27 +212,6 @@ def optimizer_config(node: DictConfig | dict[str, Any]) -> OptimizerConfig:
     _require(config.name in ("adam", "adamw"), f"optimizer.name={config.name}: choose adam or adamw")
     _require(len(config.betas) == 2, f"optimizer.betas={config.betas} needs two numbers")
     return config
-
-
-def typed(cls: type[Any], node: DictConfig | dict[str, Any], name: str) -> Any:
-    """A node of a config as a checked object of ``cls``.
-
-    Args:
-        cls: A dataclass.
-        node: What fills it.
-        name: What errors call it.
-
-    Raises:
-        UserError: A key is unknown or a value has the wrong type.
-    """
-    try:
-        # Resolved first: interpolations reach outside the node.
-        plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain))
-    except OmegaConfBaseException as error:
-        raise UserError(
-            f"the config is wrong at '{name}.{error.full_key}': {str(error).splitlines()[0]}"
-        ) from error
 
 
 def _check_backend(name: str) -> None:

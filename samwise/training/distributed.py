@@ -13,9 +13,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from samwise.device import own_device
 from samwise.errors import UserError
-from samwise.processes import Place, find_place
+from samwise.running.device import own_device
+from samwise.running.processes import Place, find_place
 
 _TIMEOUT = timedelta(hours=2)  # the longest any process may be waited for, e.g. while one writes or validates
 _MEETING = timedelta(minutes=10)  # the longest the others may take to start
@@ -46,8 +46,8 @@ def process_group(device: str | torch.device | None) -> Iterator[torch.device]:
     """Meets the other processes that torchrun, srun or submitit started; does nothing where there are none.
 
     Args:
-        device: As in :func:`samwise.device.choose_device`; on ``cuda`` each process of a machine takes the
-            GPU of its own number.
+        device: As in :func:`samwise.running.device.choose_device`; on ``cuda`` each process of a
+            machine takes the GPU of its own number.
 
     Yields:
         This process's device.

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from samwise.data.types import ClipBatch
 from samwise.errors import UserError
-from samwise.stopping import SIGNALS
+from samwise.running.stopping import SIGNALS
 from samwise.training.config import TrainingConfig
 from samwise.training.distributed import rank, world_size
 

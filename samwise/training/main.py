@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 from omegaconf import DictConfig
 
-from samwise.cli import program
-from samwise.config import SamwiseConfig
+from samwise.config.network import SamwiseConfig
 from samwise.errors import UserError
-from samwise.processes import is_restarted, job_id
+from samwise.running.cli import program
+from samwise.running.processes import is_restarted, job_id
 
 if TYPE_CHECKING:
-    from samwise.locking import FolderLock
+    from samwise.running.locking import FolderLock
     from samwise.training.trainer import Trainer
 
 logger = logging.getLogger("samwise.training")
@@ -52,7 +52,7 @@ def train(config: DictConfig) -> float | None:
         UserError: The configuration, the data or the run folder isn't right.
         Interrupted: A signal stopped training, after saving.
     """
-    from samwise.locking import FolderLock
+    from samwise.running.locking import FolderLock
     from samwise.training.distributed import process_group, together
     from samwise.training.run_log import end_in_log
 
@@ -86,22 +86,21 @@ def _is_again(config: DictConfig) -> bool:
 
 def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: bool) -> Trainer:
     """Everything up to the first step."""
+    from samwise.config.recipe import RecipeConfig
     from samwise.data.build import build_storage, build_train_dataset
     from samwise.inference.sentences import check_expressions
-    from samwise.modeling.checkpoint import frozen_identity
-    from samwise.modeling.frozen import random_parts
     from samwise.modeling.losses import SamwiseLoss
     from samwise.modeling.samwise import Samwise
-    from samwise.recipe import RecipeConfig
+    from samwise.training.checkpoints import Checkpoints, flat_config
     from samwise.training.config import optimizer_config, training_config
     from samwise.training.distributed import is_main, world_size
     from samwise.training.loading import build_order
     from samwise.training.pretrained import load_pretrained
     from samwise.training.run_folder import clear_run, describe_run, open_run_folder
     from samwise.training.run_log import start_log
-    from samwise.training.state import Checkpoints, flat_config
     from samwise.training.trainer import Trainer
     from samwise.training.validation import ItemValidation, Validation
+    from samwise.weights.checkpoint import frozen_identity
 
     # Everything that can be wrong is looked at before the run folder is touched.
     knobs, optimizer = training_config(config.scratch), optimizer_config(config.optimizer)
@@ -133,7 +132,7 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
     torch.manual_seed(knobs.seed)
     model = Samwise(model_config)
     model.tokenize(["a sentence"])  # says now if the tokenizer, or spaCy for the motion prompt, isn't there
-    if (random := random_parts(model)) and not knobs.random_frozen:
+    if (random := model.config.random_parts) and not knobs.random_frozen:
         part = f"model.{random[0]}"
         if model_config.baseline.kind == "full":
             problem, other = "is to be finetuned, but no weights are named for it", ""

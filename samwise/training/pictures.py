@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samwise.data.types import ClipBatch
 from samwise.modeling.samwise import TrainOutput
-from samwise.visualization.lettering import lettered, readable, shorten
+from samwise.video.lettering import lettered, readable, shorten
 
 _MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 # Colour-blind safe.

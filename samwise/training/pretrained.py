@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samwise.errors import UserError
-from samwise.modeling.checkpoint import check_frozen, find_checkpoint, read_checkpoint
 from samwise.modeling.samwise import Samwise
+from samwise.weights.checkpoint import check_frozen, find_checkpoint, read_checkpoint
 
 logger = logging.getLogger("samwise.training")
 

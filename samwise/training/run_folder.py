@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
 import sys
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from samwise.errors import UserError
 from samwise.io import atomic_path, check_output, read_json, writable_folder, write_json
-from samwise.locking import RUN_LOCK
-from samwise.processes import job_id
+from samwise.running.locking import RUN_LOCK
+from samwise.running.machine import git_changes, versions
+from samwise.running.processes import job_id
 from samwise.training.distributed import is_main, world_size
 
 RECORD = "versions.json"  # marks a folder as a run's
@@ -115,53 +112,3 @@ def describe_run(path: Path, config: DictConfig, frozen: dict[str, str] | None =
             temporary.write_text(changes, encoding="utf-8")
     else:
         (path / "changes.diff").unlink(missing_ok=True)
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of the packages that decide the result, and the commit of the code where it is a checkout."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in (
-        "samwise-rvos",
-        "torch",
-        "torchvision",
-        "sam2",
-        "transformers",
-        "open_clip_torch",
-        "numpy",
-    ):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    found["device"] = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
-    )
-    found["commit"] = git_commit()
-    return found
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, with ``+changes`` when files differ from it; None outside a checkout."""
-    if not _in_checkout():
-        return None
-    return (_git("rev-parse", "HEAD") or "").strip() + ("+changes" if git_changes() else "")
-
-
-def git_changes() -> str:
-    """What the checkout's tracked files differ in from its commit, as a patch; empty outside a checkout."""
-    return (_git("diff", "HEAD", "--binary") or "") if _in_checkout() else ""
-
-
-def _in_checkout() -> bool:
-    # An installed package may lie inside some other project's repository.
-    return bool(_git("ls-files", Path(__file__).name))
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments],
-            capture_output=True, text=True, errors="replace", check=True, timeout=30,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None

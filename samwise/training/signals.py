@@ -1,4 +1,4 @@
-"""What becomes of a training that a signal stopped (samwise/stopping.py): its exit status, its queue."""
+"""What becomes of a training that a signal stopped (samwise/running/stopping.py): its status, its queue."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from samwise.data.types import ClipBatch
-from samwise.device import AUTOCAST
 from samwise.inference.sentences import fitting
 from samwise.modeling.losses import SamwiseLoss, cme_loss, cme_weights
 from samwise.modeling.outputs import TrainOutput
 from samwise.modeling.samwise import Samwise
+from samwise.running.device import AUTOCAST
 from samwise.training.distributed import world_size
 
 Pairs = tuple[Tensor, Tensor]  # (B, K, 2) decisions of the CME with their gradient, (B, K) labels

@@ -17,10 +17,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from samwise.data.collate import collate_clips
 from samwise.data.types import ClipBatch
+from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss
-from samwise.modeling.recompute import compile_parts, set_checkpointing
-from samwise.stopping import StopRequest
+from samwise.running.stopping import StopRequest
+from samwise.training.checkpoints import Checkpoints, Position, flat_config
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.distributed import from_main, is_main, maximum, mean, rank, together, world_size
 from samwise.training.loading import build_order, clip_batches
@@ -29,7 +30,6 @@ from samwise.training.optim import Schedule, build_optimizer, freeze_unscaled
 from samwise.training.pictures import training_picture
 from samwise.training.profiling import StepProfiler
 from samwise.training.signals import Interrupted
-from samwise.training.state import Checkpoints, Position, flat_config
 from samwise.training.step import ClipStep, PartOutput
 from samwise.training.sync_batch_norm import synchronise_batch_norm
 

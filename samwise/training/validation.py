@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from samwise.data.frame_source import Frame
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
 from samwise.evaluation.evaluate import ScoreAccumulator
@@ -18,6 +17,7 @@ from samwise.evaluation.report import ExpressionScore, Report, mean_score
 from samwise.inference.results import FrameResult
 from samwise.inference.sentences import fitting
 from samwise.training.distributed import gather, rank, together, world_size
+from samwise.video.source import Frame
 
 MAX_EXPRESSIONS = 8  # of a video at once, to bound memory
 
@@ -98,8 +98,8 @@ class Validation:
     def _segment(
         self, model: nn.Module, video_id: str, expressions: list[Expression]
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        from samwise.data.video import ImageFiles
         from samwise.inference.predictor import SamwisePredictor
+        from samwise.video.reader import ImageFiles
 
         names = self.storage.frame_names(video_id)[: self.limit_frames]
         source = ImageFiles(

@@ -10,11 +10,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from samwise.encoders.sam2_backbone import NUM_STAGES
 from samwise.inference.predictor import SamwisePredictor
-from samwise.modeling.observer import Observer, observed
-from samwise.modeling.sam2_backbone import NUM_STAGES
 from samwise.modeling.samwise import FIRST_ADAPTED_STAGE, Samwise
-from samwise.visualization.overlay import draw_overlay
+from samwise.video.overlay import draw_overlay
+from samwise.visualization.observer import Observer, observed
 from samwise.visualization.titles import put_title
 
 STRIDES = (4, 8, 16, 32)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from samwise.data.geometry import canvas_size
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.results import to_frame_size
-from samwise.modeling.observer import FrameTrace, Observer, observed
-from samwise.visualization.overlay import draw_overlay
+from samwise.video.overlay import draw_overlay
+from samwise.visualization.observer import FrameTrace, Observer, observed
 from samwise.visualization.titles import put_title
 
 

@@ -7,7 +7,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.text import Text
 from PIL import Image
 
-from samwise.visualization.lettering import lettered, line_height, readable, wrap
+from samwise.video.lettering import lettered, line_height, readable, wrap
 
 _FINE = 4  # pixels a point
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from samwise.data.frame_source import FrameSource
-from samwise.data.images import image_size, is_animation, is_still_image
-from samwise.data.video import open_source
 from samwise.errors import UserError
+from samwise.video.images import image_size, is_animation, is_still_image
+from samwise.video.reader import open_source
+from samwise.video.source import FrameSource
 from samwise.web.config import LimitsConfig
 
 # FFmpeg's demuxers for files that hold their own pictures. Playlists (hls, concat, dash) name other files,

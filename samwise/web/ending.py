@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from samwise.stopping import handled
+from samwise.running.stopping import handled
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 8.0  # seconds for what runs: a job looks up after each clip only, and a clip may take minutes

@@ -33,8 +33,8 @@ def make_examples(folder: Path, count: int) -> list[Example]:
         folder: Where to.
         count: How many.
     """
-    from samwise.data.synthetic.video import make_video
-    from samwise.visualization.video_writer import VideoWriter
+    from samwise.synthrvos.video import make_video
+    from samwise.video.writer import VideoWriter
 
     made = []
     for index in range(count):

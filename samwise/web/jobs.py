@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from samwise.data.limits import LimitedSource
 from samwise.errors import NotEnoughMemory, UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.sentences import doubt
+from samwise.video.limits import LimitedSource
 from samwise.web.checks import check_sentences
 from samwise.web.config import WebConfig
 from samwise.web.reading import Upload

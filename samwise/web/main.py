@@ -6,7 +6,7 @@ import logging
 
 from omegaconf import DictConfig, OmegaConf
 
-from samwise.cli import program
+from samwise.running.cli import program
 
 
 @program("web_demo")
@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
     """Loads the network and serves the page."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
 
-    from samwise.training.config import typed
+    from samwise.config.typed import typed
     from samwise.web.config import WebConfig
 
     plain = {key: value for key, value in OmegaConf.to_container(cfg).items() if key != "hydra"}

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from samwise.data.frame_source import Frame, FrameSource
 from samwise.errors import UserError
+from samwise.video.source import Frame, FrameSource
 from samwise.web.checks import check_upload
 from samwise.web.config import LimitsConfig
 

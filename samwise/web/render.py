@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from urllib.parse import quote
 
-from samwise.visualization.overlay import sentence_color
+from samwise.video.overlay import sentence_color
 from samwise.web.jobs import DONE, FAILED, WAITING, Job
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from samwise.errors import UserError
 from samwise.io import writable_folder
-from samwise.locking import FolderLock
+from samwise.running.locking import FolderLock
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from samwise.data.frame_source import Frame
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.results import CocoResults, FrameResult
 from samwise.inference.segment import segment, slug
 from samwise.io import atomic_path, write_json
-from samwise.visualization.overlay import draw_overlay
+from samwise.video.overlay import draw_overlay
+from samwise.video.source import Frame
 from samwise.web.checks import check_frames
 from samwise.web.config import WebConfig
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from samwise.cli import program
 from samwise.data.preparation.benchmarks import BENCHMARKS, Benchmark, Finding
 from samwise.data.preparation.tars import frame_tars, unpack_frames
 from samwise.data.preparation.unpack import Plan, plan_unpacking, unpack
 from samwise.errors import UserError
 from samwise.io import writable_folder
+from samwise.running.cli import program
 
 
 @program("prepare_data")

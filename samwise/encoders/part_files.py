@@ -1,0 +1,66 @@
+"""Files of frozen weights: where they are, and the part of the network that is wanted from them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from samwise.config.composing import CONFIG_DIR
+from samwise.config.parts import PARTS
+from samwise.errors import UserError
+
+# SAM 2's eight tensors that only object scores need. A released image pretraining has none, and lacks them.
+_OBJECT_SCORES = re.compile(
+    r"(.*\.)?(no_obj_ptr|sam_mask_decoder\.(obj_score_token|pred_obj_score_head)\..+)"
+)
+
+
+def only_for_object_scores(name: str) -> bool:
+    """Whether a network without object scores does without this tensor."""
+    return _OBJECT_SCORES.fullmatch(name) is not None
+
+
+def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
+    """Tensors of a safetensors file whose names start with ``prefix``, without it.
+
+    Raises:
+        UserError: The file can't be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {
+                name.removeprefix(prefix): file.get_tensor(name)
+                for name in file.keys()
+                if name.startswith(prefix)
+            }
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} isn't a readable safetensors file ({error}); fetch it again") from error
+
+
+def locate(weights: str) -> str:
+    """Where a file of weights is: as named, or with this project, in a checkout or an installed wheel."""
+    ours = CONFIG_DIR.parent / weights
+    return str(ours) if not Path(weights).exists() and ours.exists() else weights
+
+
+def read_part(path: str | Path, part: str, inner: str) -> dict[str, Tensor]:
+    """The weights of one frozen part.
+
+    Args:
+        path: A file of :func:`save_frozen`, or a safetensors file that holds this part alone.
+        part: ``backbone`` or ``text_encoder``.
+        inner: Name of the module in it whose names are wanted, e.g. ``sam2``.
+
+    Raises:
+        UserError: The file can't be read, or is a frozen file without that part.
+    """
+    tensors = read_tensors(path)
+    wanted = f"{part}.{inner}."
+    if found := {name.removeprefix(wanted): x for name, x in tensors.items() if name.startswith(wanted)}:
+        return found
+    if any(name.startswith(PARTS) for name in tensors):
+        raise UserError(f"{path} holds no {part} weights; name another file in model.{part}.checkpoint")
+    return tensors

@@ -1,0 +1,163 @@
+"""SAM 2's memory as steps: memory attention (the paper's F_mem) and the memory encoder.
+
+Without "conditioning" frames: every frame attends to the maps and object pointers of those before it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samwise.encoders.rotary import rotate
+from samwise.running.device import for_matmul
+
+
+class Sam2Memory(nn.Module):
+    """The memory half of :class:`samwise.encoders.sam2_backbone.Sam2Backbone`.
+
+    Attributes:
+        sam2: sam2's own network.
+    """
+
+    sam2: nn.Module
+    rotary_table: Tensor  # HW, D/2, 2
+    top_position: Tensor  # 1, HW, C: sines of the places of the top features
+    map_position: Tensor  # 1, HW, Cm: the same for the memory's maps
+
+    def keep_positions(self, side: int) -> None:
+        """Makes buffers, which move with the network, of what sam2 keeps outside its state.
+
+        Args:
+            side: S/16, of the top features and of the memory's maps.
+        """
+        sam2 = self.sam2
+        angles = torch.view_as_real(sam2.memory_attention.layers[0].self_attn.freqs_cis)
+        self.register_buffer("rotary_table", angles.clone(), persistent=False)
+        encodings = {
+            "top_position": (sam2.image_encoder.neck.position_encoding, sam2.hidden_dim),
+            "map_position": (sam2.memory_encoder.position_encoding, sam2.mem_dim),
+        }
+        for name, (encoding, width) in encodings.items():
+            grid = encoding(angles.new_zeros(1, width, side, side))  # 1, C, H, W
+            self.register_buffer(name, grid.flatten(2).transpose(1, 2).contiguous(), persistent=False)
+            encoding.cache.clear()
+
+    def without_memory(self, top: Tensor) -> Tensor:
+        """Features of a frame that has no past: (B, C, H, W) plus SAM 2's no-memory embedding."""
+        return top + self.sam2.no_mem_embed.reshape(1, -1, 1, 1)
+
+    def with_memory(
+        self, top: Tensor, maps: Tensor, pointers: Tensor, absent: Tensor | None = None
+    ) -> Tensor:
+        """Memory attention: conditions the features on the past (the paper's F_mem).
+
+        Args:
+            top: (B, C, H, W) adapted features of the frame.
+            maps: Memory features (B, M, Cm, H, W) of the previous frames, oldest first.
+            pointers: Object pointers (B, P, C) of the previous frames, nearest first.
+            absent: (M + P,) bool, true on maps and pointers that only fill the shape; None where none does.
+
+        Returns:
+            (B, C, H, W).
+        """
+        attention, size = self.sam2.memory_attention, top.shape[-2:]
+        position = self.top_position.to(top.dtype)  # 1, HW, C
+        memory, memory_position = self._memory_tokens(maps, pointers)
+        placed = for_matmul(memory + memory_position)  # B, K, Cm
+        memory = for_matmul(memory)
+        on_maps = maps.shape[1] * size[0] * size[1]
+        mask = None if absent is None else self._attended(absent, maps.shape[1], pointers.shape[1])
+        table = self.rotary_table
+        x = top.flatten(2).transpose(1, 2)  # B, HW, C
+        if attention.pos_enc_at_input:
+            x = x + 0.1 * position
+        for layer in attention.layers:
+            y = for_matmul(layer.norm1(x))
+            q = y + position if layer.pos_enc_at_attn else y
+            x = x + layer.dropout1(_rotary_attention(layer.self_attn, q, q, y, table, y.shape[1]))
+            y = layer.norm2(x)
+            q = y + position if layer.pos_enc_at_cross_attn_queries else y
+            k = placed if layer.pos_enc_at_cross_attn_keys else memory
+            y = _rotary_attention(layer.cross_attn_image, q, k, memory, table, on_maps, mask)
+            x = x + layer.dropout2(y)
+            y = layer.linear2(layer.dropout(layer.activation(layer.linear1(layer.norm3(x)))))
+            x = x + layer.dropout3(y)
+        return attention.norm(x).transpose(1, 2).unflatten(2, size)
+
+    def _attended(self, absent: Tensor, maps: int, pointers: int) -> Tensor:
+        """(M + P,) -> (1, 1, 1, K) bool: the tokens of maps and pointers that are there."""
+        sizes = [self.map_position.shape[1]] * maps + [self.sam2.hidden_dim // self.sam2.mem_dim] * pointers
+        parts = [seen.expand(n) for seen, n in zip(~absent, sizes, strict=True)]
+        return torch.cat(parts)[None, None, None]
+
+    def _memory_tokens(self, maps: Tensor, pointers: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K, Cm) tokens of the maps, then of the pointers, and their (1, K, Cm) positions."""
+        count = maps.shape[1]
+        temporal = self.sam2.maskmem_tpos_enc[:count, 0].flip(0)  # M, 1, Cm: the oldest is the farthest
+        tokens = maps.flatten(3).transpose(2, 3).flatten(1, 2)  # B, M*HW, Cm
+        position = (self.map_position.to(maps.dtype) + temporal).flatten(0, 1)[None]
+        if pointers.shape[1] == 0:
+            return tokens, position
+        pointer_tokens, pointer_position = self._pointer_tokens(pointers)
+        return torch.cat([tokens, pointer_tokens], 1), torch.cat([position, pointer_position], 1)
+
+    def _pointer_tokens(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
+        """Splits (B, P, C) pointers, nearest first, into (B, P*C/Cm, Cm) tokens; with their positions."""
+        sam2, (count, width) = self.sam2, pointers.shape[1:]
+        parts = width // sam2.mem_dim
+        tokens = pointers.unflatten(2, (parts, sam2.mem_dim)).flatten(1, 2)
+        if not sam2.add_tpos_enc_to_obj_ptrs:
+            return tokens, tokens.new_zeros(1, count * parts, sam2.mem_dim)
+        from sam2.modeling.sam2_utils import get_1d_sine_pe
+
+        distance = torch.arange(1, count + 1, device=pointers.device) / (sam2.max_obj_ptrs_in_encoder - 1)
+        dim = width if sam2.proj_tpos_enc_in_obj_ptrs else sam2.mem_dim
+        position = sam2.obj_ptr_tpos_proj(get_1d_sine_pe(distance, dim=dim).to(pointers.dtype))  # P, Cm
+        return tokens, position.repeat_interleave(parts, dim=0)[None]
+
+    def encode_memory(self, top: Tensor, mask_logits: Tensor, score: Tensor) -> Tensor:
+        """Encodes a frame and its mask into memory features.
+
+        Args:
+            top: (B, C, H, W) adapted features, not conditioned on memory.
+            mask_logits: (B, S, S) at canvas resolution.
+            score: (B,) object score logits (SAM 2.1 marks frames without the object).
+
+        Returns:
+            (B, Cm, H, W).
+        """
+        sam2, encoder = self.sam2, self.sam2.memory_encoder
+        mask = torch.sigmoid(mask_logits) * sam2.sigmoid_scale_for_mem_enc + sam2.sigmoid_bias_for_mem_enc
+        # Its forward would make sine positions as well, at every frame.
+        shape = encoder.mask_downsampler(mask[:, None].to(top.dtype))
+        memory = encoder.out_proj(encoder.fuser(encoder.pix_feat_proj(top) + shape))
+        if sam2.no_obj_embed_spatial is not None:
+            absent = (score <= 0).to(memory.dtype)[:, None, None, None]
+            memory = memory + absent * sam2.no_obj_embed_spatial[..., None, None]
+        return memory
+
+
+def _rotary_attention(
+    attention: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    table: Tensor,
+    rotated: int,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """sam2's ``RoPEAttention``, of which the first ``rotated`` keys have a place; mask true where allowed."""
+    heads = attention.num_heads
+    q, k, v = (
+        project(x).unflatten(2, (heads, -1)).transpose(1, 2)  # B, heads, N, D
+        for project, x in zip(
+            (attention.q_proj, attention.k_proj, attention.v_proj), (query, key, value), strict=True
+        )
+    )
+    q = rotate(q, table)
+    placed = rotate(k[:, :, :rotated], table)
+    k = placed if rotated == k.shape[2] else torch.cat([placed, k[:, :, rotated:]], 2)
+    dropout = attention.dropout_p if attention.training else 0.0
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    return attention.out_proj(out.transpose(1, 2).flatten(2))

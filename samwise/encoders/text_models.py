@@ -1,0 +1,225 @@
+"""The text networks themselves: built by transformers or open_clip, with random or published weights."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from samwise.config.parts import TextEncoderConfig
+from samwise.encoders.hub_reach import local_only
+from samwise.encoders.part_files import locate, read_part
+from samwise.errors import UserError
+from samwise.extras import needed_for
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+_ROBERTA = {
+    "vocab_size": 50265,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_MINILM = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
+
+# Sizes of published models (architecture, differences from its defaults), to build them without the hub.
+PUBLISHED_SIZES: dict[str, tuple[str, dict[str, Any]]] = {
+    "roberta-base": ("roberta", _ROBERTA),
+    "roberta-large": ("roberta", _ROBERTA | _LARGE),
+    "bert-base-uncased": ("bert", {}),
+    "bert-large-uncased": ("bert", _LARGE),
+    "sentence-transformers/all-MiniLM-L6-v2": ("bert", _MINILM | {"num_hidden_layers": 6}),
+    "sentence-transformers/all-MiniLM-L12-v2": ("bert", _MINILM),
+}
+_SEE = "see checkpoints/README.md"
+
+
+def build_bert_like(config: TextEncoderConfig) -> nn.Module:
+    """A BERT-like encoder of transformers: something with ``embeddings`` and ``encoder.layer``.
+
+    Raises:
+        UserError: Its sizes or weights aren't there, or its layers can't be run one by one.
+    """
+    if config.checkpoint:
+        config = replace(config, checkpoint=locate(config.checkpoint))
+        if not Path(str(config.checkpoint)).exists():
+            raise UserError(f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; {_SEE}")
+    architecture = _architecture(config)
+    from_file = config.checkpoint is not None and Path(config.checkpoint).is_file()
+    if from_file or not (config.checkpoint or config.pretrained):
+        model = _build(architecture)
+        if from_file:
+            load_part(model, str(config.checkpoint))
+    else:
+        model = _load_published(str(config.checkpoint or config.name), architecture)
+    if not hasattr(model, "embeddings") or not hasattr(getattr(model, "encoder", None), "layer"):
+        raise UserError(
+            f"model.text_encoder.name={config.name}: {type(model).__name__} isn't BERT-like (no embeddings "
+            "and encoder.layer); choose BERT, RoBERTa or one of their like"
+        )
+    return model
+
+
+def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
+    """The transformers config of the network that ``config`` names."""
+    from transformers import AutoConfig
+
+    folder = next((p for p in (config.checkpoint, config.name) if p and Path(p).is_dir()), None)
+    if folder is None and config.name in PUBLISHED_SIZES and not config.pretrained:
+        kind, sizes = PUBLISHED_SIZES[config.name]
+        found = AutoConfig.for_model(kind, **{**sizes, **config.overrides})
+    else:
+        try:
+            found = AutoConfig.from_pretrained(
+                folder or config.name,
+                trust_remote_code=False,
+                local_files_only=local_only(folder or config.name),
+                **config.overrides,
+            )
+        except Exception as error:  # transformers raises whatever the hub client raised
+            raise UserError(
+                f"can't look up the text encoder '{folder or config.name}' ({type(error).__name__}); "
+                "put its folder where model.text_encoder.checkpoint says; " + _SEE
+            ) from error
+    if config.trainable and not (config.pretrained or config.checkpoint):
+        found.hidden_dropout_prob = found.attention_probs_dropout_prob = 0.0
+    return found
+
+
+def _without_pooler(architecture: PretrainedConfig) -> dict[str, bool]:
+    """The argument that leaves out the unused pooling layer, where the model knows it."""
+    from transformers import AutoModel
+
+    kind = AutoModel._model_mapping.get(type(architecture), None)
+    known = kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+    return {"add_pooling_layer": False} if known else {}
+
+
+def _build(architecture: PretrainedConfig) -> nn.Module:
+    from transformers import AutoModel
+
+    return AutoModel.from_config(architecture, **_without_pooler(architecture))
+
+
+def _load_published(where: str, architecture: PretrainedConfig) -> nn.Module:
+    from transformers import AutoModel
+
+    try:
+        model, info = AutoModel.from_pretrained(
+            where,
+            config=architecture,
+            output_loading_info=True,
+            trust_remote_code=False,
+            local_files_only=local_only(where),
+            **_without_pooler(architecture),
+        )
+    except Exception as error:  # transformers raises whatever the hub client raised
+        raise UserError(
+            f"can't load the text encoder '{where}' ({type(error).__name__}); put its folder where "
+            f"model.text_encoder.checkpoint says; {_SEE}"
+        ) from error
+    # transformers only warns, and goes on with random numbers
+    if missing := sorted(info["missing_keys"]):
+        raise UserError(
+            f"the text encoder '{where}' lacks the weights {', '.join(missing[:3])}; fetch it again"
+        )
+    return model.float()  # transformers 5 keeps the file's number format
+
+
+def load_part(model: nn.Module, path: str) -> None:
+    """Loads a text encoder from a safetensors file, strictly: a frozen file of ours, or the part's own."""
+    _load_strictly(model, read_part(path, "text_encoder", "model"), path)
+
+
+def _load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} doesn't fit model.text_encoder: {str(error).splitlines()[1].strip()}"
+        ) from error
+
+
+def check_staged(model: nn.Module, staged: Tensor, ids: Tensor, name: str) -> None:
+    """Refuses an encoder whose own forward pass does more than embed and run its layers.
+
+    Relative positions (MPNet, DeBERTa), say, are handed from the encoder to its layers; run one by one, these
+    would silently compute something else.
+
+    Args:
+        model: The transformers model.
+        staged: (1, L, Ct), what embedding ``ids`` and running the layers one by one gave.
+        ids: (1, L).
+        name: What to call it.
+    """
+    whole = model(input_ids=ids).last_hidden_state
+    if staged.shape != whole.shape or not torch.allclose(staged, whole, rtol=1e-3, atol=1e-4):
+        raise UserError(
+            f"model.text_encoder.name={name}: run layer by layer, {type(model).__name__} doesn't give what "
+            "it gives as a whole: it can't run beside the vision stages; choose BERT, RoBERTa or their like"
+        )
+
+
+def build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
+    """CLIP's text tower through open_clip.
+
+    Raises:
+        UserError: open_clip isn't there, doesn't know the name, or the weights aren't there.
+    """
+    with needed_for(f"the text encoder {config.name}", "clip"):
+        import open_clip
+        from open_clip.model import CLIPTextCfg, _build_text_tower
+
+    # Only what comes with open_clip: its other names stand for configs in folders and on the hub.
+    sizes = open_clip.get_model_config(config.name) if config.name in open_clip.list_models() else None
+    if sizes is None:
+        raise UserError(
+            f"open_clip knows no '{config.name}'; model.text_encoder.name is one of open_clip.list_models()"
+        )
+    text_sizes = {**sizes["text_cfg"], **config.overrides}
+    try:
+        tower = _build_text_tower(
+            sizes["embed_dim"], CLIPTextCfg(**text_sizes), sizes.get("quick_gelu", False)
+        )
+    except TypeError as error:
+        raise UserError(f"model.text_encoder.overrides={config.overrides}: {error}") from error
+    if not hasattr(tower, "token_embedding"):
+        raise UserError(
+            f"model.text_encoder.name={config.name}: its text tower isn't CLIP's; set family=bert and name "
+            "transformers' model"
+        )
+    if config.pretrained or config.checkpoint:
+        _load_clip_text(tower, config)
+    return tower
+
+
+def _load_clip_text(tower: nn.Module, config: TextEncoderConfig) -> None:
+    import open_clip
+
+    if config.checkpoint and not Path(config.checkpoint).is_file():
+        raise UserError(f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; {_SEE}")
+    if config.checkpoint and config.checkpoint.endswith(".safetensors"):
+        state = read_part(config.checkpoint, "text_encoder", "model")
+        wanted = tower.state_dict().keys()
+        if wanted <= state.keys():  # a frozen file of ours, or the whole CLIP as open_clip publishes it
+            _load_strictly(tower, {name: state[name] for name in wanted}, config.checkpoint)
+            return
+    try:
+        source = config.checkpoint or "openai"
+        clip = open_clip.create_model(config.name, pretrained=source, load_weights_only=True)
+    except Exception as error:  # open_clip raises whatever the hub client raised
+        raise UserError(
+            f"can't load CLIP's weights '{config.name}' ({type(error).__name__}); put the file where "
+            f"model.text_encoder.checkpoint says; {_SEE}"
+        ) from error
+    state = clip.state_dict()
+    tower.load_state_dict({name: state[name] for name in tower.state_dict()}, strict=True)

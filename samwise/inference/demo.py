@@ -1,0 +1,62 @@
+"""``scripts/demo.py``: one's own image, video or camera and sentences in, overlays and masks out."""
+
+from __future__ import annotations
+
+import sys
+
+from omegaconf import DictConfig
+
+from samwise.errors import UserError
+from samwise.inference.segment import segment, slug
+from samwise.running.cli import program
+
+__all__ = ["main", "segment", "slug"]
+
+_SMALL_DEFAULT = (
+    "note: this is the small default, which knows coloured shapes and nothing else. checkpoint=... takes "
+    "other weights; README.md says where they come from"
+)
+
+
+@program("demo", as_typed=("input", "text"))
+def main(cfg: DictConfig) -> None:
+    """Segments what the sentences name and draws it."""
+    from omegaconf import OmegaConf
+
+    for key in ("input", "text"):
+        if OmegaConf.is_missing(cfg, key):
+            raise UserError(f"{key}=... is missing: demo.py input=video.mp4 'text=[\"the horse jumping\"]'")
+    texts = [cfg.text] if isinstance(cfg.text, str) else [str(text) for text in cfg.text]
+
+    from samwise.inference.predictor import SamwisePredictor
+    from samwise.inference.runtime import RuntimeConfig
+    from samwise.inference.systems import build_tracking, system_config
+    from samwise.io import writable_folder
+    from samwise.running.stopping import StopRequest
+    from samwise.video.limits import LimitedSource
+    from samwise.video.reader import open_source
+
+    source = open_source(str(cfg.input), cfg.fps)
+    output = writable_folder(cfg.output)
+    if system_config(cfg.system).name == "samwise":
+        predictor = SamwisePredictor.from_pretrained(
+            cfg.checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime)
+        )
+        if cfg.checkpoint is None:
+            print(_SMALL_DEFAULT, file=sys.stderr)
+    else:
+        predictor, _ = build_tracking(cfg, cfg.device)
+    if source.frame_count is None and None is cfg.max_frames is cfg.max_seconds:
+        print("Ctrl-C ends it and finishes what is written", file=sys.stderr)
+    with StopRequest() as stop:
+        limited = LimitedSource(source, cfg.max_frames, cfg.max_seconds, lambda: bool(stop))
+        summary = segment(predictor, limited, str(cfg.input), texts, output, cfg)
+    if stop:
+        print(f"stopped by {stop.name}; what was seen until then is written")
+    print(f"{summary['overlay']}: {summary['frames']} frames")
+    for sentence in summary["sentences"]:
+        print(
+            f"  {sentence['text']!r}: in {sentence['frames']} frames, "
+            f"{100 * sentence['mean_area']:.1f} % of the picture on average"
+        )
+    print(f"summary: {output / 'summary.json'}")

@@ -1,0 +1,171 @@
+"""Programs: a config of ``configs/``, a function that is given it, errors as one line."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from samwise.config.composing import CONFIG_DIR, compose_config
+from samwise.errors import UserError
+from samwise.running.reporting import cli
+from samwise.running.sweep import flags_first, is_many, name_jobs
+from samwise.running.words import plain_words
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def program(name: str, as_typed: Sequence[str] = ()) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
+    """Makes a program of a function that takes a config.
+
+    Args:
+        name: The config, a file of ``configs`` without suffix.
+        as_typed: Keys for people's words: taken as typed, without Hydra's grammar; see :func:`plain_words`.
+    """
+
+    def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(main)
+        def run() -> None:
+            call(main, name, as_typed)
+
+        del run.__wrapped__  # it takes no config
+        return run
+
+    return decorate
+
+
+def call(main: Callable[[DictConfig], Any], name: str, as_typed: Sequence[str] = ()) -> None:
+    """Composes a config with the command line and calls ``main`` with it; arguments as of :func:`program`."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
+    try:
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            print(help_text(name))
+            return
+        sys.argv[1:] = name_jobs(flags_first(plain_words(sys.argv[1:], as_typed)))
+        if is_many(sys.argv) and importlib.util.find_spec("submitit"):
+            from samwise.running.launching import use_launchers
+
+            use_launchers()
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(cli(main))()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error, name, sys.argv[1:])) from error
+    except UserError as error:
+        if os.environ.get("SAMWISE_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def help_text(name: str) -> str:
+    """A program's keys with what its config says of them, and the groups that can be chosen."""
+    from omegaconf import OmegaConf
+
+    text = (CONFIG_DIR / f"{name}.yaml").read_text(encoding="utf-8")
+    keys = re.sub(r"^defaults:\n( .*\n)+|^hydra:\n( .*\n?)+", "", text, flags=re.MULTILINE).strip()
+    groups, files = [], [f"{name}.yaml"]
+    for file in files:
+        for entry in OmegaConf.load(CONFIG_DIR / file).get("defaults", []):
+            if entry == "base":
+                files.append("base.yaml")
+            elif not isinstance(entry, str):
+                groups += [str(group) for group in entry if not str(group).startswith("override ")]
+    chosen = [
+        f"  {group}=" + "|".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
+        for group in groups
+        if (CONFIG_DIR / group).is_dir()
+    ]
+    more = ["", "Groups of keys, chosen as a whole (their keys: configs/GROUP):", *chosen] if chosen else []
+    return "\n".join(
+        [keys, *more, "", "Keys are given as key=value; `--cfg job` shows all with their values."]
+    )
+
+
+def explain(error: Exception, name: str, words: Sequence[str]) -> str:
+    """A sentence for an error of Hydra's, with what to type.
+
+    Args:
+        error: The error.
+        name: The program's config.
+        words: The command line.
+    """
+    from hydra.errors import OverrideParseException
+
+    said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    if isinstance(error, OverrideParseException):
+        word = error.override or ""
+        key, _, value = word.partition("=")
+        return (
+            f"can't read {word!r}: values with spaces, commas, quotes, brackets or other signs need quotes "
+            f"inside quotes: '{key}=\"{value}\"'"
+        )
+    if missing := re.search(r"Could not find '([\w/+.-]+)/([^/']+)'", said):
+        group, wanted = missing.groups()
+        options = sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+        if options:
+            return f"{group}={wanted}: there is none of that name{_nearest(wanted, options)}"
+    if unknown := re.search(r"Could not override '([^']+)'", said):
+        key = unknown[1].partition("@")[0]
+        own = "; scripts/demo.py is for videos of your own" if key in ("input", "text") else ""
+        return f"there is no key '{key}'{own or _nearest_keys(key, name, words)}"
+    if "hydra/launcher/submitit_" in said:
+        return "the launchers of jobs are a package of their own: pip install -e '.[slurm]'"
+    if ambiguous := re.search(r"Ambiguous value for argument '([^=]+)=(.*?)'", said):
+        key, value = ambiguous.groups()
+        return f"{key}={value}: write '{key}=[{value}]' for a list of values, '{key}=\"{value}\"' for one"
+    if "interpolation" in said.lower():
+        return f"{said}; write \\${{ for a dollar sign and a brace"
+    return said
+
+
+def _nearest(wanted: str, options: Sequence[str]) -> str:
+    close = difflib.get_close_matches(wanted.lower(), options, 2)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; choose one of {', '.join(options)}"
+
+
+def _nearest_keys(key: str, name: str, words: Sequence[str]) -> str:
+    """The keys that may have been meant: same last name, or nearly the same name."""
+    kept = [
+        w
+        for w in words
+        if "=" in w and not w.startswith(("-", "hydra")) and w.lstrip("+~").split("=")[0] != key
+    ]
+    try:
+        keys = list(_keys(compose_config(name, kept)))
+    except UserError:  # another word is wrong too
+        return f"; the keys are in configs/{name}.yaml"
+    groups = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
+    last = key.rpartition(".")[2]
+    same = [x for x in keys if x.rpartition(".")[2] == last] or [x for x in keys if x.lower() == key.lower()]
+    close = same or difflib.get_close_matches(key.lower(), [*keys, *groups], 3, 0.7)
+    close = close or [
+        x
+        for x in keys
+        if x.rpartition(".")[2] in difflib.get_close_matches(last.lower(), _lasts(keys), 2, 0.8)
+    ]
+    return f"; did you mean {' or '.join(close[:3])}?" if close else f"; the keys are in configs/{name}.yaml"
+
+
+def _lasts(keys: Sequence[str]) -> list[str]:
+    return sorted({key.rpartition(".")[2] for key in keys})
+
+
+def _keys(node: Any, path: str = "") -> list[str]:
+    from omegaconf import DictConfig
+
+    found = []
+    for key in node:
+        here = f"{path}.{key}" if path else str(key)
+        value = node._get_node(key)
+        found += _keys(value, here) if isinstance(value, DictConfig) and not value._is_none() else [here]
+    return found

@@ -1,0 +1,80 @@
+"""Which device to run on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from samwise.errors import UserError
+from samwise.running.processes import Place
+
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # with weights in float32
+
+
+def choose_device(name: str | torch.device | None, current: bool = False) -> torch.device:
+    """The device of that name; by default the GPU where there is one.
+
+    Args:
+        name: The name.
+        current: Whether a GPU with a number becomes the current one before anything touches it: else pinned
+            memory and the like open a context on GPU 0 too. For programs; a library leaves it to its caller.
+
+    Raises:
+        UserError: There is no such device.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if current and device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device={name} can't be used ({str(error).splitlines()[0]}); choose device=cpu"
+        ) from error
+    return device
+
+
+def for_matmul(x: Tensor) -> Tensor:
+    """``x`` in the type that autocast gives to matrix products, for several that read it; else as it is.
+
+    Autocast itself casts ``x`` anew for each of them.
+    """
+    kind = x.device.type
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not on "meta"
+    return x.to(torch.get_autocast_dtype(kind)) if casts else x
+
+
+def own_device(name: str | torch.device | None, place: Place, shared: bool = False) -> torch.device:
+    """This process's device: among several, the GPU of its own number on its machine, made the current one.
+
+    A process that sees one GPU takes it: Slurm's ``--gpus-per-task=1`` shows each its own.
+
+    Args:
+        name: As in :func:`choose_device`; a GPU with a number is taken as named.
+        place: Which of the processes this one is.
+        shared: Whether processes beyond the number of GPUs share them, in turn.
+
+    Raises:
+        UserError: There is no such device, or none that is this process's own.
+    """
+    count = torch.cuda.device_count()
+    named = str(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if named != "cuda" or place.count == 1 or count == 0:
+        return choose_device(name, current=True)
+    if count == 1:
+        return choose_device("cuda:0", current=True)
+    if shared:
+        local = (place.rank if place.local is None else place.local) % count
+    elif place.local is None:
+        raise UserError(
+            "LOCAL_RANK isn't set, so this process doesn't know which GPU is its own; start the processes "
+            "with torchrun or srun, or set LOCAL_RANK to its number on its machine"
+        )
+    elif place.local >= count:
+        raise UserError(
+            f"process {place.local} of this machine finds {count} GPUs; start one process for each GPU "
+            "(torchrun --nproc_per_node, srun --ntasks-per-node, hydra.launcher.tasks_per_node)"
+        )
+    else:
+        local = place.local
+    return choose_device(f"cuda:{local}", current=True)

@@ -1,0 +1,113 @@
+"""``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` as the Hugging Face hub has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelHubMixin, snapshot_download
+
+from samwise.errors import UserError
+from samwise.io import write_json
+from samwise.modeling.samwise import Samwise as Network
+from samwise.weights.checkpoint import find_checkpoint, load_checkpoint, trained_state, write_checkpoint
+from samwise.weights.frozen import frozen_identity, frozen_state, write_frozen
+
+WEIGHTS, FROZEN = "model.safetensors", "frozen.safetensors"
+_HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
+
+
+class Samwise(
+    Network,
+    ModelHubMixin,
+    library_name="samwise",
+    tags=["referring-video-segmentation", "sam2"],
+    paper_url="https://arxiv.org/abs/2411.17646",
+):
+    """The network of samwise/modeling/samwise.py with the hub's methods; its folders hold what trains."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path | None = None,
+        *,
+        overrides: Sequence[str] = (),
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        **options: Any,
+    ) -> Samwise:
+        """Loads a network with its weights, in eval mode, on the CPU.
+
+        Args:
+            pretrained_model_name_or_path: A ``.safetensors`` file, a training run's folder, a folder of
+                :meth:`save_pretrained`, or the name of a repository on the hub. None for the small default.
+            overrides: Changes to its config, such as ``["model.backbone.checkpoint=sam2_hiera_large.pt"]``,
+                where the frozen weights lie elsewhere.
+            force_download: As in the hub's own ``from_pretrained``; so are the others.
+            token: Access token of the hub.
+            cache_dir: Where downloads are kept.
+            local_files_only: Don't ask the hub, take what an earlier download left.
+            revision: Branch, tag or commit.
+            **options: There are none; an unknown one is an error.
+
+        Raises:
+            UserError: There is no such checkpoint, or it doesn't fit the frozen weights at hand.
+        """
+        if options:
+            raise TypeError(f"from_pretrained() got unexpected arguments {', '.join(options)}")
+        name = pretrained_model_name_or_path
+        if name is not None and not Path(name).exists() and _on_the_hub(str(name)):
+            name = _download(
+                str(name),
+                force_download=force_download,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                revision=revision,
+            )
+        return load_checkpoint(find_checkpoint(name), overrides=overrides, network=cls)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Writes the trained part, with config and identity of the frozen part, into a folder.
+
+        Frozen weights that can't be had again from where the config says (random ones, and the file that lies
+        beside a converted checkpoint) are written too.
+        """
+        config, identity = self.config.copy(), frozen_identity(self)
+        kept = [part for part in self.config.frozen_parts if not _published(getattr(config, part))]
+        for part in kept:
+            getattr(config, part).checkpoint = FROZEN
+        if kept:
+            write_frozen(save_directory / FROZEN, frozen_state(self, kept), {p: identity[p] for p in kept})
+        else:
+            (save_directory / FROZEN).unlink(missing_ok=True)
+        write_checkpoint(save_directory / WEIGHTS, trained_state(self), config, identity)
+        write_json(save_directory / "config.json", config.to_dict())
+
+
+def _on_the_hub(name: str) -> bool:
+    """Whether a name that is no path here may be a repository's; a missing file of a folder here isn't."""
+    folder = name.partition("/")[0]
+    return bool(_HUB_NAME.match(name)) and folder not in ("runs", "checkpoints") and not Path(folder).is_dir()
+
+
+def _published(part: Any) -> bool:
+    """Whether a part's config names weights that others can have: not random ones, not a file of ours."""
+    if part.checkpoint:
+        return not part.checkpoint.endswith(FROZEN)
+    return getattr(part, "pretrained", False)
+
+
+def _download(name: str, **options: Any) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, FROZEN, "config.json"], **options))
+    except Exception as error:  # the hub's client raises a dozen kinds
+        raise UserError(
+            f"there is no file or folder '{name}', and the hub gives no such model ({type(error).__name__}); "
+            "name a .safetensors file, a run folder or a repository on the hub"
+        ) from error
