@@ -14,8 +14,9 @@ from samwise.errors import UserError
 
 def _config_dir() -> Path:
     """The config tree: inside the package when installed from a wheel, beside it in a checkout."""
-    installed = Path(__file__).parent / "configs"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "configs"
+    package = Path(__file__).parent.parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
 CONFIG_DIR = _config_dir()

@@ -9,7 +9,6 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -70,7 +69,7 @@ class SamwiseConfig:
             key = getattr(error, "full_key", "a number")
             raise UserError(
                 f"the model config is wrong at {shown(key)}: {first_line(error)}. "
-                f"Known keys are in {Path(__file__).name}"
+                "Known keys are in samwise/config/parts.py"
             ) from error
         assert isinstance(config, cls)
         config.check()
