@@ -23,7 +23,8 @@ from samwise.ablation.table import RowResult, Table
 from samwise.config.composing import CONFIG_DIR, compose_config
 from samwise.errors import UserError
 from samwise.weights.checkpoint import read_checkpoint
-from tests.test_scripts import ROOT, environment, run
+from tests.programs import environment
+from tests.test_scripts import ROOT, run
 
 TABLES = sorted(path.stem for path in (CONFIG_DIR / "ablation").glob("table*.yaml"))
 SMALL = [

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from samwise.benchmark.main import benchmark_names
 from samwise.tables import markdown_table
+from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
 
 
 def run(cwd: Path, *arguments: str, status: int = 0) -> str:
-    command = [sys.executable, str(ROOT / "tools/benchmark.py"), *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    done = run_program("tools/benchmark.py", *arguments, cwd=cwd)
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", "clip_length=2", "repeats=1"]
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools/benchmark.py"), name, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return run_program("tools/benchmark.py", name, *arguments)
 
 
 def test_infer(tmp_path: Path) -> None:

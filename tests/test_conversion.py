@@ -8,7 +8,6 @@ import os
 import pathlib
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from samwise.weights.checkpoint import load_checkpoint, load_trained, read_check
 from samwise.weights.conversion import convert, convert_back
 from samwise.weights.released import to_released
 from samwise.weights.seeded import seeded_tensor
+from tests.programs import run_program
 from tests.test_samwise import clip
 
 ROOT = Path(__file__).parent.parent
@@ -317,8 +317,7 @@ def test_other_files_are_named(tmp_path: Path, content: bytes, config: Any) -> N
 
 
 def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools/convert_checkpoint.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return run_program("tools/convert_checkpoint.py", *arguments, cwd=cwd)
 
 
 def test_tool(tmp_path: Path, state: dict[str, Tensor]) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import lzma
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,9 @@ from samwise.errors import UserError
 from samwise.evaluation.davis import score_sequence, statistics
 from samwise.evaluation.davis_folders import list_truth, official_figures, score_annotators, score_folder
 from samwise.evaluation.metrics import score_masks
+from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
-TOOL = ROOT / "tools" / "score_davis.py"
 
 
 def write(folder: Path, maps: np.ndarray) -> list[Path]:
@@ -36,7 +35,7 @@ def write(folder: Path, maps: np.ndarray) -> list[Path]:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True)
+    return run_program("tools/score_davis.py", *map(str, arguments))
 
 
 def test_tool_gives_the_official_figures(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import http.server
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from samwise.errors import UserError
 from samwise.weights.download import WEIGHTS, download, fetch
+from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
@@ -127,9 +127,8 @@ def test_hub_repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools/download_checkpoints.py"), *arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_PROXY": "*"}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=60)
+    return run_program("tools/download_checkpoints.py", *arguments, cwd=cwd, env=environment, timeout=60)
 
 
 def test_tool(server: http.server.ThreadingHTTPServer, tmp_path: Path) -> None:

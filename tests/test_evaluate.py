@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from samwise.errors import UserError
 from samwise.evaluation.evaluate import ScoreAccumulator, evaluate_predictions
 from samwise.evaluation.main import main
 from samwise.video.mask_png import read_mask_png, write_mask_png
+from tests.programs import run_program
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 
@@ -147,7 +147,7 @@ def test_processes_give_the_same(storage, predictions):
 
 
 def run(*overrides):
-    return subprocess.run([sys.executable, str(SCRIPT), *overrides], capture_output=True, text=True)
+    return run_program("scripts/evaluate.py", *overrides)
 
 
 def test_script_writes_what_it_prints(mevis_tree, predictions, tmp_path):

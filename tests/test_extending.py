@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,8 @@ from samwise.config.registry import Registry, load_extensions
 from samwise.errors import UserError
 from samwise.weights.checkpoint import find_checkpoint, load_checkpoint
 from tests.conftest import FRAMES, HEIGHT, WIDTH, rectangle
-from tests.test_scripts import ROOT, environment
+from tests.programs import run_program
+from tests.test_scripts import ROOT
 
 PAGE = (ROOT / "configs/README.md").read_text(encoding="utf-8")
 SECTIONS = {  # of each the files, with their names, and the commands, without
@@ -55,16 +55,10 @@ def commands(section: str, folder: Path) -> str:
     """Runs a section's commands; returns what they printed."""
     printed = ""
     for name, text in SECTIONS[section]:
-        if not name:
-            text = re.sub(r"^python ", f"{sys.executable} ", text, flags=re.MULTILINE)
-            result = subprocess.run(
-                ["bash", "-e", "-c", text],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                env=environment(),
-                timeout=300,
-            )
+        for line in [] if name else text.replace("\\\n", " ").strip().splitlines():
+            python, script, *words = shlex.split(line, comments=True)
+            assert python == "python"
+            result = run_program(folder / script, *words, cwd=folder)
             assert result.returncode == 0, result.stdout + result.stderr
             printed += result.stdout + result.stderr
     return printed

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +27,7 @@ from samwise.synthrvos.images import write_images
 from samwise.synthrvos.vocabulary import SHAPES
 from samwise.synthrvos.writer import write_split
 from tests.conftest import FRAMES
+from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
 
@@ -181,8 +180,8 @@ def test_the_command(tmp_path: Path) -> None:
         "limit_videos=1",
         "output=run",
     ]
-    command = [sys.executable, str(ROOT / "tools/train_foundation.py"), *arguments]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    command = ["tools/train_foundation.py", *arguments]
+    result = run_program(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (
         "tracking: objects" in result.stdout
@@ -201,7 +200,7 @@ def test_the_command(tmp_path: Path) -> None:
         "text_encoder.model.embeddings.word_embeddings.weight"
     ]
     assert torch.equal(model.text_encoder.model.embeddings.word_embeddings.weight, words.float())
-    result = subprocess.run([*command, "parts=[grammar]"], cwd=tmp_path, capture_output=True, text=True)
+    result = run_program(*command, "parts=[grammar]", cwd=tmp_path)
     assert result.returncode == 2 and "segmentation, categories, language, tracking" in result.stderr
 
 

@@ -30,8 +30,9 @@ from samwise.training.main import train
 from samwise.visualization import main as main_visualize
 from samwise.web.config import WebConfig
 from samwise.web.server import serve
+from tests.programs import environment
 from tests.test_samwise import build
-from tests.test_scripts import ROOT, SMALL, environment
+from tests.test_scripts import ROOT, SMALL
 
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 FROZEN = ("model.backbone.trainable=false", "model.text_encoder.trainable=false")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 from samwise.weights.parity import Check
 from samwise.weights.pipeline_parity import PIXELS, PipelineFolder, _differing
+from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "fixtures" / "golden_tiny"
@@ -19,8 +19,7 @@ PIPELINE = Path(__file__).parent / "fixtures" / "golden_pipeline"
 
 
 def run(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "tools/check_parity.py", str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return run_program("tools/check_parity.py", str(folder), cwd=ROOT)
 
 
 @pytest.mark.slow

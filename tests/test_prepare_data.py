@@ -27,6 +27,7 @@ from samwise.synthrvos.davis import write_davis
 from samwise.synthrvos.images import write_refcoco
 from samwise.synthrvos.video import VideoSettings
 from samwise.synthrvos.ytvos import write_ytvos
+from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
 SHORT = VideoSettings(frames=(18, 18))
@@ -34,8 +35,7 @@ FOLDERS = {"DAVIS", "train"}
 
 
 def run(*arguments: str, status: int = 0) -> str:
-    command = [sys.executable, str(ROOT / "tools/prepare_data.py"), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = run_program("tools/prepare_data.py", *arguments)
     assert result.returncode == status, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     return result.stdout + result.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from samwise.evaluation.metrics import Score
 from samwise.evaluation.protocols import evaluate_dataset, find_predictions
 from samwise.evaluation.report import Report
 from samwise.video.mask_png import write_mask_png
+from tests.programs import run_program
 from tests.test_evaluate import write_predictions
 from tests.test_refcoco import root  # noqa: F401  (a fixture)
 
@@ -225,7 +224,7 @@ def test_script_compares_two_runs(mevis_tree: Path, tmp_path: Path) -> None:
     for index in range(5):
         write_mask_png(tmp_path / f"b/predictions/video_a/0/{index:05d}.png", empty)
     arguments = ["experiment=mevis", f"data.root={mevis_tree}", f"compare=[{tmp_path}/a,{tmp_path}/b]"]
-    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+    done = run_program("scripts/evaluate.py", *arguments)
     assert done.returncode == 0, done.stderr
     assert "where b is worse" in done.stdout and "video_a/0" in done.stdout
     saved = json.loads((tmp_path / "b/comparison/comparison.json").read_text())
@@ -233,7 +232,5 @@ def test_script_compares_two_runs(mevis_tree: Path, tmp_path: Path) -> None:
     assert saved["figures"]["J&F"]["b"] == pytest.approx(5 / 6) and "videos (2)" in saved["interval"]
     lines = list(csv.DictReader((tmp_path / "b/comparison/comparison.csv").open()))
     assert len(lines) == 6 and (tmp_path / "b/comparison/comparison.md").is_file()
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments[:2], "compare=[a]"], capture_output=True, text=True
-    )
+    done = run_program("scripts/evaluate.py", *arguments[:2], "compare=[a]")
     assert done.returncode == 2 and "two folders" in done.stderr

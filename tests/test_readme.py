@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ import torch
 from samwise import Samwise
 from samwise.weights.checkpoint import save_checkpoint
 from tests.conftest import write_split
+from tests.programs import environment, run_program
 from tests.test_pages import PAGES
 from tests.test_samwise import build
-from tests.test_scripts import ROOT, environment, run, write_video
+from tests.test_scripts import ROOT, run, write_video
 
 OTHERS = {ROOT / "configs/README.md"}  # test_extending.py
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page not in OTHERS)
@@ -117,14 +117,7 @@ def test_commands(block: list[str], folder: Path) -> None:
             continue
         assert words[0] == "python", f"nothing runs this command: {command}"
         more = next((more for pattern, more in SMALLER if re.search(pattern, " ".join(words))), [])
-        result = subprocess.run(
-            [sys.executable, *words[1:], *more],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            env=environment(),
-            timeout=300,
-        )
+        result = run_program(folder / words[1], *words[2:], *more, cwd=folder)
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
 
 

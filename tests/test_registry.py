@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
 from samwise.weights.skeleton import part_sizes, skeleton
+from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
@@ -224,8 +223,9 @@ def test_what_is_not_there_is_named(overrides: list[str], message: str) -> None:
 
 
 def run_summary(*arguments: str) -> str:
-    command = [sys.executable, str(ROOT / "tools/model_summary.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    done = run_program("tools/model_summary.py", *arguments)
+    done.check_returncode()
+    return done.stdout
 
 
 def test_model_summary() -> None:

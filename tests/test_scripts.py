@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from samwise.synthrvos.ytvos import write_ytvos
 from samwise.training.main import train
 from samwise.weights.checkpoint import save_checkpoint
 from tests.conftest import FRAMES, HEIGHT, WIDTH
+from tests.programs import run_program
 from tests.test_samwise import build
 
 ROOT = Path(__file__).parent.parent
@@ -30,16 +28,9 @@ EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.y
 SMALL = ["model=tiny_scratch", "model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
 
 
-def environment() -> dict[str, str]:
-    """Of a user's shell: nothing is downloaded, and this checkout's package is the one that runs."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-
-
 def run(cwd: Path, script: str, *arguments: str, status: int = 0) -> str:
     """Runs a script in ``cwd``; returns what it printed. A failing one prints one line and no traceback."""
-    command = [sys.executable, str(ROOT / script), *arguments]
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment(), timeout=300)
+    result = run_program(script, *arguments, cwd=cwd)
     assert result.returncode == status, result.stdout + result.stderr
     if status:
         assert "Traceback" not in result.stderr, result.stderr
@@ -173,8 +164,7 @@ def test_missing_data_and_broken_videos(mevis_tree: Path) -> None:
 
 
 def test_unknown_keys(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts/train.py"), "experiment=synthetic", "scratch.learning=1"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    result = run_program("scripts/train.py", "experiment=synthetic", "scratch.learning=1", cwd=tmp_path)
     assert result.returncode != 0 and "scratch.learning" in result.stderr
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -17,6 +15,7 @@ from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.session import FrameResult, Session
 from samwise.weights.checkpoint import save_checkpoint
+from tests.programs import run_program
 from tests.test_inference import TEXTS, noise
 from tests.test_samwise import build
 
@@ -179,9 +178,9 @@ def test_the_api_gives_what_the_script_writes(mevis_tree: Path) -> None:
     """Frame for frame the PNGs of scripts/infer.py, whose clips and companions are the same."""
     checkpoint, output = mevis_tree / "model.safetensors", mevis_tree / "out"
     save_checkpoint(build(*QUICK), checkpoint)
-    command = [sys.executable, str(ROOT / "scripts/infer.py"), "experiment=mevis", f"data.root={mevis_tree}"]
+    command = ["scripts/infer.py", "experiment=mevis", f"data.root={mevis_tree}"]
     command += [f"checkpoint={checkpoint}", f"output={output}", "device=cpu", "submission=false"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    run_program(*command).check_returncode()
     predictor = SamwisePredictor.from_pretrained(checkpoint, "cpu")
     videos = json.loads((mevis_tree / "valid_u/meta_expressions.json").read_text())["videos"]
     for video_id, video in videos.items():

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from samwise.evaluation.submission import write_submission
 from samwise.evaluation.submission_check import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.video.mask_png import encode_mask_png, write_mask_png
+from tests.programs import run_program
 
 TOOL = Path(__file__).parent.parent / "tools" / "check_submission.py"
 MASK = np.zeros((HEIGHT, WIDTH), bool)
@@ -202,9 +201,7 @@ def test_videos_of_another_file_are_left_out(split, predictions, tmp_path):
 
 def test_tool(predictions, split, tmp_path):
     def run(*arguments):
-        done = subprocess.run(
-            [sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True
-        )
+        done = run_program("tools/check_submission.py", *map(str, arguments))
         return done.returncode, done.stdout, done.stderr
 
     folder = tmp_path / "it's, a=b"  # needs quoting in a config line, not here

@@ -16,8 +16,9 @@ from typing import Any
 
 import httpx
 
+from tests.programs import environment
 from tests.test_samwise import build
-from tests.test_scripts import ROOT, environment
+from tests.test_scripts import ROOT
 
 API = "/gradio_api"
 
