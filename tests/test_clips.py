@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import encode
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
@@ -14,6 +15,7 @@ from samwise.config.composing import CONFIG_DIR
 from samwise.data.build import build_storage, build_train_dataset
 from samwise.data.clips import ClipDataset
 from samwise.data.collate import collate_clips
+from samwise.data.geometry import normalise
 from samwise.data.mevis import MeViSStorage
 from samwise.data.transforms import ClipAugmentation
 from samwise.data.types import ClipSample, Expression
@@ -39,7 +41,7 @@ def test_item(mevis_tree):
     )  # the long side fills it
     assert sample.expression.text == "the red box moving right"
     assert sample.frame_indices == list(range(sample.frame_indices[0], sample.frame_indices[0] + 3))
-    red = sample.frames[:, 0] - sample.frames[:, 2]
+    red = torch.sub(*normalise(sample.frames)[:, 0:3:2].unbind(1))
     assert (red > 1)[sample.masks].float().mean() > 0.9 and (red > 1)[~sample.masks].float().mean() < 0.1
 
 
@@ -88,7 +90,7 @@ def test_persistent_workers_give_what_the_main_process_gives(mevis_tree):
 def test_collate_pads_at_the_bottom_and_right():
     samples = [
         ClipSample(
-            torch.full((2, 3, h, w), 2.0),
+            torch.full((2, 3, h, w), 2, dtype=torch.uint8),
             torch.ones(2, h, w, dtype=torch.bool),
             Expression("v", str(h), "it"),
             [0, 1],
@@ -99,7 +101,24 @@ def test_collate_pads_at_the_bottom_and_right():
     assert batch.frames.shape == (2, 2, 3, 32, 32) and batch.texts == ["it", "it"]
     assert batch.valid.sum((1, 2)).tolist() == [16 * 32, 28 * 20]
     assert torch.equal(batch.masks[:, 0], batch.valid)
-    assert torch.equal(batch.frames[:, 1, 2], 2.0 * batch.valid)
+    assert batch.frames.dtype == torch.uint8
+    assert torch.equal(batch.frames[:, 1, 2], 2 * batch.valid.to(torch.uint8))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_batch_is_normalised_as_its_clips_would_be(shared: bool):
+    """The bits of normalising each clip and padding it with zeros, which is what the network pads with."""
+    rng, samples = np.random.default_rng(0), []
+    for number, (h, w) in enumerate(((16, 32), (28, 20))):
+        frames = torch.from_numpy(rng.integers(0, 256, (2, 3, h, w), dtype=np.uint8))
+        for expression in range(1 + shared):
+            key = Expression("v", f"{number}{expression}", "it")
+            samples.append(ClipSample(frames, torch.ones(2, h, w, dtype=torch.bool), key, [0, 1]))
+    batch = collate_clips(samples, 32)
+    assert (batch.video_of is not None) == shared
+    for clip, sample in zip(batch.normalised(), samples[:: 1 + shared], strict=True):
+        h, w = sample.frames.shape[-2:]
+        assert torch.equal(clip, F.pad(normalise(sample.frames), (0, 32 - w, 0, 32 - h)))
 
 
 @pytest.mark.parametrize("name", ["synthetic", "mevis"])

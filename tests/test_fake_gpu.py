@@ -11,7 +11,7 @@ import torch
 from samwise import Samwise
 from samwise.benchmark.fake_gpu import Launches, fake_gpu, fake_network
 from samwise.benchmark.infer import fill
-from samwise.benchmark.launches import count_clip, recordings_counted
+from samwise.benchmark.launches import count_clip, count_step, recordings_counted
 from samwise.config.composing import compose_model
 from samwise.encoders.tokens import Tokens
 from samwise.inference.cuda_graphs import Recorded
@@ -144,3 +144,15 @@ def test_positions_move_and_follow_the_weights() -> None:
     assert torch.equal(one.backbone.dense_position, other.backbone.dense_position)
     buffers = dict(one.backbone.named_buffers())
     assert {"rotary_table", "top_position", "map_position", "dense_position"} <= buffers.keys()
+
+
+@pytest.mark.parametrize(("precision", "most"), [("auto", 3200), ("float16", 6000)])
+def test_launches_of_a_training_step(precision: str, most: int) -> None:
+    """The trainer's own, backward pass and optimizer included: one wait, and the batch's upload alone."""
+    config = compose_model("tiny", [])
+    config.text_encoder.pretrained = False
+    counts = count_step(config, precision, batch_size=2, clip_length=8)
+    assert 1000 < counts.total <= most
+    assert counts.kernels["convolution_backward"] > 0
+    assert (counts.waits, counts.downloads) == (1, 0)
+    assert counts.uploads == 6  # frames, masks, valid; ids, padding, verbs

@@ -144,3 +144,17 @@ def test_a_broken_item_is_one_clear_message(num_workers: int):
     with pytest.raises(UserError) as caught:
         next(batches)
     assert str(caught.value) == "frame 00003.jpg is truncated"
+
+
+def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch: pytest.MonkeyPatch):
+    """Those that a process is bound to are its own; without a number of workers one is left to training."""
+    from samwise.training import distributed, loading
+
+    mine = list(range(8))
+    monkeypatch.setattr(distributed.os, "sched_getaffinity", lambda _: set(mine), raising=False)
+    host = distributed.socket.gethostname()
+    for others, expected in (([], 8), ([(host, mine)], 4), ([(host, [8, 9])], 8), ([("other", mine)], 8)):
+        monkeypatch.setattr(distributed, "gather", lambda value, others=others: [value, *others])
+        assert distributed.cores() == expected
+        assert loading.worker_count(training_config({"max_steps": 1})) == expected - 1
+    assert loading.worker_count(training_config({"max_steps": 1, "num_workers": 3})) == 3

@@ -73,7 +73,7 @@ def test_a_row_holds_the_mean_of_its_steps(tmp_path: Path):
 
 
 def test_the_picture_shows_target_and_predictions_where_they_are():
-    frames = torch.zeros(1, 6, 3, 64, 64)
+    frames = torch.zeros(1, 6, 3, 64, 64, dtype=torch.uint8)
     masks = torch.zeros(1, 6, 64, 64, dtype=torch.bool)
     masks[:, :, 8:24, 8:24] = True
     valid = torch.zeros(1, 64, 64, dtype=torch.bool)

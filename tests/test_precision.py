@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from samwise.data.geometry import normalise
 from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
 from samwise.training.config import training_config
@@ -78,7 +79,7 @@ def test_checkpointing_keeps_less(plain):
         trainer.model.train()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
             output = trainer.model.forward_train(
-                batch.frames[None], trainer.model.tokenize([batch.expression.text])
+                normalise(batch.frames[None]), trainer.model.tokenize([batch.expression.text])
             )
             held = output.logits.sum()
         assert held.requires_grad
@@ -163,6 +164,7 @@ def test_mixed_precision_on_a_gpu(plain, precision: str, tmp_path: Path):
         ({"compile": "indoctor"}, "scratch.compile=indoctor.*inductor"),
         ({"checkpointing": "some"}, "scratch.checkpointing=some.*none, encoders, all"),
         ({"precision": "int8"}, "float16"),
+        ({"num_workers": -1}, "scratch.num_workers=-1"),
         ({"batch_size": 4, "expressions_per_clip": 3}, "multiple of 3"),
         ({"stop_jf": 0.9}, "validate_every"),
         ({"interrupted_status": 300}, "between 1 and 255"),

@@ -232,7 +232,10 @@ def test_batches_of_stretched_clips_have_one_grid() -> None:
     """Clips of several sizes: masks stay where their frames are."""
     samples = [
         ClipSample(
-            torch.zeros(1, 3, h, w), torch.ones(1, h, w, dtype=torch.bool), Expression("v", "0", "x"), [0]
+            torch.zeros(1, 3, h, w, dtype=torch.uint8),
+            torch.ones(1, h, w, dtype=torch.bool),
+            Expression("v", "0", "x"),
+            [0],
         )
         for h, w in ((40, 64), (64, 36))
     ]

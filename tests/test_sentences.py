@@ -76,11 +76,11 @@ def test_typed_sentences_are_doubted_once(model: Samwise, caplog: pytest.LogCapt
 def test_what_is_cut(model: Samwise) -> None:
     """Whole words; of a sentence without spaces as much as fits. What is typed is refused as ever."""
     most = model.tokenizer.max_tokens
-    assert cut(model, f" {KNOWN} ") == f" {KNOWN} "
-    kept = cut(model, LONG)
+    assert cut(model.tokenizer, f" {KNOWN} ") == f" {KNOWN} "
+    kept = cut(model.tokenizer, LONG)
     assert kept.split() == LONG.split()[: len(kept.split())] and len(model.tokenize([kept]).ids[0]) == most
-    assert cut(model, f"{KNOWN} {CHINESE * 20}").startswith(f"{KNOWN} {CHINESE}")
-    chinese = cut(model, CHINESE * 20)
+    assert cut(model.tokenizer, f"{KNOWN} {CHINESE * 20}").startswith(f"{KNOWN} {CHINESE}")
+    chinese = cut(model.tokenizer, CHINESE * 20)
     assert (
         chinese == (CHINESE * 20)[: len(chinese)]
         and most - 3 <= len(model.tokenize([chinese]).ids[0]) <= most
@@ -125,15 +125,15 @@ def test_training_and_its_validation_take_long_sentences(
     mevis_tree: Path, model: Samwise, caplog: pytest.LogCaptureFixture
 ) -> None:
     from samwise.data.clips import ClipDataset
-    from samwise.data.collate import collate_clips
     from samwise.modeling.losses import SamwiseLoss
+    from samwise.training.batches import BatchMaker
     from samwise.training.step import ClipStep
 
     with_sentences(mevis_tree, LONG)
     assert Validation(storage_of(mevis_tree), 4)(model, lambda: False) is not None
     dataset = ClipDataset(storage_of(mevis_tree, "train"), "contiguous", 2, model.canvas)
     long = next(i for i, (position, _) in enumerate(dataset._items) if position == 0)
-    batch = collate_clips([dataset[long]], model.canvas)
+    batch = BatchMaker(model)([dataset[long]])
     step = ClipStep(model.requires_grad_(True), SamwiseLoss())
     loss, _ = step(batch, [], last=True)
     assert torch.isfinite(loss)

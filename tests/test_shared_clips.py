@@ -16,6 +16,7 @@ from samwise.data.clips import ClipDataset
 from samwise.data.collate import collate_clips
 from samwise.data.mevis import MeViSStorage
 from samwise.data.transforms import ClipAugmentation
+from samwise.training.batches import BatchMaker
 from samwise.training.loading import StepOrder, clip_batches
 from samwise.training.step import ClipStep
 from tests.training_process import make_trainer
@@ -81,13 +82,14 @@ def test_shared_and_repeated_clips_give_the_same_losses_and_gradients(
     """1e-5 of the loss, 1e-3 of the gradient; the text-free stages run on one clip instead of three."""
     trainer = make_trainer(mevis_tree, tmp_path, [f"model.backbone.trainable={trainable}"], max_steps=1)
     model, dataset = trainer.model, trainer.dataset
-    batch = collate_clips(dataset.clips(np.flatnonzero(dataset.groups() == 0).tolist(), 0), 64)
+    batch = BatchMaker(model)(dataset.clips(np.flatnonzero(dataset.groups() == 0).tolist(), 0))
+    clips = batch.clips
     rows, before = [], model.backbone.run_stage
     model.backbone.run_stage = lambda stage, x: (rows.append((stage, x.shape[0])), before(stage, x))[1]
     results = []
     for shared in (True, False):
         if not shared:
-            batch.frames, batch.video_of = batch.frames[batch.video_of], None
+            clips.frames, clips.video_of = clips.frames[clips.video_of], None
         model.train()
         model.zero_grad()
         loss, output = ClipStep(model, trainer.step.loss)(batch, [], True)

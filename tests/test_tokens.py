@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from samwise.config.composing import compose_model
 from samwise.config.network import SamwiseConfig
 from samwise.config.parts import TextEncoderConfig
+from samwise.data.types import ClipSample, Expression
 from samwise.encoders.tokens import Tokenizer, build_tokenizer, mark_spans, verb_spans
 from samwise.errors import UserError
+from samwise.modeling.samwise import TOKENS_TOGETHER, Samwise
 from samwise.synthrvos.grammar import grammar_corpus
+from samwise.training.batches import BatchMaker
 
 
 def tiny(**changes: object) -> Tokenizer:
@@ -127,3 +132,18 @@ def test_where_the_tokenizer_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
     assert _tokenizer_place(config) == str(tmp_path)
     config.tokenizer = "mine"
     assert _tokenizer_place(config) == "mine"
+
+
+def test_workers_make_the_tokens_that_the_network_would() -> None:
+    """Verbs too, and after being sent to another process; compiled, in few lengths."""
+    model = Samwise(compose_model("tiny_scratch", ["model.canvas=64", "model.prompt.motion=true"]))
+    texts = ["the red circle moving left", "the dog"]
+    frames, mask = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.bool)
+    samples = [ClipSample(frames, mask, Expression("v", text, text), [0]) for text in texts]
+    expected = model.tokenize(texts)
+    assert expected.verbs.any()
+    found = pickle.loads(pickle.dumps(BatchMaker(model)))(samples).tokens
+    for name in ("ids", "padding", "verbs"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    together = BatchMaker(model, compiled=True)(samples).tokens
+    assert together.ids.shape[1] % TOKENS_TOGETHER == 0 and together.padded

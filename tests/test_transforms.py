@@ -84,7 +84,7 @@ def test_frames_are_resized_as_pillow_resizes_them():
     trained, _, _ = ClipAugmentation(fit="short")(
         clip, torch.zeros(2, 90, 160, dtype=torch.bool), ["it"], 128, np.random.default_rng(0)
     )
-    assert torch.equal(trained, to_canvas(clip, 128))
+    assert torch.equal(normalise(trained), to_canvas(clip, 128))
 
 
 def test_normalised_pixels_are_float_and_keep_their_values():
@@ -140,7 +140,7 @@ def test_mirroring_turns_frames_masks_and_words():
     out, out_masks, (text,) = augment(frames, masks, ["moving right"], 128, np.random.default_rng(0))
     assert text == "moving left"
     assert torch.equal(out_masks, masks.flip(-1))
-    assert torch.equal(out[:, 0] > 0, masks.flip(-1))
+    assert torch.equal(out[:, 0], 200 * masks.flip(-1).to(torch.uint8))
 
 
 def test_sentences_with_sides_can_keep_clips_unmirrored():
@@ -158,8 +158,22 @@ def test_masks_follow_the_frames_through_any_augmentation(seed):
     augment = ClipAugmentation(fit="short", flip=0.5, min_scale=0.5, brightness=0.1, contrast=0.1)
     out, out_masks, _ = augment(frames, masks, ["it"], 128, np.random.default_rng(seed))
     assert out.shape[-2:] == out_masks.shape[-2:] and 62 <= out.shape[-2] <= 124
+    assert out.dtype == torch.uint8
     bright = out[:, 0] > out[:, 0].amax() / 2 + out[:, 0].amin() / 2
     assert (bright != out_masks).float().mean() < 0.03  # their borders differ by less than a pixel
+
+
+def test_changed_light_and_colours_are_rounded_once():
+    """Half a level at most, beside what torchvision makes of them in float."""
+    rng, change = np.random.default_rng(0), {"brightness": 0.3, "contrast": 0.4, "saturation": 0.5}
+    frames = torch.from_numpy(rng.integers(0, 256, (2, 3, 124, 128), dtype=np.uint8))
+    masks = torch.zeros(2, 124, 128, dtype=torch.bool)
+    out, _, _ = ClipAugmentation("short", **change)(frames, masks, ["it"], 128, np.random.default_rng(1))
+    expected, draws = frames / 255, np.random.default_rng(1).random(5)[2:]
+    for (name, amount), draw in zip(change.items(), draws, strict=True):
+        expected = getattr(v2.functional, f"adjust_{name}")(expected, 1 + amount * (2 * draw - 1))
+    assert out.dtype == torch.uint8 and not torch.equal(out, frames)
+    assert (out / 255 - expected).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_augmentation_refuses_impossible_values():

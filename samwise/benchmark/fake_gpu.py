@@ -15,11 +15,12 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from samwise.config.network import SamwiseConfig
+from samwise.data.geometry import _statistics
 from samwise.modeling.samwise import Samwise
 from samwise.weights.skeleton import skeleton
 
@@ -36,15 +37,18 @@ _WAITS = ("_local_scalar_dense", "is_nonzero", "item", "nonzero")
 
 @contextmanager
 def fake_gpu() -> Iterator[None]:
-    """Inside, tensors are fake, and autocast works for their "cuda"; no gradients."""
+    """Inside, tensors are fake, and autocast works for their "cuda"; no gradients but by :func:`backward`."""
     available = "torch.cuda.amp.common.amp_definitely_not_available"
+    _statistics.cache_clear()  # what is kept for a device is real before, and fake inside
     with (
         FakeTensorMode(),
         mock.patch(available, return_value=False),
         mock.patch("torch.cuda.is_bf16_supported", return_value=True),
+        mock.patch.object(FakeTensor, "tolist", _read),
         torch.no_grad(),
     ):
         yield
+    _statistics.cache_clear()
 
 
 def fake_network(config: SamwiseConfig) -> Samwise:
@@ -61,6 +65,41 @@ def on_fake_gpu(module: M) -> M:
             if isinstance(value, Tensor):
                 setattr(part, name, None)
     return module._apply(lambda x: torch.empty(x.shape, dtype=x.dtype, device="cuda"))
+
+
+def backward(loss: Tensor) -> None:
+    """``loss.backward()``, node by node: PyTorch's engine would ask a driver for its streams."""
+    waiting: Counter[Any] = Counter()  # gradients that a node still waits for
+    todo, seen = [loss.grad_fn], {loss.grad_fn}
+    while todo:
+        for node, _ in todo.pop().next_functions:
+            waiting[node] += 1
+            if node is not None and node not in seen:
+                seen.add(node)
+                todo.append(node)
+    found: dict[Any, dict[int, Tensor]] = {loss.grad_fn: {0: torch.ones_like(loss)}}
+    ready = [loss.grad_fn]
+    while ready:
+        node = ready.pop()
+        gradients = found.pop(node, {})
+        if hasattr(node, "variable"):  # the end: a parameter
+            if gradients:
+                kept = node.variable.grad
+                node.variable.grad = gradients[0] if kept is None else kept + gradients[0]
+            continue
+        out = node(*(gradients.get(i) for i in range(len(node._input_metadata)))) if gradients else None
+        out = out if isinstance(out, tuple) else (out,) * len(node.next_functions)
+        for (after, i), gradient in zip(node.next_functions, out, strict=True):
+            if after is None:
+                continue
+            if gradient is not None:
+                wanted = after._input_metadata[i]
+                gradient = gradient.sum_to_size(wanted.shape).to(wanted.dtype)
+                others = found.setdefault(after, {})
+                others[i] = others[i] + gradient if i in others else gradient
+            waiting[after] -= 1
+            if not waiting[after]:
+                ready.append(after)
 
 
 class Launches(TorchDispatchMode):
@@ -127,6 +166,13 @@ class Launches(TorchDispatchMode):
         if name not in _NO_KERNEL and func.namespace == "aten" and "cuda" in devices | made:
             self.kernels[name] += 1
         return out
+
+
+def _read(values: Tensor) -> list[float]:
+    """All of a vector's values at once: the host waits for them together."""
+    if Launches._counting:
+        Launches.now().waits += 1
+    return [0.0] * len(values)
 
 
 class _Attention(TorchFunctionMode):

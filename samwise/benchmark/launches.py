@@ -1,25 +1,33 @@
-"""What a frame asks of a GPU: kernels, casts, waits, counted on fake tensors, so without one."""
+"""What frames and training steps ask of a GPU: kernels, casts, waits, counted on fake tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
 import torch
 from omegaconf import DictConfig
 
-from samwise.benchmark.fake_gpu import Launches, fake_gpu, fake_network
+from samwise.benchmark.fake_gpu import Launches, backward, fake_gpu, fake_network
 from samwise.benchmark.infer import SENTENCE_TOKENS, fill
 from samwise.benchmark.report import report
 from samwise.config.network import SamwiseConfig
+from samwise.data.types import ClipBatch
 from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.inference.cuda_graphs import Recorded, Recording
 from samwise.inference.runtime import with_cast_weights
 from samwise.modeling.samwise import Samwise
 from samwise.running.device import AUTOCAST
+from samwise.running.stopping import StopRequest
+from samwise.training.batches import TrainingBatch
+from samwise.training.config import OptimizerConfig, TrainingConfig
+from samwise.training.trainer import Trainer
 
 
 def run(cfg: DictConfig) -> None:
@@ -55,6 +63,23 @@ def run(cfg: DictConfig) -> None:
                 )
     settings = {"model": cfg.model.name, "canvas": config.canvas, "precision": cfg.precision}
     report("launches", settings, rows, cfg.output)
+    if cfg.training is None:
+        return
+    rows = []
+    for precision in cfg.training.precisions:
+        counts = count_step(config, precision, cfg.training.batch_size, cfg.training.clip_length)
+        rows.append(
+            {
+                "precision": precision,
+                "launches/step": counts.total,
+                "casts of weights/step": counts.weight_casts,
+                "waits/step": counts.waits,
+                "copies to the GPU/step": counts.uploads,
+                "copies from it/step": counts.downloads,
+            }
+        )
+    settings = {"model": cfg.model.name, "canvas": config.canvas, **cfg.training}
+    report("training launches", settings, rows, cfg.training.output)
 
 
 def count_clip(network: Samwise, length: int, sentences: int, cast: torch.dtype | None) -> Launches:
@@ -69,6 +94,40 @@ def count_clip(network: Samwise, length: int, sentences: int, cast: torch.dtype 
                 network.stream(frames, tokens, state)
         with Launches() as counts:
             network.stream(frames, tokens, state)
+    return counts
+
+
+def count_step(config: SamwiseConfig, precision: str, batch_size: int, clip_length: int) -> Launches:
+    """The second optimizer step of a training in one process, from its batch in the host's memory on.
+
+    Args:
+        config: The network.
+        precision: ``scratch.precision``.
+        batch_size: Clips of the step, each with a sentence of its own.
+        clip_length: T.
+    """
+    knobs = TrainingConfig(
+        batch_size=batch_size, clip_length=clip_length, max_steps=2, precision=precision, pictures_every=0
+    )
+    walked = mock.patch.object(torch.Tensor, "backward", backward)
+    with fake_gpu(), walked, torch.enable_grad(), TemporaryDirectory() as folder:
+        network = fake_network(config)
+        trainer = Trainer(network, range(batch_size), knobs, OptimizerConfig(), Path(folder))
+        trainer.prepare()
+        size = (batch_size, clip_length, 3, config.canvas, config.canvas)
+        clips = ClipBatch(
+            torch.zeros(size, dtype=torch.uint8),
+            torch.zeros(size[:2] + size[3:], dtype=torch.bool),
+            torch.ones(size[:1] + size[3:], dtype=torch.bool),
+            [""] * batch_size,
+            [],
+        )
+        tokens = Tokens.from_ids(torch.zeros(batch_size, SENTENCE_TOKENS, dtype=torch.long))
+        batches = repeat(TrainingBatch(clips, tokens))
+        with closing(trainer.monitor):
+            trainer.take_step(batches, StopRequest())  # makes the optimizer's state
+            with Launches() as counts:
+                trainer.take_step(batches, StopRequest())
     return counts
 
 

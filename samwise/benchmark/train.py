@@ -19,6 +19,7 @@ from samwise.modeling.losses import SamwiseLoss
 from samwise.modeling.samwise import Samwise
 from samwise.progress import progress
 from samwise.running.device import choose_device
+from samwise.training.batches import TrainingBatch
 from samwise.training.config import OptimizerConfig
 from samwise.training.optim import build_optimizer
 from samwise.training.step import ClipStep
@@ -79,17 +80,16 @@ class _Step:
         return sum(storages.values())
 
 
-def _any_tokens(sentences: list[str], multiple: int = 1) -> Tokens:
-    """Made-up tokens: any cost the same, and a tokenizer's files may not be there."""
-    return Tokens.from_ids(torch.full((len(sentences), 12), 5))
-
-
-def _made_up(count: int, length: int, canvas: int, generator: torch.Generator) -> ClipBatch:
-    frames = torch.randn(count, length, 3, canvas, canvas, generator=generator)
+def _made_up(count: int, length: int, canvas: int, generator: torch.Generator) -> TrainingBatch:
+    """Any pixels and tokens cost the same, and a tokenizer's files may not be there."""
+    size = (count, length, 3, canvas, canvas)
+    frames = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     masks = torch.rand(count, length, canvas, canvas, generator=generator) > 0.7
     texts = [_SENTENCES[i % len(_SENTENCES)] for i in range(count)]
     expressions = [Expression("made up", str(i), text) for i, text in enumerate(texts)]
-    return ClipBatch(frames, masks, torch.ones(count, canvas, canvas, dtype=torch.bool), texts, expressions)
+    valid = torch.ones(count, canvas, canvas, dtype=torch.bool)
+    clips = ClipBatch(frames, masks, valid, texts, expressions)
+    return TrainingBatch(clips, Tokens.from_ids(torch.full((count, 12), 5)))
 
 
 def run(config: DictConfig) -> None:
@@ -110,7 +110,6 @@ def run(config: DictConfig) -> None:
         if compiled not in models:
             torch.manual_seed(config.seed)
             models[compiled] = Samwise(model_config).to(device)
-            models[compiled]._tokenizer = _any_tokens
             if compiled:
                 compile_parts(models[compiled], config.compile)
         steps[name] = _Step(level, config, models[compiled], device)

@@ -10,7 +10,7 @@ from samwise.data.types import ClipBatch, ClipSample
 
 
 def collate_clips(samples: Sequence[ClipSample], canvas: int) -> ClipBatch:
-    """Pads clips with zeros at the bottom and right and stacks them.
+    """Pads clips at the bottom and right and stacks them.
 
     Args:
         samples: B clips of T frames, none larger than the canvas. Neighbours that hold the same frames (the
@@ -22,7 +22,7 @@ def collate_clips(samples: Sequence[ClipSample], canvas: int) -> ClipBatch:
     """
     batch, length = len(samples), samples[0].frames.shape[0]
     starts = [i for i in range(batch) if i == 0 or samples[i].frames is not samples[i - 1].frames]
-    frames = torch.zeros(len(starts), length, 3, canvas, canvas)
+    frames = torch.zeros(len(starts), length, 3, canvas, canvas, dtype=torch.uint8)
     masks = torch.zeros(batch, length, canvas, canvas, dtype=torch.bool)
     valid = torch.zeros(batch, canvas, canvas, dtype=torch.bool)
     for clip, i in enumerate(starts):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from samwise.data.geometry import (
@@ -13,7 +14,6 @@ from samwise.data.geometry import (
     MASK_RESIZING,
     canvas_size,
     check_choice,
-    normalise,
     resize_frames,
     resize_masks,
 )
@@ -64,6 +64,11 @@ def swap_side_words(text: str) -> str:
 class ClipAugmentation:
     """The size of a training clip on the canvas, and its random changes, the same for all its frames.
 
+    Clips stay 8-bit, for a quarter of the memory on the way to the device, which normalises them. So changes
+    of light and colours, which are computed in float, are rounded to whole levels once they are all done: a
+    value is off by half a level (0.002 of the range) at most. Without them nothing is rounded but what
+    Pillow rounds in resizing.
+
     Attributes:
         fit: ``long``: the long side fills the canvas, as in the released training; ``short``: as in
             inference. See :func:`samwise.data.geometry.canvas_size`.
@@ -100,7 +105,7 @@ class ClipAugmentation:
     def __call__(
         self, frames: Tensor, masks: Tensor, texts: list[str], canvas: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor, list[str]]:
-        """Augments, resizes and normalises a clip.
+        """Augments and resizes a clip.
 
         Args:
             frames: (T, 3, H, W) uint8 RGB.
@@ -110,7 +115,7 @@ class ClipAugmentation:
             rng: Source of the choices. The same number of draws is made whatever the clip.
 
         Returns:
-            Frames (T, 3, h, w) float32 normalised, masks (N, h, w) bool, the sentences.
+            Frames (T, 3, h, w) uint8, masks (N, h, w) bool, the sentences.
         """
         flip, scale, *photometric = rng.random(5)
         if flip < self.flip and (self.sided_words == "swap" or not any(map(has_side_words, texts))):
@@ -120,18 +125,23 @@ class ClipAugmentation:
         height, width = canvas_size(*frames.shape[-2:], canvas, self.fit)
         size = max(1, round(share * height)), max(1, round(share * width))
         image = self._photometric(resize_frames(frames, size), photometric)
-        return normalise(image), resize_masks(masks, size, self.masks), texts
+        return image, resize_masks(masks, size, self.masks), texts
 
     def _photometric(self, image: Tensor, draws: list[float]) -> Tensor:
-        """Changes light and colours: (T, 3, h, w) uint8 to the same, or to float in [0, 1] where it did."""
-        names = ("brightness", "contrast", "saturation")
-        for name, draw in zip(names, draws, strict=True):
-            if amount := getattr(self, name):
-                from torchvision.transforms.v2 import functional
+        """Changes light and colours of (T, 3, h, w) uint8."""
+        changes = {
+            name: 1 + amount * (2 * draw - 1)
+            for name, draw in zip(("brightness", "contrast", "saturation"), draws, strict=True)
+            if (amount := getattr(self, name))
+        }
+        if not changes:
+            return image
+        from torchvision.transforms.v2 import functional
 
-                image = image if image.is_floating_point() else image / 255
-                image = getattr(functional, f"adjust_{name}")(image, 1 + amount * (2 * draw - 1))
-        return image
+        unit = image / 255
+        for name, factor in changes.items():
+            unit = getattr(functional, f"adjust_{name}")(unit, factor)  # which keeps it in [0, 1]
+        return (unit * 255).round().to(torch.uint8)
 
 
 NO_AUGMENTATION = ClipAugmentation()

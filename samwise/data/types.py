@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samwise.data.geometry import normalise
+
 
 @dataclass(frozen=True)
 class Expression:
@@ -35,10 +37,10 @@ class Expression:
 
 @dataclass
 class ClipSample:
-    """One training item, decoded, augmented and normalised.
+    """One training item, decoded and augmented.
 
     Attributes:
-        frames: (T, 3, h, w) float32, ImageNet-normalised, h and w at most the canvas.
+        frames: (T, 3, h, w) uint8 RGB, h and w at most the canvas.
         masks: (T, h, w) bool, the target.
         expression: The sentence, after augmentation.
         frame_indices: Positions of the frames in the video.
@@ -55,12 +57,12 @@ class ClipBatch:
     """B expressions on V clips, on a common canvas of S x S pixels.
 
     Attributes:
-        frames: (V, T, 3, S, S) float32, zero-padded at the bottom and right.
+        frames: (V, T, 3, S, S) uint8 RGB, padded at the bottom and right.
         masks: (B, T, S, S) bool.
         valid: (B, S, S) bool, the pixels that belong to the unpadded frame.
         texts: B sentences.
         expressions: B expressions.
-        video_of: (B,) long, the clip of each expression; None where each has its own, in order.
+        video_of: (B,) long, the clip of each expression, ascending; None where each has its own, in order.
     """
 
     frames: Tensor
@@ -82,6 +84,18 @@ class ClipBatch:
         video_of = None if self.video_of is None else self.video_of.pin_memory()
         pinned = (x.pin_memory() for x in (self.frames, self.masks, self.valid))
         return ClipBatch(*pinned, self.texts, self.expressions, video_of)
+
+    def normalised(self) -> Tensor:
+        """(V, T, 3, S, S) float32: the frames as the network takes them, 0 in the padding.
+
+        Made where the batch lies: a device gets a quarter of the bytes. On a CPU these are the bits of
+        normalising first and padding then; a GPU's division differs in the last of them.
+        """
+        inside = self.valid
+        if self.video_of is not None:
+            clips = torch.arange(len(self.frames), device=self.video_of.device)
+            inside = inside[torch.searchsorted(self.video_of, clips)]  # of each clip's first expression
+        return normalise(self.frames).masked_fill(~inside[:, None, None], 0.0)
 
     def clip(self, index: int) -> Tensor:
         """(T, 3, S, S): the frames of expression ``index``."""

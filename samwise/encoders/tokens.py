@@ -42,8 +42,13 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to(self, device: str | torch.device) -> Tokens:
-        return Tokens(self.ids.to(device), self.padding.to(device), self.verbs.to(device), self.padded)
+    def to(self, device: str | torch.device, non_blocking: bool = False) -> Tokens:
+        moved = (x.to(device, non_blocking=non_blocking) for x in (self.ids, self.padding, self.verbs))
+        return Tokens(*moved, self.padded)
+
+    def pin_memory(self) -> Tokens:
+        """The tokens in memory from which copies to a GPU run beside the rest."""
+        return Tokens(*(x.pin_memory() for x in (self.ids, self.padding, self.verbs)), self.padded)
 
     @property
     def padding_or_none(self) -> Tensor | None:
@@ -80,7 +85,13 @@ class Tokenizer:
         max_tokens: Longest sentence; None for any length.
         verbs: Whether verbs are marked (needs spaCy's tagger).
         lowercase: Whether sentences are lower-cased first.
+
+    Attributes:
+        settings: What :func:`build_tokenizer` makes it of; other processes make their own of it, as functions
+            can't be sent there.
     """
+
+    settings: tuple[Any, ...] | None = None
 
     def __init__(
         self,
@@ -125,6 +136,9 @@ class Tokenizer:
             if self._verbs:
                 verbs[row, :length] = torch.tensor(mark_spans(encoding.spans, spans[row]))
         return Tokens(ids, padding, verbs, min(lengths) < longest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return build_tokenizer, self.settings
 
     def look(self, sentence: str) -> Encoding:
         """What becomes of one sentence, however long it is.
@@ -204,7 +218,9 @@ def build_tokenizer(
     """
     build = _clip_encode if config.family == "clip" else _transformers_encode
     encode, pad_id = build(config)
-    return Tokenizer(encode, pad_id, longest or config.max_tokens, verbs, lowercase)
+    tokenizer = Tokenizer(encode, pad_id, longest or config.max_tokens, verbs, lowercase)
+    tokenizer.settings = (config, verbs, lowercase, longest)
+    return tokenizer
 
 
 def _tokenizer_place(config: TextEncoderConfig) -> str:

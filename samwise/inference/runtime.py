@@ -17,9 +17,8 @@ from torch import nn
 from samwise.encoders.recompute import compile_parts
 from samwise.errors import UserError
 from samwise.inference.cuda_graphs import Recorded
-from samwise.running.device import AUTOCAST
+from samwise.running.device import AUTOCAST, choose_precision, products_in
 
-PRECISIONS = ("auto", "float32", "tf32", *AUTOCAST)
 COMPILE_MODES = ("default", "max-autotune-no-cudagraphs")
 
 
@@ -58,10 +57,7 @@ class RuntimeConfig:
         Raises:
             UserError: With the way out.
         """
-        if self.precision not in PRECISIONS:
-            raise UserError(f"runtime.precision={self.precision}: choose one of {', '.join(PRECISIONS)}")
-        if self.precision == "tf32" and device.type != "cuda":
-            raise UserError(f"runtime.precision=tf32 is for GPUs, this is {device}: choose float32 or auto")
+        choose_precision(self.precision, device, "runtime.precision")
         if self.compile is not None and self.compile not in COMPILE_MODES:
             raise UserError(
                 f"runtime.compile={self.compile}: choose null or one of {', '.join(COMPILE_MODES)}; "
@@ -91,9 +87,7 @@ class Runtime:
         self.config = config or RuntimeConfig()
         self.device = next(model.parameters()).device
         self.config.check(self.device)
-        self.precision = self.config.precision
-        if self.precision == "auto":
-            self.precision = "tf32" if self.device.type == "cuda" else "float32"
+        self.precision = choose_precision(self.config.precision, self.device, "runtime.precision")
         self._model = model
         self.compiled: list[tuple[nn.Module, str]] = []
 
@@ -122,8 +116,7 @@ class Runtime:
             stack.enter_context(torch.inference_mode())
             if self.precision in AUTOCAST:
                 stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
-            if self.precision == "tf32":
-                stack.enter_context(_tf32())
+            stack.enter_context(products_in(self.precision))
             if not whole_clip:
                 for module, name in self.compiled:  # torch 2.5 has no torch.compiler.set_stance
                     stack.callback(setattr, module, name, module.__dict__.pop(name))
@@ -147,16 +140,3 @@ def with_cast_weights(model: nn.Module, dtype: torch.dtype) -> nn.Module:
             if (weight := getattr(module, name)) is not None:
                 setattr(module, name, nn.Parameter(weight.detach().to(dtype), requires_grad=False))
     return network
-
-
-@contextmanager
-def _tf32() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    cudnn = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = True
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-        torch.backends.cudnn.allow_tf32 = cudnn

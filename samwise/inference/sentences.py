@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from weakref import WeakKeyDictionary
 
 from samwise.data.types import Expression
+from samwise.encoders.tokens import Tokenizer
 from samwise.modeling.samwise import Samwise
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def fitting(model: Samwise, expression: Expression) -> str:
 
     Nobody who typed it can shorten it, and a run of hours mustn't end by it.
     """
-    text = cut(model, expression.text)
+    text = cut(model.tokenizer, expression.text)
     if text != expression.text and _first_time(model, expression.key):
         log.warning(
             "video %s, expression %s: the sentence is longer than the %s tokens that the text encoder takes; "
@@ -61,16 +62,16 @@ def fitting(model: Samwise, expression: Expression) -> str:
     return text
 
 
-def cut(model: Samwise, text: str) -> str:
+def cut(tokenizer: Tokenizer, text: str) -> str:
     """As much from a sentence's start as the text encoder takes, in whole words.
 
     Raises:
         UserError: The sentence is empty or none.
     """
-    most = model.tokenizer.max_tokens
+    most = tokenizer.max_tokens
 
     def tokens(end: int) -> int:
-        return len(model.tokenizer.look(text[:end]).ids)
+        return len(tokenizer.look(text[:end]).ids)
 
     if most is None or tokens(len(text)) <= most:
         return text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -9,6 +12,7 @@ from samwise.errors import UserError
 from samwise.running.processes import Place
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # with weights in float32
+PRECISIONS = ("auto", "float32", "tf32", *AUTOCAST)
 
 
 def choose_device(name: str | torch.device | None, current: bool = False) -> torch.device:
@@ -32,6 +36,42 @@ def choose_device(name: str | torch.device | None, current: bool = False) -> tor
             f"device={name} can't be used ({str(error).splitlines()[0]}); choose device=cpu"
         ) from error
     return device
+
+
+def choose_precision(name: str, device: torch.device, key: str) -> str:
+    """The number format to compute in: ``auto`` is tf32 on a GPU, else float32.
+
+    Args:
+        name: One of :data:`PRECISIONS`.
+        device: Where is computed.
+        key: The config key that holds the name.
+
+    Raises:
+        UserError: There is no such format, or not on this device.
+    """
+    if name not in PRECISIONS:
+        raise UserError(f"{key}={name}: choose one of {', '.join(PRECISIONS)}")
+    if name == "tf32" and device.type != "cuda":
+        raise UserError(f"{key}=tf32 is for GPUs, this is {device}: choose float32 or auto")
+    if name == "auto":
+        return "tf32" if device.type == "cuda" else "float32"
+    return name
+
+
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Inside, a GPU multiplies float32 with tf32's shorter mantissas, where ``precision`` is tf32."""
+    if precision != "tf32":
+        yield
+        return
+    before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = cudnn
 
 
 def for_matmul(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from samwise.config.typed import typed
 from samwise.encoders.recompute import CHECKPOINTING
 from samwise.errors import UserError
+from samwise.running.device import PRECISIONS
 
 
 @dataclass
@@ -55,13 +56,15 @@ class TrainingConfig:
         expressions_per_clip: Expressions of a video that are trained on the same frames, side by side in a
             batch: the stages before the first adapter then run once for all of them. The paper has 1.
         grad_accumulation: Parts a batch is cut into, to fit in memory.
-        precision: ``float32``; ``bfloat16`` or ``float16`` for autocast with float32 weights, float16 with a
-            scaled loss.
+        precision: ``float32``; ``tf32`` (GPU: float32 with shorter mantissas in matrix products);
+            ``bfloat16`` or ``float16`` for autocast with float32 weights, float16 with a scaled loss;
+            ``auto`` is tf32 on a GPU, else float32.
         checkpointing: Activations that the backward pass computes again instead of keeping them: ``none``;
             ``encoders`` for those of SAM 2's vision blocks and the text layers; ``all`` for the adapters'
             attention, memory attention, decoder and memory encoder as well.
         compile: Backend of torch.compile, e.g. ``inductor``; null for none.
-        num_workers: Processes that load data; 0 loads in the training process.
+        num_workers: Processes that load data, for each process that trains; 0 loads in the training process;
+            null for as many as it has cores, but one, and at most 8.
         seed: Of the initial weights, the order of the items, augmentation and dropout.
         log_every: Steps between two rows of the curves.
         pictures_every: Steps between two pictures in TensorBoard; 0 for none.
@@ -94,10 +97,10 @@ class TrainingConfig:
     lr_drop_step: int | None = None
     expressions_per_clip: int = 1
     grad_accumulation: int = 1
-    precision: str = "float32"
+    precision: str = "auto"
     checkpointing: str = "none"
     compile: str | None = None
-    num_workers: int = 2
+    num_workers: int | None = None
     seed: int = 0
     log_every: int = 10
     pictures_every: int = 200
@@ -151,8 +154,8 @@ class TrainingConfig:
             "constant; null is for never",
         )
         _require(
-            self.precision in ("float32", "bfloat16", "float16"),
-            f"scratch.precision={self.precision}: choose float32, bfloat16 or float16",
+            self.precision in PRECISIONS,
+            f"scratch.precision={self.precision}: choose one of {', '.join(PRECISIONS)}",
         )
         _require(
             self.checkpointing in CHECKPOINTING,
@@ -188,7 +191,7 @@ class TrainingConfig:
             "warmup_steps", "num_workers", "pictures_every", "save_every", "validate_every", "seed",
             "profile_steps",
         ):  # fmt: skip
-            _require(getattr(self, key) >= 0, f"scratch.{key}={getattr(self, key)} can't be negative")
+            _require((getattr(self, key) or 0) >= 0, f"scratch.{key}={getattr(self, key)} can't be negative")
 
 
 def training_config(node: DictConfig | dict[str, Any]) -> TrainingConfig:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -152,9 +154,35 @@ def total_of(*values: float) -> list[float]:
     return _reduce(values, dist.ReduceOp.SUM)
 
 
-def mean(*values: float) -> list[float]:
-    """The mean of each value over the processes."""
-    return [value / world_size() for value in total_of(*values)]
+def agree(numbers: dict[str, float], seconds: float, signal: int) -> tuple[dict[str, float], float, int]:
+    """All that the processes tell each other of a step, at once.
+
+    Args:
+        numbers: This process's.
+        seconds: Its time.
+        signal: Number of the signal that asked it to stop; 0 for none.
+
+    Returns:
+        The means of the numbers, process 0's time, and the largest signal.
+    """
+    signals = [0.0] * world_size()
+    signals[rank()] = float(signal)
+    count = len(numbers)
+    total = total_of(*numbers.values(), seconds if is_main() else 0.0, *signals)
+    means = {key: value / world_size() for key, value in zip(numbers, total[:count], strict=True)}
+    return means, total[count], int(max(total[count + 1 :]))
+
+
+def cores() -> int:
+    """Processor cores that this process has: its share of those that processes of its machine have together.
+
+    To be called in all processes.
+    """
+    mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    host = socket.gethostname()
+    everyone = gather((host, list(mine)))
+    users = Counter(core for name, theirs in everyone if name == host for core in theirs)
+    return max(1, int(sum(Fraction(1, users[core]) for core in mine)))
 
 
 def from_main(value: float) -> float:

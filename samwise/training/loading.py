@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from samwise.data.types import ClipBatch
 from samwise.errors import UserError
 from samwise.running.stopping import SIGNALS
 from samwise.training.config import TrainingConfig
-from samwise.training.distributed import rank, world_size
+from samwise.training.distributed import cores, rank, world_size
+
+MOST_WORKERS = 8  # where the number isn't configured: each holds two batches ready
 
 
 class StepOrder:
@@ -120,6 +121,19 @@ def build_order(dataset: Any, config: TrainingConfig) -> StepOrder:
     return StepOrder(length, config.batch_size, config.seed, parts, *place, per_clip, groups)
 
 
+def worker_count(config: TrainingConfig) -> int:
+    """Processes that load this process's data; to be called in all processes.
+
+    As configured, else one for each of its cores but the one that it runs on itself. A few items that are
+    learned by heart need none.
+    """
+    if config.limit_items is not None:
+        return 0
+    if config.num_workers is not None:
+        return config.num_workers
+    return min(max(1, cores() - 1), MOST_WORKERS)
+
+
 class _Clips(Dataset):
     """Clips by (epoch, items). Complaints to the user come back as values, to cross processes as one line."""
 
@@ -146,12 +160,17 @@ class _Parts(Sampler):
 
 
 class _Collate:
-    def __init__(self, collate: Callable[[list], ClipBatch]) -> None:
+    def __init__(self, collate: Callable[[list], Any]) -> None:
         self.collate = collate
 
-    def __call__(self, clips: list) -> ClipBatch | UserError:
-        errors = [clip for clip in clips if isinstance(clip, UserError)]
-        return errors[0] if errors else self.collate([sample for clip in clips for sample in clip])
+    def __call__(self, clips: list) -> Any:
+        for clip in clips:
+            if isinstance(clip, UserError):
+                return clip
+        try:
+            return self.collate([sample for clip in clips for sample in clip])
+        except UserError as error:
+            return error
 
 
 def _start_worker(_: int) -> None:
@@ -163,18 +182,18 @@ def _start_worker(_: int) -> None:
 
 def clip_batches(
     dataset: Any,
-    collate: Callable[[list], ClipBatch],
+    collate: Callable[[list], Any],
     order: StepOrder,
     first_step: int,
     num_workers: int,
     fixed: bool = False,
     pin_memory: bool = False,
-) -> Iterator[ClipBatch]:
+) -> Iterator[Any]:
     """Endless batches from a step on, loaded ahead by workers.
 
     Args:
         dataset: A :class:`samwise.data.clips.ClipDataset`, or what has its ``clips``.
-        collate: Makes a batch of a list of samples.
+        collate: Makes a batch of a list of samples, in the workers.
         order: Says which items a step sees.
         first_step: Step of the first batch, counted from the start of training.
         num_workers: Processes; 0 loads on demand.

@@ -27,7 +27,7 @@ class CmeCounts:
     """Precision, recall and rates of the Conditional Memory Encoder's decisions over some steps."""
 
     def __init__(self) -> None:
-        self.counts: dict[tuple[int, int], Tensor | int] = {}  # (label, decision)
+        self.counts: Tensor | int = 0  # (4,): 2 * label + decision
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Counts a batch, without waiting for the GPU.
@@ -36,19 +36,14 @@ class CmeCounts:
             logits: (B, K, 2), class 1 is "another object".
             labels: (B, K), 0 or 1; negative ones are ignored.
         """
-        decisions = logits.detach().argmax(-1)
-        for label in (0, 1):
-            for decision in (0, 1):
-                count = ((labels == label) & (decisions == decision)).sum()
-                self.counts[label, decision] = self.counts.get((label, decision), 0) + count
+        kinds = torch.where(labels < 0, -1, 2 * labels + logits.detach().argmax(-1)).flatten()
+        self.counts = self.counts + (kinds == torch.arange(4, device=kinds.device)[:, None]).sum(1)
 
     def summary(self) -> dict[str, float]:
         """Shares in [0, 1] over all processes, which must all ask; those without a case are left out."""
-        keys = [(label, decision) for label in (0, 1) for decision in (0, 1)]
-        everywhere = total_of(*(float(self.counts.get(key, 0)) for key in keys))
-        counts = dict(zip(keys, everywhere, strict=True))
-        total, hits = sum(counts.values()), counts.get((1, 1), 0)
-        fired, positives = hits + counts.get((0, 1), 0), hits + counts.get((1, 0), 0)
+        counts = self.counts.tolist() if isinstance(self.counts, Tensor) else [0] * 4
+        same, false, missed, hits = total_of(*counts)
+        total, fired, positives = same + false + missed + hits, hits + false, hits + missed
         shares = {
             "cme/precision": (hits, fired),
             "cme/recall": (hits, positives),

@@ -12,7 +12,6 @@ from samwise.data.types import ClipBatch
 from samwise.modeling.samwise import TrainOutput
 from samwise.video.lettering import lettered, readable, shorten
 
-_MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 # Colour-blind safe.
 _COLOURS = {"target": (0, 158, 115), "prediction": (0, 114, 178), "memory-less": (213, 94, 0)}
 _CAPTION, _LETTERS = 16, 12  # height of a line of text and of its letters, pixels
@@ -35,7 +34,7 @@ def training_picture(batch: ClipBatch, output: TrainOutput, clip: int = 0, colum
     length, paired = output.logits.shape[1], output.memoryless_logits.shape[1]
     shown = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int)).tolist()
     height, width = _unpadded(batch.valid[clip])
-    frames = [_to_rgb(batch.clip(clip)[t, :, :height, :width]) for t in shown]
+    frames = [batch.clip(clip)[t, :, :height, :width].permute(1, 2, 0).cpu().numpy() for t in shown]
     first_pair = length - paired  # the memory-less masks are those of the last frames
     rows = {
         "frame": [None] * len(shown),
@@ -63,11 +62,6 @@ def _unpadded(valid: Tensor) -> tuple[int, int]:
 def _cell(height: int, width: int) -> tuple[int, int]:
     scale = min(1.0, _CELL / max(height, width))
     return round(height * scale), round(width * scale)
-
-
-def _to_rgb(frame: Tensor) -> np.ndarray:
-    image = frame.detach().float().permute(1, 2, 0).cpu().numpy() * _STD + _MEAN
-    return (image.clip(0, 1) * 255).astype(np.uint8)
 
 
 def _tint(frame: np.ndarray, mask: Tensor, colour: tuple[int, int, int]) -> np.ndarray:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from samwise.data.types import ClipBatch
-from samwise.inference.sentences import fitting
+from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss, cme_loss, cme_weights
 from samwise.modeling.outputs import TrainOutput
 from samwise.modeling.samwise import Samwise
 from samwise.running.device import AUTOCAST
+from samwise.training.batches import TrainingBatch
 from samwise.training.distributed import world_size
 
 Pairs = tuple[Tensor, Tensor]  # (B, K, 2) decisions of the CME with their gradient, (B, K) labels
@@ -43,7 +44,7 @@ class ClipStep(nn.Module):
     Args:
         model: The network.
         loss: The losses and their weights.
-        precision: ``float32``, ``bfloat16`` or ``float16``.
+        precision: ``bfloat16`` and ``float16`` are autocast's; in others the weights' type is computed in.
         parts: Parts of a step.
     """
 
@@ -52,23 +53,25 @@ class ClipStep(nn.Module):
         self.model, self.loss, self.parts = model, loss, parts
         self.dtype = AUTOCAST.get(precision)
 
-    def forward(self, batch: ClipBatch, earlier: Sequence[Pairs], last: bool) -> tuple[Tensor, PartOutput]:
+    def forward(
+        self, batch: TrainingBatch, earlier: Sequence[Pairs], last: bool
+    ) -> tuple[Tensor, PartOutput]:
         """Runs a part.
 
         Args:
-            batch: Its clips, on the model's device.
+            batch: Its clips and sentences, on the model's device.
             earlier: The pairs of the parts before.
             last: Whether the step ends with this part: the CME loss comes with it.
 
         Returns:
             The loss whose gradient is to be added up, and the rest.
         """
-        with torch.autocast(batch.frames.device.type, self.dtype, enabled=self.dtype is not None):
-            tokens = self.model.tokenize([fitting(self.model, x) for x in batch.expressions])
-            output = self.model.forward_train(batch.frames, tokens, batch.video_of, batch.valid)
+        clips = batch.clips
+        with torch.autocast(clips.frames.device.type, self.dtype, enabled=self.dtype is not None):
+            output = self.model.forward_train(clips.normalised(), batch.tokens, clips.video_of, clips.valid)
         pairs = (output.cme_logits, output.cme_labels)
         cme = self._cme([*earlier, pairs]) if last else output.logits.new_zeros(())
-        losses = self.loss(output, batch.masks, batch.valid, cme * self.parts)
+        losses = self.loss(output, clips.masks, clips.valid, cme * self.parts)
         values = {name: value.detach() / self.parts for name, value in losses.items()}
         return losses["loss"] / self.parts, PartOutput(output, values, pairs)
 
@@ -80,3 +83,40 @@ class ClipStep(nn.Module):
             dist.all_reduce(total)
         # The processes' gradients are averaged, where those of a sum's parts should be added.
         return cme_loss(decisions, labels, weight, total) * world_size()
+
+
+def in_parallel(step: ClipStep, device: torch.device) -> nn.Module:
+    """The step as all processes take it together, on a device each; alone, as it is."""
+    if world_size() == 1:
+        return step
+    # Parts of the network may have nothing to do in a step: the CME on short clips, SAM 2's own heads.
+    return DistributedDataParallel(
+        step,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,  # synchronised BatchNorm keeps them equal
+        find_unused_parameters=True,
+        gradient_as_bucket_view=True,
+    )
+
+
+def train_mode(model: Samwise, freeze_batch_norm: bool) -> None:
+    """Puts what trains into training mode, BatchNorm where it isn't frozen."""
+    model.train()
+    if freeze_batch_norm:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def check_trained(loss: Tensor, last: bool, model: Samwise) -> None:
+    """Says why there is nothing to learn where only the CME trains and clips are too short for it.
+
+    Raises:
+        UserError: No parameter has a share in the loss of a step's last part.
+    """
+    if last and not loss.requires_grad:
+        raise UserError(
+            "nothing that trains has a share in the loss: only the CME trains, and compares the frames "
+            f"after the first model.cme.window + 1 = {model.config.cme.window + 1}; take a longer "
+            "scratch.clip_length, or drop the zeros from optimizer.lr_scale"
+        )

@@ -7,30 +7,28 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from samwise.data.collate import collate_clips
-from samwise.data.types import ClipBatch
 from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss
+from samwise.running.device import choose_precision, products_in
 from samwise.running.stopping import StopRequest
+from samwise.training.batches import BatchMaker, TrainingBatch
 from samwise.training.checkpoints import Checkpoints, Position, flat_config
 from samwise.training.config import OptimizerConfig, TrainingConfig
-from samwise.training.distributed import from_main, is_main, maximum, mean, rank, together, world_size
-from samwise.training.loading import build_order, clip_batches
+from samwise.training.distributed import agree, is_main, maximum, rank, together, world_size
+from samwise.training.loading import build_order, clip_batches, worker_count
 from samwise.training.monitor import Monitor
 from samwise.training.optim import Schedule, build_optimizer, freeze_unscaled
 from samwise.training.pictures import training_picture
 from samwise.training.profiling import StepProfiler
 from samwise.training.signals import Interrupted
-from samwise.training.step import ClipStep, PartOutput
+from samwise.training.step import ClipStep, PartOutput, check_trained, in_parallel, train_mode
 from samwise.training.sync_batch_norm import synchronise_batch_norm
 
 logger = logging.getLogger("samwise.training")
@@ -76,6 +74,7 @@ class Trainer:
         self.schedule = Schedule(config, self.order.steps_per_epoch)
         freeze_unscaled(model, optimizer)
         self.optimizer = build_optimizer(model, optimizer)
+        self.precision = choose_precision(config.precision, self.device, "scratch.precision")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.checkpoints = Checkpoints(run, config.keep_last)
@@ -92,6 +91,7 @@ class Trainer:
         self.position = restored or Position(contract=contract)
         self.saved_at = self.position.step if restored else -1
         self.validated_at = -1
+        self.asked, self.uncounted = 0, 0.0  # what take_step leaves: a signal's number, seconds
         if restored:
             logger.info("resuming at step %d, after %.0f s of training", restored.step, restored.seconds)
         set_checkpointing(model, config.checkpointing)
@@ -113,25 +113,24 @@ class Trainer:
         at = self.position
         batches = clip_batches(
             self.dataset,
-            partial(collate_clips, canvas=self.model.canvas),
+            BatchMaker(self.model, self.config.compile is not None),
             self.order,
             at.step,
-            0 if self.config.limit_items else self.config.num_workers,
+            worker_count(self.config),
             fixed=self.config.limit_items is not None,
             pin_memory=self.device.type == "cuda",
         )
-        self.wrapped = self._wrap()
-        with together():
-            self.monitor = Monitor(self.run, at.step, self.schedule.progress(at.step, at.seconds))
+        self.prepare()
         profiler = StepProfiler(self.run, self.config.profile_steps)
         with (
             StopRequest() as stop,
+            products_in(self.precision),
             contextlib.closing(self.monitor),
             contextlib.closing(batches),
             profiler,
         ):
             while self.schedule.progress(at.step, at.seconds) < 1.0:
-                loss = self._step(batches)
+                loss = self.take_step(batches, stop)
                 profiler.step()
                 self._after_step(stop)
                 if self.config.stop_loss is not None and loss < self.config.stop_loss:
@@ -144,53 +143,49 @@ class Trainer:
             self._validate(stop, every=1)
         return at
 
-    def _wrap(self) -> nn.Module:
-        if world_size() == 1:
-            return self.step
-        # Parts of the network may have nothing to do in a step: the CME on short clips, SAM 2's own heads.
-        return DistributedDataParallel(
-            self.step,
-            device_ids=[self.device] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,  # synchronised BatchNorm keeps them equal
-            find_unused_parameters=True,
-            gradient_as_bucket_view=True,
-        )
+    def prepare(self) -> None:
+        """Everything that the first :meth:`take_step` needs."""
+        at = self.position
+        self.wrapped = in_parallel(self.step, self.device)
+        with together():
+            self.monitor = Monitor(self.run, at.step, self.schedule.progress(at.step, at.seconds))
 
-    def _step(self, batches: Iterator[ClipBatch]) -> float:
-        """One optimizer step. Returns its loss."""
+    def take_step(self, batches: Iterator[TrainingBatch], stop: StopRequest) -> float:
+        """One optimizer step; :meth:`fit` takes them all. Returns its loss.
+
+        This process waits for the device once, where it reads all of the step's numbers.
+        """
         at, config, start = self.position, self.config, time.perf_counter()
         parts = self._fetch(batches)
         waited = time.perf_counter() - start
         shares = self.order.shares  # dropout: the same when resumed, and in processes with the same clips
         torch.manual_seed(config.seed * 1_000_003 + at.step * shares + rank() % shares)
-        self.model.train()
-        if config.freeze_batch_norm:
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        train_mode(self.model, config.freeze_batch_norm)
         factor = self.schedule.apply(self.optimizer, at.step, at.seconds)
         self.lr = factor * max(group["peak_lr"] for group in self.optimizer.param_groups)
         values, batch, output = self._accumulate(parts)
         self.scaler.unscale_(self.optimizer)
         limit = float("inf") if config.clip_norm is None else config.clip_norm
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
-        values["gradient_norm"] = norm
-        numbers = dict(zip(values, mean(*torch.stack(list(values.values())).tolist()), strict=True))
+        values["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, limit)
+        if self.scaler.is_enabled():  # as a tensor; get_scale() would wait for the device once more
+            values["loss_scale"] = self.scaler.scale(torch.ones((), device=self.device))
+        numbers = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+        agreed = time.perf_counter()
+        seconds = at.seconds + self.uncounted + agreed - start
+        numbers, seconds, self.asked = agree(numbers, seconds, stop.received or 0)
         self._check_finite(numbers, batch)
-        if self.scaler.is_enabled():
-            numbers["loss_scale"] = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        at.step, at.seconds = at.step + 1, at.seconds + time.perf_counter() - start
-        if config.max_minutes is not None:
-            at.seconds = from_main(at.seconds)  # all must end at the same step
+        at.step, at.seconds = at.step + 1, seconds
+        self.uncounted = time.perf_counter() - agreed
         self.monitor.add(numbers, config.batch_size, waited)
         if self._due(config.pictures_every) and is_main():
-            self.monitor.picture(at.step, "clip", training_picture(batch, output.train), batch.texts[0])
+            picture = training_picture(batch.clips, output.train)
+            self.monitor.picture(at.step, "clip", picture, batch.clips.texts[0])
         return numbers["loss"]
 
-    def _fetch(self, batches: Iterator[ClipBatch]) -> list[ClipBatch]:
+    def _fetch(self, batches: Iterator[TrainingBatch]) -> list[TrainingBatch]:
         """The parts of the next step."""
         try:
             with together():
@@ -202,7 +197,7 @@ class Trainer:
                 raise UserError(f"{error}{saved}") from error
             raise
 
-    def _accumulate(self, parts: list[ClipBatch]) -> tuple[dict[str, Tensor], ClipBatch, PartOutput]:
+    def _accumulate(self, parts: list[TrainingBatch]) -> tuple[dict[str, Tensor], TrainingBatch, PartOutput]:
         """Adds up the parts' gradients. Returns the step's losses, and the last part."""
         values: dict[str, Tensor] = {}
         pairs = []
@@ -211,7 +206,7 @@ class Trainer:
             batch = part.to(self.device)
             with contextlib.nullcontext() if last or world_size() == 1 else self.wrapped.no_sync():
                 loss, output = self._forward(batch, pairs, last)
-                self._check_trained(loss, last)
+                check_trained(loss, last, self.model)
                 if loss.requires_grad:  # the CME's alone comes with the last part
                     self.scaler.scale(loss).backward()
             pairs.append(output.pairs)
@@ -220,24 +215,15 @@ class Trainer:
                 values[key] = values.get(key, 0.0) + value
         return values, batch, output
 
-    def _forward(self, batch: ClipBatch, pairs: list, last: bool) -> tuple[Tensor, PartOutput]:
+    def _forward(self, batch: TrainingBatch, pairs: list, last: bool) -> tuple[Tensor, PartOutput]:
         return self.wrapped(batch, pairs, last)
 
-    def _check_trained(self, loss: Tensor, last: bool) -> None:
-        """Says why there is nothing to learn where only the CME trains and clips are too short for it."""
-        if last and not loss.requires_grad:
-            raise UserError(
-                "nothing that trains has a share in the loss: only the CME trains, and compares the frames "
-                f"after the first model.cme.window + 1 = {self.model.config.cme.window + 1}; take a longer "
-                "scratch.clip_length, or drop the zeros from optimizer.lr_scale"
-            )
-
-    def _check_finite(self, values: dict[str, float], batch: ClipBatch) -> None:
+    def _check_finite(self, values: dict[str, float], batch: TrainingBatch) -> None:
         """Stops before a broken gradient reaches the weights."""
         broken = [key for key, value in values.items() if not abs(value) < float("inf")]
         if self.scaler.is_enabled() and broken == ["gradient_norm"]:
             # The scaled float16 gradient overflowed: the scaler leaves this step out and scales less.
-            if self.scaler.get_scale() > _SMALLEST_SCALE:
+            if values["loss_scale"] > _SMALLEST_SCALE:
                 del values["gradient_norm"]
                 return
         if not broken:
@@ -245,7 +231,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         kept = self.checkpoints.all()
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        clips = ", ".join("/".join(expression.key) for expression in batch.expressions[:4])
+        clips = ", ".join("/".join(expression.key) for expression in batch.clips.expressions[:4])
         with together():  # all processes know the same numbers; the first one speaks
             raise UserError(
                 f"step {self.position.step + 1}: {' and '.join(broken)} isn't a finite number (clips "
@@ -260,13 +246,12 @@ class Trainer:
         self.monitor.show(at.step, self.schedule.total_steps, done)
         if self._due(self.config.save_every):
             self._save()
-        self._stop_if_asked(stop)
+        self._stop_if_asked(self.asked)
         if done < 1.0 and self._validate(stop, self.config.validate_every):
-            self._stop_if_asked(stop)
+            self._stop_if_asked(int(maximum(float(stop.received or 0))[0]))
 
-    def _stop_if_asked(self, stop: StopRequest) -> None:
-        """Saves and raises where a signal reached this process or another one."""
-        number = int(maximum(float(stop.received or 0))[0])
+    def _stop_if_asked(self, number: int) -> None:
+        """Saves and raises where a signal of this number reached this process or another one."""
         if not number:
             return
         self._save()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from samwise.data.geometry import normalise
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
 from samwise.evaluation.evaluate import ScoreAccumulator
@@ -129,7 +130,7 @@ class ItemValidation:
             sample = self.dataset.clips([index], 0)[0]
             tokens = model.tokenize([fitting(model, sample.expression)])
             with torch.inference_mode():
-                logits, _ = model(sample.frames[None].to(device), tokens)
+                logits, _ = model(normalise(sample.frames[None].to(device)), tokens)
             predicted = (logits[0] > 0).cpu().numpy()
             scores += [score_masks(p, t) for p, t in zip(predicted, sample.masks.numpy(), strict=True)]
         if any(gather(should_stop())):
