@@ -46,8 +46,9 @@ from samwise.evaluation.submission_check import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.video.frames import frame_size, read_frame
 from samwise.video.mask_png import decode_mask_png, encode_mask_png, png_size
-from samwise.weights.checkpoint import CONFIG_KEY, checkpoint_config, find_checkpoint, read_checkpoint
+from samwise.weights.checkpoint import find_checkpoint, read_checkpoint
 from samwise.weights.frozen import IDENTITY_KEY
+from samwise.weights.metadata import CONFIG_KEY, checkpoint_config
 from tests.conftest import rectangle, write_split
 from tests.fuzzing import mutated, mutated_json, mutated_pickle, mutated_png, mutated_tree
 from tests.untrusted import Refusal, read_or_refused

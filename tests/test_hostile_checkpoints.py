@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from samwise import Samwise, SamwisePredictor, UserError
-from samwise.weights.checkpoint import CONFIG_KEY, check_frozen, checkpoint_config, find_checkpoint
+from samwise.weights.checkpoint import check_frozen, find_checkpoint
 from samwise.weights.frozen import IDENTITY_KEY
+from samwise.weights.metadata import CONFIG_KEY, checkpoint_config
 
 TRAP: dict[str, Any] = {"_target_": "pathlib.Path.write_text", "_args_": ["trap", "x"]}
 

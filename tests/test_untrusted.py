@@ -560,7 +560,7 @@ def test_a_best_that_is_of_no_run(tmp_path: Path, metadata: dict[str, str]) -> N
     from safetensors.torch import save_file
 
     from samwise.training.checkpoints import Checkpoints
-    from samwise.weights.checkpoint import CONFIG_KEY
+    from samwise.weights.metadata import CONFIG_KEY
 
     save_file({"a": torch.ones(1)}, tmp_path / "best.safetensors", {CONFIG_KEY: "{}", **metadata})
     refusal(lambda: Checkpoints(tmp_path, 3)._best_until(5), "best.safetensors")

@@ -40,7 +40,7 @@ class LowRank(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """AdaptFormer's branch: s * up(ReLU(down(x))); ``up`` starts at zero, so the network starts unchanged.
+    """AdaptFormer's branch, Eq. 2: s * up(ReLU(down(x))); ``up`` starts at zero: so does what it adds.
 
     Args:
         dim: Width of x.

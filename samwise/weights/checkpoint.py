@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,12 +17,11 @@ from samwise.config.parts import PARTS
 from samwise.encoders.part_files import locate
 from samwise.encoders.pickled import refuse_web_page
 from samwise.errors import UserError, shown
-from samwise.io import parse_json
 from samwise.modeling.samwise import Samwise
 from samwise.weights.frozen import IDENTITY_KEY, frozen_identity, is_frozen_part, save_tensors
 
 N = TypeVar("N", bound=Samwise)
-CONFIG_KEY, FORMAT_KEY = "samwise_config", "samwise_format"
+FORMAT_KEY = "samwise_format"
 FORMAT = "1"
 
 
@@ -91,59 +90,6 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
             f"{path} holds no SAMWISE config; convert released files with tools/convert_checkpoint.py"
         )
     return tensors, metadata
-
-
-def checkpoint_config(metadata: dict[str, str], path: str | Path) -> SamwiseConfig:
-    """The config inside a checkpoint's metadata. Anybody may have written it: nothing in it runs.
-
-    Args:
-        metadata: The checkpoint's.
-        path: What to call it.
-
-    Raises:
-        UserError: It isn't a config of a network.
-    """
-    node = metadata_object(metadata, CONFIG_KEY, path)
-    if strange := _strange(node):
-        raise UserError(
-            f"{path} is refused: its config holds {strange}; ask for a file that SAMWISE has written"
-        )
-    try:
-        return SamwiseConfig.from_node(node)
-    except UserError as error:
-        raise UserError(f"{path} holds a config that can't be used: {error}") from error
-
-
-def metadata_object(metadata: dict[str, str], key: str, path: str | Path) -> dict[str, Any]:
-    """An entry of the metadata that is a JSON object; empty where there is none.
-
-    Raises:
-        UserError: It isn't one.
-    """
-    try:
-        value = parse_json(metadata.get(key, "{}"))
-    except ValueError as error:
-        raise UserError(
-            f"{path}: its metadata '{key}' isn't JSON ({error}); fetch or write the file again"
-        ) from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: its metadata '{key}' isn't a JSON object; fetch or write the file again")
-    return value
-
-
-def _strange(value: Any, depth: int = 6) -> str:
-    """What no config of plain values holds: interpolations, names of calls, deep nesting. Empty if none."""
-    if isinstance(value, str):
-        return "an interpolation" if "${" in value or value == "???" else ""
-    if not isinstance(value, (dict, list)):
-        return ""
-    if depth == 0:
-        return "values nested too deeply"
-    for key in value if isinstance(value, dict) else ():
-        if key.startswith("_"):
-            return f"the key {shown(key)}"
-    inner = value.values() if isinstance(value, dict) else value
-    return next(filter(None, (_strange(x, depth - 1) for x in inner)), "")
 
 
 def load_trained(

@@ -1,0 +1,42 @@
+"""The plan of the house (samwise/README.md): imports go downwards, and never in circles."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_imports_go_downwards_and_never_in_circles(monkeypatch: pytest.MonkeyPatch) -> None:
+    cli = pytest.importorskip("importlinter.cli")
+    monkeypatch.chdir(ROOT)
+    assert cli.lint_imports(config_filename="pyproject.toml", no_cache=True) == 0
+
+
+def test_every_package_is_on_the_map_and_in_the_wheel() -> None:
+    packages = {path.parent for path in (ROOT / "samwise").rglob("__init__.py")}
+    page = (ROOT / "samwise/README.md").read_text("utf-8")
+    wheel = (ROOT / "pyproject.toml").read_text("utf-8")
+    for folder in packages:
+        name = ".".join(folder.relative_to(ROOT).parts)
+        assert f'"{name}"' in wheel, name
+        if name.count(".") == 1 and name != "samwise.assets":
+            assert f"`{folder.name}`" in page, name
+
+
+def test_no_module_is_long() -> None:
+    long = [p.name for p in (ROOT / "samwise").rglob("*.py") if len(p.read_text("utf-8").splitlines()) > 300]
+    assert not long
+
+
+def test_every_equation_is_found_by_its_name() -> None:
+    """In the code, and on the map with the file that has it."""
+    page = (ROOT / "samwise/README.md").read_text("utf-8")
+    code = "".join(p.read_text("utf-8") for p in (ROOT / "samwise/modeling").glob("*.py"))
+    for number in range(1, 11):
+        assert re.search(rf"Eq\. {number}\b", code), number
+    for link in re.findall(r"\]\(((?:modeling|encoders|inference)/\w+\.py)\)", page):
+        assert (ROOT / "samwise" / link).is_file(), link
