@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from samwise import Samwise
 from samwise.config.composing import compose_model
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.tokens import Tokens
@@ -19,7 +20,6 @@ from samwise.inference import cuda_graphs as recorded
 from samwise.inference.cuda_graphs import Recorded, Recording
 from samwise.modeling import cme_pairs
 from samwise.modeling.conditional_memory_encoder import IGNORED, cme_labels
-from samwise.modeling.samwise import Samwise
 from samwise.weights.seeded import seeded_tensor
 
 SMALL = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", "model.object_scores=true"]

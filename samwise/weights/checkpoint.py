@@ -19,6 +19,7 @@ from samwise.encoders.pickled import refuse_web_page
 from samwise.errors import UserError, shown
 from samwise.modeling.samwise import Samwise
 from samwise.weights.frozen import IDENTITY_KEY, frozen_identity, is_frozen_part, save_tensors
+from samwise.weights.metadata import CONFIG_KEY, checkpoint_config, metadata_object
 
 N = TypeVar("N", bound=Samwise)
 FORMAT_KEY = "samwise_format"
