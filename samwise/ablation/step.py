@@ -133,7 +133,7 @@ def run_command(command: list[str], log: Path, environment: dict[str, str], runn
         command: The program and its arguments.
         log: The file.
         environment: Its environment.
-        running: Where it is kept while it runs, for who wants to stop it.
+        running: Holds it while it runs, so that others can stop it.
 
     Raises:
         StepFailed: With the last line that it printed.

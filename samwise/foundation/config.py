@@ -15,7 +15,7 @@ class Phase:
         frames: Frames per clip; 1 for single images.
         videos: Clips per step.
         objects: Objects per clip.
-        prompts: What is other in this phase than in ``SegmentationConfig.prompts``.
+        prompts: What this phase changes in ``SegmentationConfig.prompts``.
     """
 
     until: float

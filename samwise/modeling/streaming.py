@@ -89,9 +89,7 @@ class Streaming:
         """:meth:`see`, as a CUDA graph where there is one."""
         return (self.recorded or self).see(frames)
 
-    def segment_frame(
-        self, frame: FrameFeatures, prompt: Tensor, state: StreamState
-    ) -> tuple[Tensor, ...]:
+    def segment_frame(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> tuple[Tensor, ...]:
         """A frame's row of :class:`ClipOutput`; the frame enters the memory."""
         config, bank = self.config.cme, state.bank
         looks = consultable(state.frame_index, state.last_fired, config)

@@ -65,7 +65,7 @@ def process_group(device: str | torch.device | None) -> Iterator[torch.device]:
     _meet(place, chosen)
     _check_own_gpus(chosen)
     yield chosen
-    dist.destroy_process_group()  # only in peace: after an error the others may be waiting somewhere else
+    dist.destroy_process_group()  # not after an error: the others may be waiting somewhere else
 
 
 def _meet(place: Place, device: torch.device) -> None:

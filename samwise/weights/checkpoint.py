@@ -99,7 +99,7 @@ def load_trained(
     """Puts a checkpoint's trained part into a network, strictly.
 
     Raises:
-        UserError: The architecture or the frozen weights are others than those it was trained with.
+        UserError: It was trained with another architecture or other frozen weights.
     """
     expected = trained_state(model)
     problem = _first_difference(tensors, expected)

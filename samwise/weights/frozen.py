@@ -121,7 +121,7 @@ def write_half(path: str | Path, prefix: str, state: Mapping[str, Tensor]) -> No
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file, atomically, readable for whom other new files are."""
+    """Writes a safetensors file, atomically, with the permissions of any other new file."""
     # clone: safetensors refuses tensors that share memory
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
