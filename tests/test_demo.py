@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from samwise.inference.predictor import SamwisePredictor
 from samwise.video.reader import open_source
 from tests.test_samwise import build
 from tests.test_scripts import run
-
-CFG = SimpleNamespace(clip_length=4, masks=True, opacity=0.45)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +34,7 @@ def frames(tmp_path: Path) -> Path:
 
 
 def demo(predictor: SamwisePredictor, frames: Path, texts: list[str], output: Path, **options: Any) -> Any:
-    cfg = SimpleNamespace(**{**vars(CFG), **options})
-    return segment(predictor, open_source(frames), frames, texts, output, cfg)
+    return segment(predictor, open_source(frames), frames, texts, output, clip_length=4, **options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

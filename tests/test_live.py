@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -202,15 +201,12 @@ def predictor() -> SamwisePredictor:
     return SamwisePredictor(build("model.clip_length=2", "cme=every", "model.cme.every=3"), "cpu")
 
 
-CFG = SimpleNamespace(clip_length=2, masks=True, opacity=0.45)
-
-
 def test_the_demo_on_a_camera(predictor: SamwisePredictor, tmp_path: Path) -> None:
     """The overlay runs at the camera's times; the summary names the CME's switches."""
     ticks = iter(range(1001))
     fake = FakeCapture(frames=1000, wait=lambda n: time.sleep(0.005))
     source = LimitedSource(Camera(1, fake, clock=lambda: next(ticks) / 4), max_frames=5)
-    summary = segment(predictor, source, "1", ["a dog"], tmp_path, CFG)
+    summary = segment(predictor, source, "1", ["a dog"], tmp_path, clip_length=2)
     assert fake.released and summary["frames"] == 5
     assert summary["overlay"] == str(tmp_path / "camera1_overlay.mp4")
     times = [frame.time for frame in open_source(tmp_path / "camera1_overlay.mp4").frames()]
@@ -228,11 +224,16 @@ def test_the_sound_stops_with_the_pictures(predictor: SamwisePredictor, tmp_path
 
     write_with_sound(tmp_path / "in.mp4", "aac")  # 20 frames at 25 a second
     whole = segment(
-        predictor, open_source(tmp_path / "in.mp4"), tmp_path / "in.mp4", ["a dog"], tmp_path / "a", CFG
+        predictor,
+        open_source(tmp_path / "in.mp4"),
+        tmp_path / "in.mp4",
+        ["a dog"],
+        tmp_path / "a",
+        clip_length=2,
     )
     assert sound_end(Path(whole["overlay"])) > 0.7
     source = LimitedSource(open_source(tmp_path / "in.mp4"), max_seconds=0.2)
-    cut = segment(predictor, source, tmp_path / "in.mp4", ["a dog"], tmp_path / "b", CFG)
+    cut = segment(predictor, source, tmp_path / "in.mp4", ["a dog"], tmp_path / "b", clip_length=2)
     assert cut["frames"] == 5 and 0.05 < sound_end(Path(cut["overlay"])) <= 0.2
 
 

@@ -48,9 +48,10 @@ def main(cfg: DictConfig) -> None:
         predictor, _ = build_tracking(cfg, cfg.device)
     if source.frame_count is None and None is cfg.max_frames is cfg.max_seconds:
         print("Ctrl-C ends it and finishes what is written", file=sys.stderr)
+    options = {"clip_length": cfg.clip_length, "masks": cfg.masks, "opacity": cfg.opacity}
     with StopRequest() as stop:
         limited = LimitedSource(source, cfg.max_frames, cfg.max_seconds, lambda: bool(stop))
-        summary = segment(predictor, limited, str(cfg.input), texts, output, cfg)
+        summary = segment(predictor, limited, str(cfg.input), texts, output, **options)
     if stop:
         print(f"stopped by {stop.name}; what was seen until then is written")
     print(f"{summary['overlay']}: {summary['frames']} frames")

@@ -45,7 +45,10 @@ def segment(
     path: str | Path,
     texts: Sequence[str],
     output: Path,
-    cfg: Any,
+    *,
+    clip_length: int | None = None,
+    masks: bool = True,
+    opacity: float = 0.45,
     watch: Watcher | None = None,
 ) -> dict[str, Any]:
     """Runs the source through the network, writing overlay, masks and ``summary.json`` as it goes.
@@ -56,7 +59,9 @@ def segment(
         path: Where they come from; names the overlay.
         texts: N sentences.
         output: Folder to write into.
-        cfg: ``clip_length``, ``masks`` and ``opacity`` of ``configs/demo.yaml``.
+        clip_length: Frames that run together; None for the network's own number.
+        masks: Whether each frame's masks are written as PNGs too.
+        opacity: Of the masks in the overlay, in [0, 1].
         watch: Called after each frame. Where it raises, nothing is left in ``output``.
 
     Returns:
@@ -79,13 +84,13 @@ def segment(
             writer = stack.enter_context(
                 VideoWriter(overlay, source.size, source.fps, source.sound, source.pixel_aspect)
             )
-        results = predictor.results(source, texts, cfg.clip_length)
+        results = predictor.results(source, texts, clip_length)
         for frame, result in progress(results, desc="frames", total=source.frame_count, unit="frame"):
-            picture = draw_overlay(frame.image, result.masks, texts, cfg.opacity)
+            picture = draw_overlay(frame.image, result.masks, texts, opacity)
             _write_png(overlay, picture) if source.still else writer.write(picture, frame.time)
             for mask, fired, seen in zip(result.masks, result.cme_fired, presence, strict=True):
                 seen.add(result.index, mask, bool(fired))
-            if cfg.masks:
+            if masks:
                 folders.write(result.index, result.masks)
             count += 1
             if watch is not None:
@@ -102,7 +107,7 @@ def segment(
                 "frames": seen.frames,
                 "mean_area": seen.area / max(seen.frames, 1),
                 "cme_switches": seen.switches,
-                "masks": str(folders.root / name) if cfg.masks else None,
+                "masks": str(folders.root / name) if masks else None,
             }
             for text, seen, name in zip(texts, presence, names, strict=True)
         ],

@@ -6,7 +6,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -49,9 +48,17 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
         job.switched.append(result.cme_fired.tolist())
         job.present.append(result.masks.any((1, 2)).tolist())  # last: it makes the frame count as done
 
-    options = SimpleNamespace(clip_length=config.clip_length, masks=True, opacity=config.opacity)
     stem = slug(job.title)
-    summary = segment(predictor, job.source, job.folder / stem, job.texts, job.folder, options, watch)
+    summary = segment(
+        predictor,
+        job.source,
+        job.folder / stem,
+        job.texts,
+        job.folder,
+        clip_length=config.clip_length,
+        opacity=config.opacity,
+        watch=watch,
+    )
     overlay = Path(summary["overlay"])
     zipped = job.folder / "masks.zip"
     _zip(zipped, job.folder / "masks")
