@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from samwise import Samwise
 from samwise.config.composing import compose_model
 from samwise.encoders.pickled import load_pickled
 from samwise.errors import UserError
-from samwise.modeling.samwise import Samwise
 from samwise.weights.checkpoint import load_checkpoint, load_trained, read_checkpoint
 from samwise.weights.conversion import convert, convert_back
 from samwise.weights.released import to_released

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -18,6 +20,7 @@ from samwise.inference.cuda_graphs import Recorded
 from samwise.inference.runtime import with_cast_weights
 from samwise.modeling.losses import SamwiseLoss
 from samwise.weights.skeleton import part_sizes, skeleton
+from tests.programs import run_program
 
 TYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -156,3 +159,12 @@ def test_launches_of_a_training_step(precision: str, most: int) -> None:
     assert counts.kernels["convolution_backward"] > 0
     assert (counts.waits, counts.downloads) == (1, 0)
     assert counts.uploads == 6  # frames, masks, valid; ids, padding, verbs
+
+
+def test_the_command_prints_frames_and_training_steps(tmp_path: Path) -> None:
+    small = ["model=tiny", "clip_lengths=[1]", "expressions=[1]", "training.precisions=[auto]"]
+    small += ["training.batch_size=1", "training.clip_length=2"]
+    done = run_program("tools/benchmark.py", "launches", *small, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("launches", "launches_training"):
+        assert json.loads((tmp_path / f"runs/benchmark/{name}.json").read_text())["rows"], name

@@ -386,10 +386,7 @@ class _Network:
     """As much of a network as a look at the identity of its frozen parts needs: both are trained."""
 
     class config:
-        class backbone:
-            trainable = True
-
-        text_encoder = backbone
+        frozen_parts: list[str] = []
 
 
 @target(mutated_json(IDENTITY).map(lambda data: data.decode("utf-8", "replace")), 100)

@@ -223,14 +223,8 @@ def test_the_sound_stops_with_the_pictures(predictor: SamwisePredictor, tmp_path
             return max(float(p.dts * p.time_base) for p in container.demux(audio=0) if p.dts is not None)
 
     write_with_sound(tmp_path / "in.mp4", "aac")  # 20 frames at 25 a second
-    whole = segment(
-        predictor,
-        open_source(tmp_path / "in.mp4"),
-        tmp_path / "in.mp4",
-        ["a dog"],
-        tmp_path / "a",
-        clip_length=2,
-    )
+    source = open_source(tmp_path / "in.mp4")
+    whole = segment(predictor, source, tmp_path / "in.mp4", ["a dog"], tmp_path / "a", clip_length=2)
     assert sound_end(Path(whole["overlay"])) > 0.7
     source = LimitedSource(open_source(tmp_path / "in.mp4"), max_seconds=0.2)
     cut = segment(predictor, source, tmp_path / "in.mp4", ["a dog"], tmp_path / "b", clip_length=2)

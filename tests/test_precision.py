@@ -133,6 +133,17 @@ def test_compilation_keeps_the_names(plain):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
 
 
+def test_nothing_is_compiled_anew_from_step_to_step(plain, tmp_path: Path):
+    """Sentences of other lengths change no shape of what is compiled."""
+    torch._dynamo.reset()
+    trainer = make_trainer(plain.data, tmp_path, max_steps=5, batch_size=1, clip_length=3, compile="eager")
+    counts, graphs = [], torch._dynamo.utils.counters["stats"]
+    trainer.optimizer.register_step_post_hook(lambda *_: counts.append(graphs["unique_graphs"]))
+    trainer.fit()
+    torch._dynamo.reset()
+    assert counts[0] > 0 and counts == counts[:1] * 5, counts
+
+
 def test_float16_skips_what_overflows_and_resumes_its_scale(plain, tmp_path: Path):
     trainer = make_trainer(plain.data, tmp_path, max_steps=2, precision="float16", batch_size=2)
     trainer.scaler.load_state_dict(trainer.scaler.state_dict() | {"scale": 2.0**40})

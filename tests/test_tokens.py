@@ -16,7 +16,7 @@ from samwise.config.parts import TextEncoderConfig
 from samwise.data.types import ClipSample, Expression
 from samwise.encoders.tokens import Tokenizer, build_tokenizer, mark_spans, verb_spans
 from samwise.errors import UserError
-from samwise.modeling.samwise import TOKENS_TOGETHER, Samwise
+from samwise.modeling.samwise import Samwise
 from samwise.synthrvos.grammar import grammar_corpus
 from samwise.training.batches import BatchMaker
 
@@ -145,5 +145,3 @@ def test_workers_make_the_tokens_that_the_network_would() -> None:
     found = pickle.loads(pickle.dumps(BatchMaker(model)))(samples).tokens
     for name in ("ids", "padding", "verbs"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
-    together = BatchMaker(model, compiled=True)(samples).tokens
-    assert together.ids.shape[1] % TOKENS_TOGETHER == 0 and together.padded

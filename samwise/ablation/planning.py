@@ -24,7 +24,7 @@ from samwise.io import read_json
 
 TRAIN, INFER, EVALUATE = (
     [sys.executable, "-c", f"from samwise.{module} import main; main()"]
-    for module in ("training.main", "inference.main_infer", "evaluation.main")
+    for module in ("training.main", "inference.infer", "evaluation.main")
 )
 # What may change without changing the result; "output" and "pretrained" follow from the step's place.
 _NO_MATTER = ("output", "device", "pretrained", "resume", "overwrite", "scratch.num_workers")

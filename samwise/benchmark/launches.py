@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from samwise.benchmark.fake_gpu import Launches, backward, fake_gpu, fake_network
 from samwise.benchmark.infer import SENTENCE_TOKENS, fill
@@ -78,7 +78,7 @@ def run(cfg: DictConfig) -> None:
                 "copies from it/step": counts.downloads,
             }
         )
-    settings = {"model": cfg.model.name, "canvas": config.canvas, **cfg.training}
+    settings = {"model": cfg.model.name, "canvas": config.canvas, **OmegaConf.to_container(cfg.training)}
     report("training launches", settings, rows, cfg.training.output)
 
 

@@ -11,7 +11,7 @@ from samwise.data.collate import collate_clips
 from samwise.data.types import ClipBatch, ClipSample
 from samwise.encoders.tokens import Tokens
 from samwise.inference.sentences import cut
-from samwise.modeling.samwise import TOKENS_TOGETHER, Samwise
+from samwise.modeling.samwise import Samwise
 
 
 @dataclass
@@ -41,14 +41,10 @@ class BatchMaker:
 
     Args:
         model: The network that the batches are for.
-        compiled: Whether it is compiled. Sentences are padded then to a multiple of a few tokens: few lengths
-            are few shapes. Not where padding changes results (``recipe.padding_attended``).
     """
 
-    def __init__(self, model: Samwise, compiled: bool = False) -> None:
+    def __init__(self, model: Samwise) -> None:
         self.canvas, self.tokenizer = model.canvas, model.tokenizer
-        attended = any(getattr(adapter, "padding_attended", False) for adapter in model.adapters)
-        self.multiple = TOKENS_TOGETHER if compiled and not attended else 1
 
     def __call__(self, samples: Sequence[ClipSample]) -> TrainingBatch:
         """Pads and stacks clips, tokenizes their sentences and marks the verbs.
@@ -62,4 +58,4 @@ class BatchMaker:
         """
         clips = collate_clips(samples, self.canvas)
         sentences = [cut(self.tokenizer, text) for text in clips.texts]
-        return TrainingBatch(clips, self.tokenizer(sentences, self.multiple))
+        return TrainingBatch(clips, self.tokenizer(sentences))

@@ -96,7 +96,7 @@ class Trainer:
             logger.info("resuming at step %d, after %.0f s of training", restored.step, restored.seconds)
         set_checkpointing(model, config.checkpointing)
         if config.compile:
-            compile_parts(model, config.compile)
+            compile_parts(model, config.compile)  # whose shapes no sentence changes
         synchronise_batch_norm(model, self.device)
         self.step = ClipStep(model, loss or SamwiseLoss(), config.precision, config.grad_accumulation)
 
@@ -113,7 +113,7 @@ class Trainer:
         at = self.position
         batches = clip_batches(
             self.dataset,
-            BatchMaker(self.model, self.config.compile is not None),
+            BatchMaker(self.model),
             self.order,
             at.step,
             worker_count(self.config),
