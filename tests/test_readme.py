@@ -156,7 +156,7 @@ def test_quickstart(tmp_path: Path) -> None:
     smaller = {
         "RUN": str(tmp_path / "run"),
         "DATA": str(tmp_path / "data"),
-        "QUICKSTART_DATA": "train=2 valid_u=1 valid=1 workers=1",
+        "QUICKSTART_DATA": "train=2 valid_u=1 valid=1 workers=1 frames=[18,18]",
         "QUICKSTART_TRAINING": "debug=fast scratch.validate_every=0",
     }
     script = ["bash", str(ROOT / "scripts/quickstart.sh")]
