@@ -89,7 +89,7 @@ def test_a_shape_is_compiled_once(graphs: list[torch.fx.GraphModule]) -> None:
     assert compiled > 10
     got = run(model, runtime, (2,) * 8 + (1,))  # maps full after 6 frames, pointers after 15
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
-    # The CME, and memory attention without its mask, once all is full; torch 2.5 parts one of them in two.
+    # The CME, and memory attention without its mask, once all is full; torch 2.5 makes three of them.
     assert len(graphs) - compiled <= 3
 
 
