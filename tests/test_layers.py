@@ -37,7 +37,7 @@ def test_no_module_is_long() -> None:
 
 
 def test_every_equation_is_found_by_its_name() -> None:
-    """In the code, and on the map with the file that has it."""
+    """In the code; and the files that the map names are there."""
     page = (ROOT / "samwise/README.md").read_text("utf-8")
     code = "".join(p.read_text("utf-8") for p in (ROOT / "samwise/modeling").glob("*.py"))
     for number in range(1, 11):

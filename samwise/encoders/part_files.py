@@ -50,7 +50,7 @@ def read_part(path: str | Path, part: str, inner: str) -> dict[str, Tensor]:
     """The weights of one frozen part.
 
     Args:
-        path: A file of :func:`save_frozen`, or a safetensors file that holds this part alone.
+        path: A file of ``weights.frozen.write_frozen``, or a safetensors file that holds this part alone.
         part: ``backbone`` or ``text_encoder``.
         inner: Name of the module in it whose names are wanted, e.g. ``sam2``.
 
