@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.test_scripts import write_video
+from tests.web_page import kept
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -161,7 +162,7 @@ def test_a_new_file_replaces_the_old_one(page: Page, page_folder: Path, tmp_path
         page.wait_for_selector(f"#sw-file >> text=f{frames}.mp4 (another file takes its place)")
         ask(page, "a dog")
         page.wait_for_selector(f"text=Done: {frames} frames.")
-        assert len(list(folder.rglob("f*.mp4"))) == 1
+        assert len([p for p in kept(folder) if p.match("f*.mp4")]) == 1
 
 
 def test_on_a_phone(browser: Browser, page_address: str, tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_delete_and_leaving(
 ) -> None:
     """Delete removes upload and results at once; Stop keeps what is done; a closed page stops its job."""
     store = next((page_folder / "store").iterdir())
-    before = {path for path in (store / "uploads").rglob("*.mp4")}
+    before = kept(store / "uploads")
     write_video(tmp_path / "secret.mp4", frames=4)
     upload(page, tmp_path / "secret.mp4")
     page.wait_for_selector("text=4 frames")
@@ -201,7 +202,7 @@ def test_delete_and_leaving(
     page.click("#sw-delete")
     page.wait_for_selector("text=are removed")
     assert page.request.get(link).status == 404
-    assert {path for path in (store / "uploads").rglob("*.mp4")} == before
+    assert kept(store / "uploads") == before
 
     long = "\n".join(f"a dog {number}" for number in range(8))  # enough to be at it when we go
     write_video(tmp_path / "long.mp4", frames=900, fps=48, size=(240, 320))

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("gradio")
 from tests.test_scripts import write_video
-from tests.web_page import API, Visitor, named
+from tests.web_page import API, Visitor, kept, named
 
 pytestmark = pytest.mark.slow
 STORE = "samwise-web-*"
@@ -148,7 +148,7 @@ def head(address: str, size: int | None, extra: str = "") -> bytes:
 
 def test_uploads_are_bounded_while_they_come(page_address: str, store: Path) -> None:
     """Too large, of unknown length, too many at a time, broken off: nothing of it stays."""
-    before = set(store.rglob("*"))
+    before = kept(store)
 
     def begin(*arguments: object) -> socket.socket:
         made = socket.create_connection((urlsplit(page_address).hostname, urlsplit(page_address).port), 60)
@@ -159,7 +159,7 @@ def test_uploads_are_bounded_while_they_come(page_address: str, store: Path) -> 
         with begin(size) as refused:
             assert refused.recv(100).split()[1] == status
     coming = [begin(199 << 20) for _ in range(5)]  # they are counted as what they say they will be
-    while len(set(store.rglob("*")) - before) < 10:  # a folder and a file each
+    while len(kept(store) - before) < 10:  # a folder and a file each
         pass
     with begin(199 << 20) as refused:
         answer = b"".join(
@@ -169,10 +169,10 @@ def test_uploads_are_bounded_while_they_come(page_address: str, store: Path) -> 
     for connection in coming:
         connection.close()
     for _ in range(6000):
-        if set(store.rglob("*")) == before:
+        if kept(store) == before:
             break
         httpx.get(f"{page_address}/robots.txt")
-    assert set(store.rglob("*")) == before
+    assert kept(store) == before
 
 
 def test_a_slow_file_holds_up_nobody_else(page_address: str, tmp_path: Path, video: Path) -> None:

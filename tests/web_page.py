@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from tests.test_samwise import build
 from tests.test_scripts import ROOT
 
 API = "/gradio_api"
+
+
+def kept(folder: Path) -> set[Path]:
+    """All that lies below ``folder`` of a page at work: ``rglob`` stops where a folder goes meanwhile."""
+    return {Path(parent, name) for parent, *names in os.walk(folder) for name in chain(*names)}
 
 
 @contextmanager
