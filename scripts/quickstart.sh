@@ -28,7 +28,7 @@ train() {
 }
 
 say "1/5 the embedded data: $data"
-$python tools/make_synthetic.py root="$data" train=800 valid_u=60 valid=20 ${QUICKSTART_DATA:-}
+$python tools/make_synthetic.py root="$data" train=800 valid_u=60 valid=20 images=600 ${QUICKSTART_DATA:-}
 
 say "2/5 training goes on from checkpoints/default.safetensors (1.5 minutes)"
 train "$run/video" experiment=quickstart data.root="$data" ${QUICKSTART_TRAINING:-}

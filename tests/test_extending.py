@@ -13,7 +13,8 @@ import pytest
 from samwise.config.composing import compose_model
 from samwise.config.registry import Registry, load_extensions
 from samwise.errors import UserError
-from samwise.weights.checkpoint import find_checkpoint, load_checkpoint
+from samwise.weights.checkpoint import load_checkpoint
+from samwise.weights.finding import find_checkpoint
 from tests.conftest import FRAMES, HEIGHT, WIDTH, rectangle
 from tests.programs import run_program
 from tests.test_scripts import ROOT

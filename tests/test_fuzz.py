@@ -46,7 +46,8 @@ from samwise.evaluation.submission_check import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.video.frames import frame_size, read_frame
 from samwise.video.mask_png import decode_mask_png, encode_mask_png, png_size
-from samwise.weights.checkpoint import find_checkpoint, read_checkpoint
+from samwise.weights.checkpoint import read_checkpoint
+from samwise.weights.finding import find_checkpoint
 from samwise.weights.frozen import IDENTITY_KEY
 from samwise.weights.metadata import CONFIG_KEY, checkpoint_config
 from tests.conftest import rectangle, write_split

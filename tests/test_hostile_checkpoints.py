@@ -14,7 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from samwise import Samwise, SamwisePredictor, UserError
-from samwise.weights.checkpoint import check_frozen, find_checkpoint
+from samwise.weights.checkpoint import check_frozen
+from samwise.weights.finding import find_checkpoint
 from samwise.weights.frozen import IDENTITY_KEY
 from samwise.weights.metadata import CONFIG_KEY, checkpoint_config
 
@@ -96,7 +97,7 @@ def test_every_way_in_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     run = tmp_path / "run"
     run.mkdir()
     save_file(tensors, run / "model.safetensors", {**metadata, CONFIG_KEY: json.dumps(config)})
-    monkeypatch.setattr("samwise.weights.hub.snapshot_download", lambda *_, **__: str(run))
+    monkeypatch.setattr("samwise.weights.finding.snapshot_download", lambda *_, **__: str(run))
     for source in (run / "model.safetensors", run, "lab/evil"):
         for load in (Samwise.from_pretrained, SamwisePredictor.from_pretrained):
             with pytest.raises(UserError, match="_target_"):
@@ -156,7 +157,7 @@ def test_a_missing_folder_is_not_looked_up_on_the_hub(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("samwise.weights.hub.snapshot_download", lambda name, **_: asked.append(name))
+    monkeypatch.setattr("samwise.weights.finding.snapshot_download", lambda name, **_: asked.append(name))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     for name in ("runs/mevis", "checkpoints/x", "mine/run"):

@@ -68,7 +68,7 @@ def test_push_to_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build()
     assert model.push_to_hub("lab/model") == "done"
     monkeypatch.setattr(
-        "samwise.weights.hub.snapshot_download", lambda name, **options: str(tmp_path / "hub")
+        "samwise.weights.finding.snapshot_download", lambda name, **options: str(tmp_path / "hub")
     )
     assert same(model, Samwise.from_pretrained("lab/model"))
     assert same(model, SamwisePredictor.from_pretrained("lab/model", "cpu", revision="main").model)

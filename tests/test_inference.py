@@ -14,7 +14,7 @@ from PIL import Image
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.video.writer import VideoWriter
-from samwise.weights.checkpoint import find_checkpoint
+from samwise.weights.finding import find_checkpoint
 from tests.test_samwise import build
 
 TEXTS = ["the red circle", "the two squares moving left"]

@@ -1,7 +1,8 @@
-"""Fetches the publishers' weights: ``python tools/download_checkpoints.py NAME... [folder=checkpoints]``.
+"""Fetches published weights: ``python tools/download_checkpoints.py NAME... [folder=checkpoints]``.
 
-A NAME is a backbone, a text encoder, or a model preset (then what it is made of). Interrupted, the same
-command goes on where it was.
+A NAME is a checkpoint of the zoo (``mevis``: fetched and converted, as ``checkpoint=mevis`` does by itself),
+a backbone, a text encoder, or a model preset (then what it is made of). Interrupted, the same command goes
+on where it was.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from samwise.errors import UserError
 from samwise.running.cli import call
 from samwise.running.reporting import cli
 from samwise.weights.download import WEIGHTS, Weights, fetch
+from samwise.weights.finding import find_checkpoint
+from samwise.weights.zoo import zoo
 
 
 @cli
@@ -25,32 +28,40 @@ def main() -> None:
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in names]
 
     def run(cfg: DictConfig) -> None:
-        for weights in chosen(names):
-            path = fetch(weights, Path(cfg.folder), cfg.sam2_url, cfg.retries)
+        named = [name for name in names if name in zoo()]
+        for name in named:
+            print(f"{find_checkpoint(name)}: use it with checkpoint={name}", flush=True)
+        for weights in chosen(names, named):
+            path = fetch(weights, Path(cfg.folder))
             print(f"{path}: use it with {weights.setting}{path}", flush=True)
 
     call(run, "download_checkpoints")
 
 
-def chosen(names: list[str]) -> list[Weights]:
-    """The weights that the names stand for, each once, in their order."""
+def chosen(names: list[str], besides: list[str]) -> list[Weights]:
+    """The frozen parts' weights that the names, ``besides`` some, stand for: each once, in their order."""
     found: dict[str, Weights] = {}
     for name in names:
+        if name in besides:
+            continue
         parts = _parts(name) if name not in WEIGHTS else [name]
         found |= {part: WEIGHTS[part] for part in parts}
-    if not found:
+    if not names:
         raise UserError(
-            f"usage: python tools/download_checkpoints.py NAME...; choose of {', '.join(WEIGHTS)}, or a model"
+            f"usage: python tools/download_checkpoints.py NAME...; choose from {', '.join(names_there_are())}"
         )
     return list(found.values())
+
+
+def names_there_are() -> list[str]:
+    """What can be fetched."""
+    return [*zoo(), *WEIGHTS, "or a model's name"]
 
 
 def _parts(name: str) -> list[str]:
     """Which weights a preset is made of."""
     if name not in model_names() or name.startswith("tiny"):
-        raise UserError(
-            f"'{name}' has no published weights; choose of {', '.join(WEIGHTS)}, or a model's name"
-        )
+        raise UserError(f"'{name}' has no published weights; choose from {', '.join(names_there_are())}")
     config = compose_model(name)
     backbone = Path(config.backbone.config).stem.removeprefix("sam2_")
     text = next(

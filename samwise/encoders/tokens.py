@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import TextEncoderConfig
 from samwise.encoders.hub_reach import local_only
 from samwise.errors import UserError
@@ -227,9 +228,11 @@ def _tokenizer_place(config: TextEncoderConfig) -> str:
     """Where a tokenizer's files are: as configured, beside the weights, in ``checkpoints/``, or by name."""
     if config.tokenizer:
         return config.tokenizer
-    # A checkpoint that is a file holds weights alone.
-    folders = (config.checkpoint, str(Path("checkpoints") / Path(config.name).name))
-    return next((folder for folder in folders if folder and Path(folder).is_dir()), config.name)
+    name = Path(config.name).name
+    # A checkpoint that is a file holds weights alone; the tokenizer may lie beside it.
+    weights = [Path(config.checkpoint), Path(config.checkpoint).parent / name] if config.checkpoint else []
+    folders = (*weights, Path("checkpoints") / name, CONFIG_DIR.parent / "checkpoints" / name)
+    return next((str(folder) for folder in folders if folder.is_dir()), config.name)
 
 
 def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:

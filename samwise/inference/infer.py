@@ -40,7 +40,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     from samwise.inference.systems import build_tracking, system_config
     from samwise.io import check_output, writable_folder
     from samwise.running.device import own_device
-    from samwise.weights.checkpoint import find_checkpoint
+    from samwise.weights.finding import find_checkpoint
 
     if cfg.checkpoint is None and not cfg.merge and cfg.system.name == "samwise" and not _embedded(cfg):
         raise UserError(

@@ -14,7 +14,7 @@ from samwise.inference.detector import GroundedDetector
 from samwise.inference.runtime import RuntimeConfig
 from samwise.inference.tracking import BoxTracking, DetectTrack, OracleBox
 from samwise.running.device import choose_device
-from samwise.weights.checkpoint import find_checkpoint
+from samwise.weights.finding import find_checkpoint
 from samwise.weights.hub import Samwise
 
 SYSTEMS = ("samwise", "detect_track", "oracle_box")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
-from samwise.weights.checkpoint import check_frozen, find_checkpoint, read_checkpoint
+from samwise.weights.checkpoint import check_frozen, read_checkpoint
+from samwise.weights.finding import find_checkpoint
 
 logger = logging.getLogger("samwise.training")
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from samwise.config.composing import CONFIG_DIR
 from samwise.config.network import SamwiseConfig, with_overrides
 from samwise.config.parts import PARTS
-from samwise.encoders.part_files import locate
 from samwise.encoders.pickled import refuse_web_page
 from samwise.errors import UserError, shown
 from samwise.modeling.samwise import Samwise
@@ -217,37 +216,3 @@ def _beside(weights: str | None, checkpoint: Path) -> str | None:
     folders = (checkpoint.resolve().parent, Path("checkpoints"), CONFIG_DIR.parent / "checkpoints")
     places = [folder / Path(weights).name for folder in folders]
     return next((str(path) for path in places if path.exists()), weights)
-
-
-DEFAULT = "checkpoints/default.safetensors"  # the small default, in the checkout or the wheel
-
-
-def find_checkpoint(path: str | Path | None) -> Path:
-    """The checkpoint file behind a path.
-
-    Args:
-        path: A file, or a training run's folder (its best checkpoint, else its newest). None for the default.
-
-    Raises:
-        UserError: There is none.
-    """
-    if found := _in_run(Path(locate(str(path or DEFAULT)))):
-        return found
-    raise UserError(
-        f"there is no checkpoint at {path or DEFAULT}; give a .safetensors file or a run folder of "
-        "scripts/train.py"
-    )
-
-
-def _in_run(path: Path) -> Path | None:
-    if path.is_file():
-        return path
-    newest = sorted(path.glob("checkpoints/*/model.safetensors"))
-    return next(
-        (
-            found
-            for found in (path / "best.safetensors", path / "model.safetensors", *newest[::-1])
-            if found.is_file()
-        ),
-        None,
-    )

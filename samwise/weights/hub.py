@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import ModelHubMixin
 
-from samwise.errors import UserError
 from samwise.io import write_json
 from samwise.modeling.samwise import Samwise as Network
-from samwise.weights.checkpoint import find_checkpoint, load_checkpoint, trained_state, write_checkpoint
+from samwise.weights.checkpoint import load_checkpoint, trained_state, write_checkpoint
+from samwise.weights.finding import FROZEN, WEIGHTS, find_checkpoint
 from samwise.weights.frozen import frozen_identity, frozen_state, write_frozen
-
-WEIGHTS, FROZEN = "model.safetensors", "frozen.safetensors"
-_HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
 class Samwise(
@@ -45,7 +41,8 @@ class Samwise(
 
         Args:
             pretrained_model_name_or_path: A ``.safetensors`` file, a training run's folder, a folder of
-                :meth:`save_pretrained`, or the name of a repository on the hub. None for the small default.
+                :meth:`save_pretrained`, a name of the zoo (``mevis``, ``ytvos``, ``refcoco``: fetched the
+                first time), or of a repository on the hub. None for the small default.
             overrides: Changes to its config, such as ``["model.backbone.checkpoint=sam2_hiera_large.pt"]``,
                 where the frozen weights lie elsewhere.
             force_download: As in the hub's own ``from_pretrained``; so are the others.
@@ -60,17 +57,15 @@ class Samwise(
         """
         if options:
             raise TypeError(f"from_pretrained() got unexpected arguments {', '.join(options)}")
-        name = pretrained_model_name_or_path
-        if name is not None and not Path(name).exists() and _on_the_hub(str(name)):
-            name = _download(
-                str(name),
-                force_download=force_download,
-                token=token,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                revision=revision,
-            )
-        return load_checkpoint(find_checkpoint(name), overrides=overrides, network=cls)
+        checkpoint = find_checkpoint(
+            pretrained_model_name_or_path,
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            revision=revision,
+        )
+        return load_checkpoint(checkpoint, overrides=overrides, network=cls)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Writes the trained part, with config and identity of the frozen part, into a folder.
@@ -90,24 +85,8 @@ class Samwise(
         write_json(save_directory / "config.json", config.to_dict())
 
 
-def _on_the_hub(name: str) -> bool:
-    """Whether a name that is no path here may be a repository's; a missing file of a folder here isn't."""
-    folder = name.partition("/")[0]
-    return bool(_HUB_NAME.match(name)) and folder not in ("runs", "checkpoints") and not Path(folder).is_dir()
-
-
 def _published(part: Any) -> bool:
     """Whether a part's config names weights that others can have: not random ones, not a file of ours."""
     if part.checkpoint:
         return not part.checkpoint.endswith(FROZEN)
     return getattr(part, "pretrained", False)
-
-
-def _download(name: str, **options: Any) -> Path:
-    try:
-        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, FROZEN, "config.json"], **options))
-    except Exception as error:  # the hub's client raises a dozen kinds
-        raise UserError(
-            f"there is no file or folder '{name}', and the hub gives no such model ({type(error).__name__}); "
-            "name a .safetensors file, a run folder or a repository on the hub"
-        ) from error
