@@ -12,11 +12,6 @@ from samwise.running.cli import program
 
 __all__ = ["main", "segment", "slug"]
 
-_SMALL_DEFAULT = (
-    "note: this is the small default, which knows coloured shapes and nothing else. checkpoint=... takes "
-    "other weights; README.md says where they come from"
-)
-
 
 @program("demo", as_typed=("input", "text"))
 def main(cfg: DictConfig) -> None:
@@ -32,23 +27,27 @@ def main(cfg: DictConfig) -> None:
     from samwise.inference.runtime import RuntimeConfig
     from samwise.inference.systems import build_tracking, system_config
     from samwise.io import writable_folder
+    from samwise.running.reporting import caution
     from samwise.running.stopping import StopRequest
     from samwise.video.limits import LimitedSource
     from samwise.video.reader import open_source
+    from samwise.weights.finding import find_checkpoint
 
     source = open_source(str(cfg.input), cfg.fps)
     output = writable_folder(cfg.output)
     if system_config(cfg.system).name == "samwise":
+        checkpoint = find_checkpoint(cfg.checkpoint)
         predictor = SamwisePredictor.from_pretrained(
-            cfg.checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime)
+            checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime)
         )
-        if cfg.checkpoint is None:
-            print(_SMALL_DEFAULT, file=sys.stderr)
+        about = {"checkpoint": str(checkpoint), "warning": predictor.warning}
+        if predictor.warning:
+            caution(predictor.warning)
     else:
-        predictor, _ = build_tracking(cfg, cfg.device)
+        predictor, about = build_tracking(cfg, cfg.device)
     if source.frame_count is None and None is cfg.max_frames is cfg.max_seconds:
         print("Ctrl-C ends it and finishes what is written", file=sys.stderr)
-    options = {"clip_length": cfg.clip_length, "masks": cfg.masks, "opacity": cfg.opacity}
+    options = {"clip_length": cfg.clip_length, "masks": cfg.masks, "opacity": cfg.opacity, "about": about}
     with StopRequest() as stop:
         limited = LimitedSource(source, cfg.max_frames, cfg.max_seconds, lambda: bool(stop))
         summary = segment(predictor, limited, str(cfg.input), texts, output, **options)

@@ -40,6 +40,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     from samwise.inference.systems import build_tracking, system_config
     from samwise.io import check_output, writable_folder
     from samwise.running.device import own_device
+    from samwise.running.reporting import caution
     from samwise.weights.finding import find_checkpoint
 
     if cfg.checkpoint is None and not cfg.merge and cfg.system.name == "samwise" and not _embedded(cfg):
@@ -62,6 +63,8 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
         predictor = SamwisePredictor.from_pretrained(
             checkpoint, device, RuntimeConfig.from_node(cfg.runtime), geometry, overrides=list(cfg.overrides)
         )
+        if predictor.warning and not _embedded(cfg):
+            caution(predictor.warning)
         clip_length = cfg.clip_length or predictor.model.clip_length
         settings = {
             "checkpoint": str(checkpoint.resolve()),

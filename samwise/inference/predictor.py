@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +12,16 @@ import numpy as np
 import torch
 
 from samwise.data.types import Expression
-from samwise.inference.results import CocoResults, FrameResult
+from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
+from samwise.inference.segmentation import Segmentation
 from samwise.inference.sentences import fitting, warn_of_unknown
 from samwise.inference.session import Session
 from samwise.running.device import choose_device
 from samwise.video.reader import open_source
 from samwise.video.source import Frame
 from samwise.weights.hub import Samwise
+from samwise.weights.zoo import warning_of
 
 if TYPE_CHECKING:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -56,8 +60,9 @@ class SamwisePredictor:
         """Loads a checkpoint.
 
         Args:
-            path: A ``.safetensors`` file, a training run's folder, a folder of ``save_pretrained`` or the
-                name of a repository on the hub; None for the small default.
+            path: A ``.safetensors`` file, a training run's folder, a folder of ``save_pretrained``, a
+                repository on the hub, or a name of the zoo (``mevis``, ``ytvos``, ``refcoco``: the authors'
+                weights, fetched the first time). None for the small default, with a warning.
             device: By default the GPU where there is one.
             runtime: Number format, compilation, memory layout, e.g. ``RuntimeConfig("bfloat16")``.
             geometry: As of the class.
@@ -66,7 +71,17 @@ class SamwisePredictor:
         Raises:
             UserError: There is no checkpoint, or it doesn't fit the frozen weights at hand.
         """
-        return cls(Samwise.from_pretrained(path, **options), device, runtime, geometry)
+        predictor = cls(Samwise.from_pretrained(path, **options), device, runtime, geometry)
+        if path is None and predictor.warning:
+            warnings.warn(
+                predictor.warning.replace("checkpoint=mevis", 'from_pretrained("mevis")'), stacklevel=2
+            )
+        return predictor
+
+    @property
+    def warning(self) -> str | None:
+        """What must be said of the network's weights: that they know drawn shapes only. None where not."""
+        return warning_of(self.model.config)
 
     def start_session(
         self, texts: Sequence[str], clip_length: int = 1, max_together: int | None = None
@@ -75,7 +90,8 @@ class SamwisePredictor:
 
         Args:
             texts: N sentences.
-            clip_length: 1 for every frame's masks before the next frame arrives; 8 for the paper's clips.
+            clip_length: Frames that run together. 1, other than in :meth:`segment_video`, because in a stream
+                each frame's masks are wanted before the next frame arrives; 8 for the paper's clips.
             max_together: Most sentences that run as one batch; None for what suits the device.
         """
         session = Session(self.model, texts, clip_length, max_together, self.runtime, self.geometry)
@@ -112,6 +128,40 @@ class SamwisePredictor:
         """
         for _, result in self.results(source, texts, clip_length):
             yield result.index, result.masks
+
+    def segment(self, source: Any, texts: Sequence[str], clip_length: int | None = None) -> Segmentation:
+        """Segments a video at once, into an object with masks, scores, pictures and files.
+
+        Args:
+            source: As of :meth:`segment_video`.
+            texts: N sentences.
+            clip_length: Frames per clip; the network's own by default.
+
+        Raises:
+            UserError: The source or a sentence is wrong.
+        """
+        source = open_source(source)
+        return Segmentation(source, texts, self.results(source, texts, clip_length))
+
+    def segment_videos(
+        self, sources: Iterable[Any], texts: Sequence[str] | Sequence[Sequence[str]]
+    ) -> Iterator[Segmentation]:
+        """Segments one video after the other, as :meth:`segment` does.
+
+        Args:
+            sources: The videos.
+            texts: Sentences for all of them, or a list of sentences for each.
+
+        Yields:
+            A result for each video.
+
+        Raises:
+            UserError: A source or a sentence is wrong.
+            ValueError: There is another number of lists of sentences than of videos.
+        """
+        together = all(isinstance(text, str) for text in texts)
+        for source, own in zip(sources, repeat(texts) if together else texts, strict=not together):
+            yield self.segment(source, own)
 
     def results(
         self,
@@ -172,11 +222,6 @@ class SamwisePredictor:
                  "scores": [float, ...],        # of each frame, the probability that the object is there
                  "segmentations": [{"size": [H, W], "counts": "..."}, None, ...]}  # None where it is absent
         """
-        ids = [str(k) for k in range(len(texts))] if expression_ids is None else list(expression_ids)
-        if len(ids) != len(texts):
-            raise ValueError(f"{len(ids)} expression_ids for {len(texts)} sentences")
-        source = open_source(source)
-        collected = CocoResults(texts, source.size, video_id, ids)
-        for _, result in self.results(source, texts, clip_length):
-            collected.add(result)
-        return collected.entries()
+        if expression_ids is not None and len(expression_ids) != len(texts):
+            raise ValueError(f"{len(expression_ids)} expression_ids for {len(texts)} sentences")
+        return self.segment(source, texts, clip_length).to_coco(video_id, expression_ids)

@@ -126,42 +126,39 @@ class CocoResults:
     Args:
         texts: N sentences.
         size: (height, width) of the video.
-        video_id: What to call it.
-        expression_ids: N names of the sentences; "0", "1", ... by default.
+
+    Attributes:
+        rles: Of each frame the N masks, as :meth:`FrameResult.rle` gives them.
+        scores: Of each frame (N,) float64 in [0, 1], the probability that the object is there.
     """
 
-    def __init__(
-        self,
-        texts: Sequence[str],
-        size: tuple[int, int],
-        video_id: str | int = 0,
-        expression_ids: Sequence[str] | None = None,
-    ) -> None:
-        self.texts, self.size, self.video_id = list(texts), size, video_id
-        self.ids = [str(k) for k in range(len(texts))] if expression_ids is None else list(expression_ids)
-        self._rles: list[list[dict[str, Any] | None]] = []
-        self._scores: list[np.ndarray] = []
+    def __init__(self, texts: Sequence[str], size: tuple[int, int]) -> None:
+        self.texts, self.size = list(texts), size
+        self.rles: list[list[dict[str, Any] | None]] = []
+        self.scores: list[np.ndarray] = []
 
     def add(self, result: FrameResult) -> None:
         """Adds the next frame."""
-        self._rles.append(result.rle())
-        self._scores.append(1 / (1 + np.exp(-result.scores.astype(np.float64))))
+        self.rles.append(result.rle())
+        self.scores.append(1 / (1 + np.exp(-result.scores.astype(np.float64))))
 
-    def entries(self) -> list[dict[str, Any]]:
-        """N dictionaries that JSON can hold."""
-        by_text = np.stack(self._scores, 1)  # N, T
+    def entries(
+        self, video_id: str | int = 0, expression_ids: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """N dictionaries that JSON can hold; without ``expression_ids`` the sentences are "0", "1", ..."""
+        by_text = np.stack(self.scores, 1)  # N, T
         height, width = self.size
         return [
             {
-                "video_id": self.video_id,
-                "expression_id": self.ids[k],
+                "video_id": video_id,
+                "expression_id": str(k) if expression_ids is None else expression_ids[k],
                 "text": text,
                 "height": height,
                 "width": width,
-                "length": len(self._rles),
+                "length": len(self.rles),
                 "score": float(by_text[k].mean()),
                 "scores": by_text[k].tolist(),
-                "segmentations": [frame[k] for frame in self._rles],
+                "segmentations": [frame[k] for frame in self.rles],
             }
             for k, text in enumerate(self.texts)
         ]

@@ -49,6 +49,7 @@ def segment(
     clip_length: int | None = None,
     masks: bool = True,
     opacity: float = 0.45,
+    about: dict[str, Any] | None = None,
     watch: Watcher | None = None,
 ) -> dict[str, Any]:
     """Runs the source through the network, writing overlay, masks and ``summary.json`` as it goes.
@@ -62,6 +63,7 @@ def segment(
         clip_length: Frames that run together; None for the network's own number.
         masks: Whether each frame's masks are written as PNGs too.
         opacity: Of the masks in the overlay, in [0, 1].
+        about: What the summary says of the network, such as its ``checkpoint``.
         watch: Called after each frame. Where it raises, nothing is left in ``output``.
 
     Returns:
@@ -101,6 +103,7 @@ def segment(
         "input": str(path),
         "overlay": str(overlay),
         "frames": count,
+        **(about or {}),
         "sentences": [
             {
                 "text": text,

@@ -49,6 +49,12 @@ def cli(main: Callable[..., R]) -> Callable[..., R]:
     return run
 
 
+def caution(text: str) -> None:
+    """One line on standard error that mustn't be overlooked: yellow on a terminal (not with ``NO_COLOR``)."""
+    yellow = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    print(f"\033[33mnote: {text}\033[0m" if yellow else f"note: {text}", file=sys.stderr, flush=True)
+
+
 def require_keys(cfg: Any, usage: str) -> None:
     """Makes sure that no key of a config is still ``???``.
 

@@ -38,7 +38,7 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
     Raises:
         UserError: The video is damaged or longer than it said.
     """
-    collected = CocoResults(job.texts, job.upload.size, slug(job.title))
+    collected = CocoResults(job.texts, job.upload.size)
 
     def watch(frame: Frame, result: FrameResult, picture: np.ndarray) -> None:
         check()
@@ -62,7 +62,7 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
     overlay = Path(summary["overlay"])
     zipped = job.folder / "masks.zip"
     _zip(zipped, job.folder / "masks")
-    write_json(job.folder / "coco.json", collected.entries())
+    write_json(job.folder / "coco.json", collected.entries(slug(job.title)))
     job.files = {
         f"{stem}_overlay{overlay.suffix}": overlay,
         f"{stem}_masks.zip": zipped,

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from samwise.config.composing import CONFIG_DIR, compose_model
+from samwise.config.network import SamwiseConfig
 from samwise.config.typed import typed
 from samwise.errors import UserError
 from samwise.io import read_json, write_json
@@ -23,6 +24,7 @@ CACHE_VARIABLE = "SAMWISE_CACHE"
 _TABLE = "zoo.yaml"
 _SEEN = "zoo_sha256.json"  # of the released files that were converted here
 _DRIVE, _HUB = "drive:", "hub:"
+_SMALL_SAM2 = "tiny_sam2.safetensors"  # all networks on it were trained on SynthRVOS
 _NEEDED = 2_000_000_000  # bytes on the disk for a released file: itself (0.9 GB), and what it becomes
 
 
@@ -49,6 +51,16 @@ class ZooEntry:
     licence: str = ""
     object_scores: bool = True
     figures: dict[str, float] = field(default_factory=dict)
+
+
+def warning_of(config: SamwiseConfig) -> str | None:
+    """What must be said wherever a network that knows drawn shapes only is used; None for all others."""
+    if Path(config.backbone.checkpoint or "").name != _SMALL_SAM2:
+        return None
+    return (
+        "this small network knows drawn, coloured shapes and nothing else: masks of anything else mean "
+        "nothing. checkpoint=mevis gets real weights"
+    )
 
 
 def zoo_folder() -> Path:
