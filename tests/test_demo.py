@@ -81,7 +81,10 @@ def test_failure_changes_nothing(
 def test_the_small_default_says_what_it_knows(frames: Path, tmp_path: Path) -> None:
     """It gives masks for a horse too, and somebody who forgot checkpoint=... would believe them."""
     picture = f"input={frames / '0.jpg'}"
-    assert "coloured shapes and nothing else" in run(tmp_path, "scripts/demo.py", picture, "text=the horse")
+    said = run(tmp_path, "scripts/demo.py", picture, "text=the horse")
+    assert "coloured shapes and nothing else" in said and "checkpoint=mevis" in said
+    summary = json.loads((tmp_path / "runs/demo/summary.json").read_text())
+    assert summary["warning"] in said and summary["checkpoint"].endswith("default.safetensors")
 
 
 def test_folder_names() -> None:

@@ -55,7 +55,7 @@ def test_everything_about_a_video(predictor: SamwisePredictor, frames: np.ndarra
 
 
 def test_an_image_and_an_iterator(predictor: SamwisePredictor, frames: np.ndarray, tmp_path: Path) -> None:
-    """An image's overlay is an image; of frames that are gone there are masks, and a sentence that says so."""
+    """An image's overlay is an image; of frames that are gone there are masks, and a message."""
     path = predictor.segment(frames[0], TEXTS[:1]).save(tmp_path / "a.png")
     assert Image.open(path).size == frames[0].shape[1::-1]
     found = predictor.segment(iter(frames), TEXTS[:1])
@@ -79,13 +79,9 @@ def test_notebook(tmp_path: Path) -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(ROOT / "scripts/demo.ipynb", 4)
     nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    shown = {
-        kind
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
-        for kind in output.get("data", ())
-    }
-    assert "image/png" in shown and (tmp_path / "overlay.mp4").is_file()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert any("image/png" in output.get("data", ()) for output in outputs)
+    assert (tmp_path / "overlay.mp4").is_file()
     kept = nbformat.read(ROOT / "scripts/demo.ipynb", 4)
     assert not any(cell.get("outputs") for cell in kept.cells)  # committed without outputs
 
