@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
 import lzma
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from errno import EACCES, EDQUOT, EEXIST, EISDIR, ENAMETOOLONG, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from samwise.errors import UserError, shown
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_UNWRITABLE = _FULL | {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.EISDIR,
-    errno.ENOENT,
-    errno.ENAMETOOLONG,
-}
+_FULL = {ENOSPC, EDQUOT}
+_UNWRITABLE = _FULL | {EACCES, EPERM, EROFS, ENOTDIR, EEXIST, EISDIR, ENOENT, ENAMETOOLONG}
 # What zipfile raises for zips that are damaged, encrypted, or packed in a way it doesn't know.
 BROKEN_ZIP = (
     *(zipfile.BadZipFile, OSError, ValueError, EOFError, LookupError, RuntimeError, ArithmeticError),
@@ -70,23 +62,53 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
+def read_file(path: str | Path, way_out: str = "fetch or write it again") -> bytes:
+    """A file's content.
+
+    Args:
+        path: The file.
+        way_out: What the message advises where there is no such file.
+
+    Raises:
+        UserError: It is missing or can't be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} doesn't exist; {way_out}") from error
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror}") from error
+
+
 def read_json(path: str | Path) -> Any:
     """Reads a JSON file, in UTF-8 with or without a byte order mark.
 
     Raises:
         UserError: The file is missing, unreadable, far too large, or not what :func:`parse_json` takes.
     """
-    path = Path(path)
-    try:
-        if (size := path.stat().st_size) > _LARGEST_JSON:
+    with json_errors(path):
+        if (size := Path(path).stat().st_size) > _LARGEST_JSON:
             raise UserError(
                 f"{path} has {size / 1e9:.1f} GB, which is too much to be read; is it the right file?"
             )
-        return parse_json(path.read_text(encoding="utf-8-sig"))
+        return parse_json(Path(path).read_text(encoding="utf-8-sig"))
+
+
+@contextmanager
+def json_errors(path: str | Path) -> Iterator[None]:
+    """Turns what goes wrong while a JSON file is read into an error that names the file.
+
+    Raises:
+        UserError: The file is missing or unreadable, or isn't JSON.
+    """
+    try:
+        yield
     except FileNotFoundError as error:
         raise UserError(f"{path} doesn't exist") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} isn't text in UTF-8 ({error}); fetch or write it again") from error
+    except RecursionError as error:
+        raise UserError(f"{path} isn't valid JSON (it is nested too deeply); fetch it again") from error
     except ValueError as error:
         raise UserError(f"{path} isn't valid JSON ({error}); fetch or write it again") from error
     except OSError as error:
@@ -122,6 +144,41 @@ def _whole_number(digits: str) -> int:
 
 
 STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique_names, parse_int=_whole_number)
+
+
+def write_zip(path: str | Path, files: Iterable[tuple[str, Path]]) -> None:
+    """Packs files into a zip: the same files give the same bytes, whenever and wherever it is written.
+
+    Args:
+        path: The zip; nothing half-written takes its name.
+        files: Names in the zip and where the files are. They aren't compressed, as PNGs are already.
+
+    Raises:
+        UserError: The zip can't be written.
+    """
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, file in files:
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # zip's earliest time
+            entry.external_attr, entry.create_system = 0o644 << 16, 3  # a Unix file, on any system
+            archive.writestr(entry, file.read_bytes())
+
+
+def cache_file(source: Path, suffix: str) -> Path:
+    """Where what was worked out of a file or folder once is kept.
+
+    It lies beside the source, where every user of the data finds it. Where that folder can't be written to,
+    it is in ``$SAMWISE_CACHE``, or ``~/.cache/samwise``.
+
+    Args:
+        source: A file or folder of a dataset.
+        suffix: Says what is kept, e.g. ``.index.sqlite``.
+    """
+    beside = source.with_name(f"{source.name}{suffix}")
+    if beside.exists() or os.access(source.parent, os.W_OK):
+        return beside
+    home = os.environ.get("SAMWISE_CACHE") or Path.home() / ".cache" / "samwise"
+    key = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
+    return Path(home) / f"{source.stem}.{key}{suffix}"
 
 
 def check_output(path: str | Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from samwise.errors import UserError
-from samwise.video.frames import frame_size, read_frame, read_frames
+from samwise.video.images import frame_size, read_frame, read_frames
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_cut_file_is_an_error_that_names_it(jpeg, keep):
 
 def test_missing_file_is_an_error_that_names_it(tmp_path):
     for read in (read_frame, frame_size):
-        with pytest.raises(UserError, match=r"nowhere\.jpg is missing"):
+        with pytest.raises(UserError, match=r"nowhere\.jpg doesn't exist"):
             read(tmp_path / "nowhere.jpg")
 
 

@@ -23,7 +23,7 @@ from samwise.inference.dataset import DatasetInference
 from samwise.synthrvos.davis import write_davis
 from samwise.synthrvos.images import write_refcoco
 from samwise.synthrvos.video import VideoSettings
-from samwise.video.frames import read_frame
+from samwise.video.images import read_frame
 from tests.test_evaluate import write_predictions
 
 SUFFIXES = [".JPG", ".jpeg", ".JPEG", ".png", ".PNG"]

@@ -44,7 +44,7 @@ from samwise.evaluation.predictions import PredictionZip, decode_prediction
 from samwise.evaluation.protocols import find_predictions
 from samwise.evaluation.submission_check import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
-from samwise.video.frames import frame_size, read_frame
+from samwise.video.images import frame_size, read_frame
 from samwise.video.mask_png import decode_mask_png, encode_mask_png, png_size
 from samwise.weights.checkpoint import read_checkpoint
 from samwise.weights.finding import find_checkpoint

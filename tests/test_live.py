@@ -25,8 +25,7 @@ from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.segment import segment, source_stem
 from samwise.video.limits import LimitedSource
-from samwise.video.live import Camera
-from samwise.video.network_stream import NetworkStream
+from samwise.video.live import Camera, NetworkStream
 from samwise.video.reader import open_source
 from samwise.weights.checkpoint import save_checkpoint
 from tests.test_samwise import build
@@ -106,7 +105,7 @@ def test_a_slow_reader_sees_new_frames() -> None:
     for _ in range(20):
         allowed.release()
     frames.close()
-    assert fake.released and "newest" not in {thread.name for thread in threading.enumerate()}
+    assert fake.released and "prefetch" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize("fake", [FakeCapture(opens=False), FakeCapture(frames=0)])

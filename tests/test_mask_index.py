@@ -125,7 +125,7 @@ def test_read_only_data_are_indexed_elsewhere(tmp_path: Path, monkeypatch: pytes
     data = tmp_path / "data"
     data.mkdir()
     masks = write_masks(data / "mask_dict.json")
-    monkeypatch.setattr("samwise.data.cache_file.os.access", lambda path, mode: False)
+    monkeypatch.setattr("samwise.io.os.access", lambda path, mode: False)
     monkeypatch.setenv("SAMWISE_CACHE", str(tmp_path / "cache"))
     index = MaskIndex(data / "mask_dict.json")
     assert index.path.parent == tmp_path / "cache" and len(list(data.iterdir())) == 1

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from samwise.errors import UserError
-from samwise.video.network_stream import NetworkStream, fit_into
+from samwise.video.live import NetworkStream, fit_into
 from samwise.video.reader import open_source
 
 

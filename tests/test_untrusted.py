@@ -31,7 +31,7 @@ from samwise.data.refcoco import RefCocoStorage
 from samwise.data.refs_file import read_refs
 from samwise.errors import UserError, shown
 from samwise.io import read_json
-from samwise.video.frames import frame_size, read_frame
+from samwise.video.images import frame_size, read_frame
 from samwise.video.mask_png import decode_mask_png
 from tests.untrusted import bounded, read_or_refused, refusal
 

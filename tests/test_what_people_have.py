@@ -16,8 +16,7 @@ from PIL import Image
 
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
-from samwise.video.frames import read_frame
-from samwise.video.images import read_image
+from samwise.video.images import read_frame, read_image
 from samwise.video.reader import ImageFiles, as_rgb, open_source
 from tests.test_inference import TEXTS, collect, noise
 from tests.test_samwise import SENTENCES, build, clip
@@ -77,7 +76,7 @@ def test_animations(tmp_path: Path) -> None:
     Image.fromarray(noise(1)[0]).save(tmp_path / "script.eps")
     with pytest.raises(UserError, match="is EPS, which isn't read"):
         read_image(tmp_path / "script.eps")
-    with pytest.raises(UserError, match="it is EPS"):
+    with pytest.raises(UserError, match="is EPS"):
         read_frame(tmp_path / "script.eps")
 
 

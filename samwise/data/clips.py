@@ -14,7 +14,7 @@ from samwise.data.sampling import SAMPLERS, clip_starts
 from samwise.data.transforms import NO_AUGMENTATION, ClipAugmentation, normalise_text
 from samwise.data.types import ClipSample, Expression, VideoStorage
 from samwise.errors import UserError
-from samwise.video.frames import read_frames
+from samwise.video.images import read_frames
 
 
 class ClipDataset(Dataset[ClipSample]):

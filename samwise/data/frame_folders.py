@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samwise.errors import UserError
-from samwise.video.frames import frame_size
+from samwise.video.images import frame_size
 
 FRAME_SUFFIXES = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG")
 

@@ -1,4 +1,9 @@
-"""Reading a JSON file of any size that is one large object, one entry at a time."""
+"""Reading a JSON file of any size that is one large object, one entry at a time.
+
+The standard library's parser does the work. ijson, a library for this, isn't safe with strangers' files:
+200 KB of brackets take gigabytes or crash it, half a character (``\\ud800``) becomes a question mark,
+which is a valid letter of a mask, and its parsers differ from machine to machine.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from samwise.errors import UserError, shown
-from samwise.io import STRICT_JSON
+from samwise.io import STRICT_JSON, json_errors
 
 _BLANKS = " \t\n\r"
-_SPACE = re.compile(f"[{_BLANKS}]*")
 _CHUNK = 1 << 22  # characters
 _LONGEST = 1 << 28  # characters of an entry; a MeViS annotation has some hundred thousand
+_NEXT = re.compile(rf"[{_BLANKS}]*(.?)", re.DOTALL)
 
 
 def json_items(path: str | Path, chunk: int = _CHUNK) -> Iterator[tuple[str, Any]]:
@@ -27,73 +32,57 @@ def json_items(path: str | Path, chunk: int = _CHUNK) -> Iterator[tuple[str, Any
     Raises:
         UserError: The file is missing, unreadable, not a JSON object, or has a key twice.
     """
-    path, seen = Path(path), set()
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            text, at = "", 1
-            while len(text) < 2:  # the brace, then a name's quote or the other brace
-                if not (more := file.read(chunk)):
-                    break
-                text = (text + more).lstrip(_BLANKS)
-                text = text[:1] + text[1:].lstrip(_BLANKS)
-            if text[:1] != "{":
-                raise UserError(f"{path} should be a JSON object of named entries; fetch it again")
-            ended = text[1:2] == "}"
-            while not ended:
-                try:
-                    key, value, at, ended = _entry(text, at)
-                except json.JSONDecodeError as error:
-                    # Most likely the entry goes on behind the chunk. Reading as much again as is there
-                    # keeps the number of attempts small however long an entry is.
-                    more = file.read(max(chunk, len(text) - at))
-                    if len(text) - at > _LONGEST:
-                        raise UserError(
-                            f"{path} has an entry of more than {_LONGEST:,} characters; fetch it again"
-                        ) from error
-                    if not more:
-                        raise UserError(
-                            f"{path} isn't valid JSON ({error.msg}, in the last {len(text) - at} "
-                            "characters); fetch or write it again"
-                        ) from error
-                    text, at = text[at:] + more, 0
-                    continue
-                if key in seen:
-                    raise ValueError(f"the name {shown(key)} comes twice")
-                seen.add(key)
-                yield key, value
-            rest = iter(lambda: file.read(chunk), "")
-            if text[_space(text, at + 1) :] or any(part.strip(_BLANKS) for part in rest):
-                raise UserError(f"{path} isn't valid JSON (text after its end); fetch or write it again")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} doesn't exist") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} isn't text in UTF-8 ({error}); fetch or write it again") from error
-    except RecursionError as error:
-        raise UserError(f"{path} isn't valid JSON (it is nested too deeply); fetch it again") from error
-    except ValueError as error:
-        raise UserError(f"{path} isn't valid JSON ({error}); fetch or write it again") from error
-    except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror}") from error
+    seen: set[str] = set()
+    with json_errors(path), Path(path).open(encoding="utf-8-sig") as file:
+        text = ""
+        while len(text) < 2 and (more := file.read(chunk)):  # the brace, then a quote or the other brace
+            text = (text + more).lstrip(_BLANKS)
+            text = text[:1] + text[1:].lstrip(_BLANKS)
+        if text[:1] != "{":
+            raise UserError(f"{path} should be a JSON object of named entries; fetch it again")
+        at, last = 1, text[1:2] == "}"
+        while not last:
+            try:
+                key, value, at, last = _entry(text, at)
+            except json.JSONDecodeError as error:
+                # Most likely the entry goes on behind the chunk. Reading as much again as is there keeps the
+                # number of attempts small however long an entry is.
+                left = len(text) - at
+                if left > _LONGEST:
+                    raise ValueError(f"an entry of more than {_LONGEST:,} characters") from error
+                if not (more := file.read(max(chunk, left))):
+                    raise ValueError(f"{error.msg}, in the last {left} characters") from error
+                text, at = text[at:] + more, 0
+                continue
+            if key in seen:
+                raise ValueError(f"the name {shown(key)} comes twice")
+            seen.add(key)
+            yield key, value
+        rest = text[at + 1 :]
+        while rest.strip(_BLANKS) == "" and (rest := file.read(chunk)):
+            pass
+        if rest:
+            raise ValueError("text after its end")
 
 
 def _entry(text: str, at: int) -> tuple[str, Any, int, bool]:
-    """An entry that begins at ``at``: key, value, where the next one begins, whether it was the last."""
-    at = _space(text, at)
-    if text[at : at + 1] not in ("", '"'):
+    """The entry at ``at``: key, value, where what follows begins, and whether it was the last."""
+    quote, at = _next(text, at)
+    if quote not in ("", '"'):
         raise json.JSONDecodeError("a name in quotes is missing", text, at)
     key, at = STRICT_JSON.raw_decode(text, at)
-    at = _space(text, at)
-    if text[at : at + 1] != ":":
+    colon, at = _next(text, at)
+    if colon != ":":
         raise json.JSONDecodeError("a colon is missing", text, at)
-    value, at = STRICT_JSON.raw_decode(text, _space(text, at + 1))
-    at = _space(text, at)
-    following = text[at : at + 1]
-    if following not in (",", "}"):
+    value, at = STRICT_JSON.raw_decode(text, _next(text, at + 1)[1])
+    end, at = _next(text, at)
+    if end not in (",", "}"):
         raise json.JSONDecodeError("a comma or closing brace is missing", text, at)
-    return key, value, at + (following == ","), following == "}"
+    return key, value, at + (end == ","), end == "}"
 
 
-def _space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
+def _next(text: str, at: int) -> tuple[str, int]:
+    """The next character that isn't blank, empty at the end of the text, and where it is."""
+    match = _NEXT.match(text, at)
     assert match
-    return match.end()
+    return match[1], match.start(1)

@@ -17,7 +17,7 @@ from samwise.data.refs_file import Ref, read_refs
 from samwise.data.types import Expression
 from samwise.errors import UserError, shown
 from samwise.io import read_json
-from samwise.video.frames import frame_size
+from samwise.video.images import frame_size
 
 TRAIN = "train"
 _LONGEST_OUTLINE = 1_000_000  # pixels

@@ -10,7 +10,7 @@ from typing import Any
 from samwise.data.expressions_file import VideoEntry, read_expressions
 from samwise.data.frame_folders import FRAME_SUFFIXES, check_files
 from samwise.errors import UserError
-from samwise.video.frames import frame_size
+from samwise.video.images import frame_size
 
 TOP_FOLDERS = {"mevis": "", "ytvos": "Annotations/"}
 BENCHMARKS = {"mevis": "MeViS", "ytvos": "Ref-YouTube-VOS"}

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from samwise.data.geometry import resize_masks, to_canvas
 from samwise.errors import UserError
-from samwise.video.frames import read_frames
+from samwise.video.images import read_frames
 
 
 class LabelledObjects(NamedTuple):

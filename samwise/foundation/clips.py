@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from samwise.data.geometry import resize_masks, to_canvas
 from samwise.data.mevis import MeViSStorage
 from samwise.errors import UserError
-from samwise.video.frames import read_frames
+from samwise.video.images import read_frames
 
 if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint

@@ -13,7 +13,7 @@ from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.encoders.sam2_tracking import Sam2Tracker
 from samwise.evaluation.metrics import score_masks
 from samwise.progress import progress
-from samwise.video.frames import read_frames
+from samwise.video.images import read_frames
 
 PADDING = 114  # about ImageNet's mean: nearly the 0 that SAMWISE pads normalised frames with
 

@@ -71,7 +71,7 @@ def segment(
     """
     from samwise.io import write_json
     from samwise.progress import progress
-    from samwise.video.mask_folders import MaskFolders
+    from samwise.video.mask_png import MaskFolders
     from samwise.video.overlay import draw_overlay
     from samwise.video.writer import VideoWriter
 

@@ -1,4 +1,4 @@
-"""Decoding a video file with PyAV: upright frames with their times, ahead of the reader."""
+"""Decoding video with PyAV: upright frames with their times."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ log = logging.getLogger(__name__)
 
 # Demuxers that FFmpeg picks by a file's name for what isn't a video: terminal art, a numbered image.
 _NOT_VIDEO = frozenset({"tty", "image2"})
-
-
 # Brands of photos in HEIF. FFmpeg shows their tiles one by one; the first would pass for all.
 _PHOTOS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
+_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 
 
 class VideoFile(FrameSource):
@@ -46,71 +45,72 @@ class VideoFile(FrameSource):
     def __init__(self, path: str | Path) -> None:
         self.path = self.sound = Path(path)
         self.name = str(path)
-        self._turned = False  # whether the orientation swaps height and width
-        with self._open() as container:
+        with _open(self.path) as container:
             stream = picture_stream(container, self.path)
-            self._warn_if_cut(stream)
+            # The index, where a container has one, says which bytes must be there.
+            end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+            if end > (size := self.path.stat().st_size):
+                log.warning("%s is truncated: it has %s bytes and its index names %s", path, size, end)
             self._start = Fraction(container.start_time or 0, 1_000_000)
             self.fps = stream.average_rate or stream.guessed_rate
             # Where the container counts its frames its index lists them all, less what an edit list cuts
             # away; Matroska doesn't count, and its index has the key frames only.
             self.frame_count = (len(stream.index_entries) or stream.frames) if stream.frames else None
-            self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
-        first = next(self._read(), None)
-        if first is None:
-            raise UserError(f"{self.path} has no frame that can be decoded; fetch or export it again")
-        self.size = first.image.shape[:2]
-        if self._turned:
-            self.pixel_aspect = 1 / self.pixel_aspect
-
-    def _open(self) -> InputContainer:
-        return open_container(self.path)
-
-    def _warn_if_cut(self, stream: VideoStream) -> None:
-        """The index, where a container has one, says which bytes must be there."""
-        end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
-        size = self.path.stat().st_size
-        if end > size:
-            log.warning("%s is truncated: it has %s bytes and its index names %s", self.path, size, end)
+            frames = (frame for frame in _decoded(container, stream) if not isinstance(frame, Exception))
+            if (first := next(frames, None)) is None:
+                raise UserError(f"{path} has no frame that can be decoded; fetch or export it again")
+            self.size, self.pixel_aspect = upright_shape(first, stream)
 
     def _read(self) -> Iterator[Frame]:
-        import av
-
-        with self._open() as container:
+        with _open(self.path) as container:
             stream = picture_stream(container, self.path)
             stream.thread_type = "AUTO"
-            index, end, broken, late = 0, Fraction(0), 0, self._start
-            last: Fraction | None = None
+            clock, count, broken, end = Clock(self.fps, self._start), 0, 0, Fraction(0)
             for decoded in _decoded(container, stream):
-                if isinstance(decoded, av.error.FFmpegError):
+                if isinstance(decoded, Exception):
                     broken += 1
                     continue
-                image, self._turned = upright_rgb(decoded)
+                time = clock.time(decoded.pts, decoded.time_base)
                 if decoded.pts is not None:
-                    time = Fraction(decoded.pts * decoded.time_base) - late
-                    if last is not None and time <= last:  # the clock has jumped back
-                        late += time - last - 1 / Fraction(self.fps or 25)
-                        time = last + 1 / Fraction(self.fps or 25)
                     end = time + (decoded.duration or 0) * decoded.time_base
-                else:  # a bare stream without a container's clock
-                    time = index / Fraction(self.fps or 25)
-                yield Frame(image, time)
-                index, last = index + 1, time
-            if index and (broken or (self.frame_count or 0) > index):
+                yield Frame(upright_rgb(decoded), time)
+                count += 1
+            if count and (broken or (self.frame_count or 0) > count):
                 log.warning(
                     "%s is damaged: %d of its %s frames could be decoded, the others are left out",
-                    self.path,
-                    index,
-                    self.frame_count or f"{index + broken} or more",
-                )
+                    self.path, count, self.frame_count or f"{count + broken} or more",
+                )  # fmt: skip
             declared = _declared_end(stream)
             if declared is not None and end + 1 < declared:
                 log.warning(
                     "%s says that it lasts %.1f s, but its frames end after %.1f s: it may be truncated",
-                    self.path,
-                    declared,
-                    end,
-                )
+                    self.path, declared, end,
+                )  # fmt: skip
+
+
+class Clock:
+    """Times of frames in seconds. A clock that jumps back, or says nothing, goes on at the frame rate.
+
+    Args:
+        fps: The frame rate, where it is known.
+        start: What the stream's own clock says at our nought; None: what it says first.
+    """
+
+    def __init__(self, fps: Fraction | None, start: Fraction | None = None) -> None:
+        self._step, self._start = 1 / Fraction(fps or 25), start
+        self._last: Fraction | None = None
+
+    def time(self, pts: int | None, time_base: Fraction) -> Fraction:
+        """The time of the next frame, which the stream puts at ``pts``."""
+        following = Fraction(0) if self._last is None else self._last + self._step
+        if pts is None:
+            self._last = following
+            return following
+        own = Fraction(pts * time_base)
+        if self._start is None or (self._last is not None and own - self._start <= self._last):
+            self._start = own - following
+        self._last = own - self._start
+        return self._last
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | FFmpegError]:
@@ -134,7 +134,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
             return
 
 
-def open_container(path: Path) -> InputContainer:
+def _open(path: Path) -> InputContainer:
     """Opens a video file.
 
     Raises:
@@ -146,7 +146,6 @@ def open_container(path: Path) -> InputContainer:
         start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:12] in _PHOTOS:
         raise UserError(f"{path} is a photo in HEIC's form, which isn't read; save it as JPEG or PNG")
-
     try:
         container = av.open(str(path), metadata_errors="replace")
     except av.error.FFmpegError as error:
@@ -170,10 +169,10 @@ def picture_stream(container: InputContainer, path: str | Path) -> VideoStream:
 
     # An album's cover isn't a video. Of several the one counts that players show.
     streams = [x for x in container.streams.video if not x.disposition & Disposition.attached_pic]
-    for stream in sorted(streams, key=lambda x: not x.disposition & Disposition.default):
-        return stream
-    found = ", ".join(stream.type for stream in container.streams) or "nothing"
-    raise UserError(f"{path} has no video stream (only {found})")
+    if not streams:
+        found = ", ".join(stream.type for stream in container.streams) or "nothing"
+        raise UserError(f"{path} has no video stream (only {found})")
+    return min(streams, key=lambda x: not x.disposition & Disposition.default)
 
 
 def _declared_end(stream: VideoStream) -> Fraction | None:
@@ -181,14 +180,25 @@ def _declared_end(stream: VideoStream) -> Fraction | None:
 
     It has no index of all frames. The note isn't exact, so it is good for a warning only.
     """
-    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "").strip("\0 "))
+    match = _DURATION.fullmatch(stream.metadata.get("DURATION", "").strip("\0 "))
     return match and 3600 * Fraction(match[1]) + 60 * Fraction(match[2]) + Fraction(match[3])
 
 
-def upright_rgb(frame: VideoFrame) -> tuple[np.ndarray, bool]:
-    """A decoded frame as (H, W, 3) uint8 RGB, upright, and whether that swapped height and width."""
-    orientation = _orientation(frame)
-    return _orient(frame.to_ndarray(format="rgb24"), orientation), orientation[0]
+def upright_shape(frame: VideoFrame, stream: VideoStream) -> tuple[tuple[int, int], Fraction]:
+    """(height, width) of a stream's frames when upright, and the width of a pixel over its height."""
+    aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+    if _orientation(frame)[0]:
+        return (frame.width, frame.height), 1 / aspect
+    return (frame.height, frame.width), aspect
+
+
+def upright_rgb(frame: VideoFrame) -> np.ndarray:
+    """A decoded frame as (H, W, 3) uint8 RGB, upright."""
+    image = frame.to_ndarray(format="rgb24")
+    transpose, mirror_x, mirror_y = _orientation(frame)
+    if transpose:
+        image = image.swapaxes(0, 1)
+    return np.ascontiguousarray(image[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
@@ -203,14 +213,3 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     if abs(b) > abs(a):
         return True, c < 0, b < 0
     return False, a < 0, d < 0
-
-
-def _orient(image: np.ndarray, orientation: tuple[bool, bool, bool]) -> np.ndarray:
-    transpose, mirror_x, mirror_y = orientation
-    if transpose:
-        image = image.swapaxes(0, 1)
-    if mirror_x:
-        image = image[:, ::-1]
-    if mirror_y:
-        image = image[::-1]
-    return np.ascontiguousarray(image)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from samwise.errors import UserError
 from samwise.video.files import VideoFile
-from samwise.video.frames import read_frame
 from samwise.video.images import (
     IMAGE_SUFFIXES,
     is_animation,
     is_still_image,
     read_animation,
+    read_frame,
     read_image,
     to_rgb,
 )

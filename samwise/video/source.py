@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -78,14 +79,13 @@ class FrameSource:
         """
 
         def fitted(frame: Frame) -> Frame:
-            frame.fitted = fit(frame.image)
+            frame.fitted = fit and fit(frame.image)
             return frame
 
-        work = None if fit is None else fitted
         if self.read_ahead:
-            frames = prefetch(self._read, PREFETCHED_FRAMES, work)
+            frames = prefetch(self._read, PREFETCHED_FRAMES, fitted if fit else None)
         else:
-            frames = self._read() if work is None else map(work, self._read())
+            frames = map(fitted, self._read())
         for index, frame in enumerate(frames):
             if frame.image.shape[:2] != self.size:
                 height, width = frame.image.shape[:2]
@@ -107,100 +107,55 @@ class FrameSource:
 
 
 def prefetch(
-    read: Callable[[], Iterator[T]], depth: int, work: Callable[[T], T] | None = None
+    read: Callable[[], Iterator[T]],
+    depth: int = 1,
+    work: Callable[[T], T] | None = None,
+    newest: bool = False,
 ) -> Iterator[T]:
     """Runs ``read()`` in a thread that stays at most ``depth`` items ahead, and ``work`` in others.
 
-    Exceptions appear where the item would have. The threads end when the reader stops early.
+    Exceptions appear where the item would have. The threads end when the reader stops early, after the item
+    that is waited for.
 
     Args:
         read: Gives the items.
         depth: How far ahead.
         work: What is done to each of them, several at a time; the order stays.
+        newest: Drop what the reader is too slow for, instead of waiting: only the newest item is kept.
     """
     done = object()
-    items: queue.Queue[object] = queue.Queue(maxsize=depth)
+    items: queue.Queue[object] = queue.Queue(maxsize=1 if newest else depth)
     stopped = threading.Event()
 
-    def put(item: object) -> bool:
+    def put(item: object) -> None:
         while not stopped.is_set():
-            try:
-                items.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+            with suppress(queue.Full):
+                return items.put(item, timeout=0.1)
 
-    def run(pool: ThreadPoolExecutor | None) -> None:
+    def run() -> None:
         try:
-            for item in read():
-                if not put(item if pool is None else pool.submit(work, item)):
-                    return
+            with closing(read()) as source:  # type: ignore[type-var]
+                for item in source:
+                    if newest:
+                        with suppress(queue.Empty):
+                            items.get_nowait()
+                    put(item if pool is None else pool.submit(work, item))
+                    if stopped.is_set():
+                        return
             put(done)
         except BaseException as error:  # handed to the reader, whatever it is
-            put(_Raised(error))
+            failed: Future[T] = Future()
+            failed.set_exception(error)
+            put(failed)
 
     pool = None if work is None else ThreadPoolExecutor(FITTERS, "prefetch")
-    thread = threading.Thread(target=run, args=(pool,), name="prefetch", daemon=True)
+    thread = threading.Thread(target=run, name="prefetch", daemon=True)
     thread.start()
     try:
         while (item := items.get()) is not done:
-            if isinstance(item, _Raised):
-                raise item.error
             yield item.result() if isinstance(item, Future) else item  # type: ignore[misc]
     finally:
         stopped.set()
-        thread.join()
+        thread.join(_PATIENCE)
         if pool is not None:
             pool.shutdown(cancel_futures=True)
-
-
-def newest(read: Callable[[], Iterator[Frame]]) -> Iterator[Frame]:
-    """Runs ``read()`` in a thread and yields the newest frame each time; those in between are dropped.
-
-    Its exceptions appear after the frames. The thread ends with the reader, after the frame it waits for.
-    """
-    changed = threading.Condition()
-    slot: list[Frame] = []
-    ended, stopped = threading.Event(), threading.Event()
-    problem: list[BaseException] = []
-
-    def work() -> None:
-        frames = read()
-        try:
-            for frame in frames:
-                with changed:
-                    slot[:] = [frame]
-                    changed.notify()
-                if stopped.is_set():
-                    break
-        except BaseException as error:  # handed to the reader, whatever it is
-            problem.append(error)
-        finally:
-            frames.close()
-            with changed:
-                ended.set()
-                changed.notify()
-
-    thread = threading.Thread(target=work, name="newest", daemon=True)
-    thread.start()
-    try:
-        while True:
-            with changed:
-                changed.wait_for(lambda: slot or ended.is_set())
-                if not slot:
-                    break
-                frame = slot.pop()
-            yield frame
-        if problem:
-            raise problem[0]
-    finally:
-        stopped.set()
-        thread.join(_PATIENCE)
-
-
-@dataclass
-class _Raised:
-    """What ``read()`` ended with."""
-
-    error: BaseException

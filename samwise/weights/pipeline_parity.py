@@ -26,7 +26,7 @@ from samwise.data.davis_text import FILES, FOLDER
 from samwise.data.masks.label_maps import read_label_map
 from samwise.errors import UserError
 from samwise.io import read_json, write_json
-from samwise.video.frames import frame_size
+from samwise.video.images import frame_size
 from samwise.video.mask_png import read_mask_png
 from samwise.weights.conversion import convert
 from samwise.weights.parity import Check

@@ -15,11 +15,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from samwise.data.cache_file import cache_file
 from samwise.data.json_stream import json_items
 from samwise.data.masks.rle import RleMasks, RleTrack
 from samwise.errors import UserError, is_printable, shown
-from samwise.io import atomic_path
+from samwise.io import atomic_path, cache_file
 from samwise.progress import progress
 
 VERSION = "1"  # of the table; another one is made anew

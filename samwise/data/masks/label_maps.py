@@ -9,9 +9,8 @@ import numpy as np
 from PIL import Image
 
 from samwise.errors import UserError
-from samwise.io import atomic_path
-from samwise.video.images import BROKEN
-from samwise.video.mask_png import png_size
+from samwise.io import atomic_path, read_file
+from samwise.video.mask_png import decode_png
 
 VOID = 255  # pixels that no score counts
 
@@ -29,32 +28,17 @@ def read_label_map(path: str | Path, size: tuple[int, int] | None = None) -> np.
     Raises:
         UserError: It is missing, cut off, of another size, or its pixels are colours instead of ids.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"the label map {path} is missing") from error
-    except OSError as error:
-        raise UserError(f"can't read the label map {path}: {error.strerror}") from error
-    found = png_size(data, path)
-    if size not in (None, found):
+    image = decode_png(read_file(path), path, size)
+    if image.mode not in ("P", "L"):
         raise UserError(
-            f"{path} is {found[1]} x {found[0]} instead of {size[1]} x {size[0]}; write it at the size of "
-            "its frame"
+            f"{path} has {image.mode} pixels; a label map is a palette PNG (mode P) whose values are object "
+            "ids: write it so"
         )
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.mode not in ("P", "L"):
-                raise UserError(
-                    f"{path} has {image.mode} pixels; a label map is a palette PNG (mode P) whose values "
-                    "are object ids: write it so"
-                )
-            return np.array(image)
-    except BROKEN as error:
-        raise UserError(f"{path} is damaged ({error}); write it again") from error
+    return np.array(image)
 
 
 def write_label_map(path: str | Path, labels: np.ndarray) -> None:
-    """Writes a label map with DAVIS's colours, atomically; the same labels give the same bytes.
+    """Writes a label map, atomically.
 
     Args:
         path: The PNG. Its folder is made if it isn't there.
@@ -63,10 +47,17 @@ def write_label_map(path: str | Path, labels: np.ndarray) -> None:
     Raises:
         UserError: It can't be written.
     """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encode_label_map(labels))
+
+
+def encode_label_map(labels: np.ndarray) -> bytes:
+    """(H, W) uint8 object ids as a PNG with DAVIS's colours; the same labels give the same bytes."""
     image = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
     image.putpalette(davis_palette())
-    with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def davis_palette() -> list[int]:

@@ -11,11 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samwise.data.cache_file import cache_file
 from samwise.data.frame_folders import check_files
 from samwise.data.masks.label_maps import VOID, read_label_map
 from samwise.errors import UserError
-from samwise.io import read_json, write_json
+from samwise.io import cache_file, read_json, write_json
 from samwise.progress import progress
 
 
