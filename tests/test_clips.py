@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader
 
 from samwise.config.composing import CONFIG_DIR
 from samwise.data.build import build_storage, build_train_dataset
-from samwise.data.clips import ClipDataset
-from samwise.data.collate import collate_clips
+from samwise.data.clips import ClipDataset, collate_clips
 from samwise.data.geometry import normalise
 from samwise.data.mevis import MeViSStorage
 from samwise.data.transforms import ClipAugmentation

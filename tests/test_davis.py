@@ -146,7 +146,7 @@ def test_masks_are_the_palettes_object(made: Path) -> None:
 def test_both_tracks_masks_are_accepted(root: Path) -> None:
     (root / "DAVIS/Annotations_unsupervised").rename(root / "DAVIS/Annotations")
     storage = DavisStorage(root, "val")
-    assert storage.has_masks and storage.palettes_root.parent.name == "Annotations"
+    assert storage.has_masks and storage.palette_path("v", "0").parents[2].name == "Annotations"
     storage.check_masks()
     assert not DavisStorage(root, "val", masks="Annotations_unsupervised").has_masks
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samwise.data.build import fingerprint
 from samwise.data.davis import DavisStorage
-from samwise.data.fingerprint import fingerprint
 from samwise.data.mevis import MeViSStorage
 from samwise.data.refcoco import RefCocoStorage
 from samwise.errors import UserError

@@ -29,13 +29,12 @@ from safetensors import safe_open
 
 from samwise.config.allowed import check_overrides
 from samwise.config.parts import PARTS
+from samwise.data.build import fingerprint
 from samwise.data.davis_text import read_sentences
 from samwise.data.expressions_file import is_file_name, read_expressions
-from samwise.data.fingerprint import fingerprint
 from samwise.data.masks.label_maps import read_label_map
 from samwise.data.mevis import MeViSStorage
-from samwise.data.preparation.tars import unpack_frames
-from samwise.data.preparation.unpack import plan_unpacking, unpack
+from samwise.data.preparation.unpack import plan_unpacking, unpack, unpack_frames
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
 from samwise.data.refs_file import read_refs

@@ -17,8 +17,7 @@ from samwise.config.composing import CONFIG_DIR, compose_config
 from samwise.config.network import SamwiseConfig
 from samwise.config.recipe import RecipeConfig
 from samwise.data.build import build_train_dataset
-from samwise.data.clips import ClipDataset
-from samwise.data.collate import collate_clips
+from samwise.data.clips import ClipDataset, collate_clips
 from samwise.data.types import ClipSample, Expression
 from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss, stretched_grid

@@ -104,7 +104,8 @@ def test_config_trains_on_local_windows(root: Path) -> None:
 
 def test_masks_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which objects are visible is worked out once, also for training without the videos kept back."""
-    RefYouTubeVosStorage(root, "train").prepare()
+    storage = RefYouTubeVosStorage(root, "train")
+    storage.visible(storage.expressions()[0])
     monkeypatch.setattr(
         "samwise.data.masks.palette.read_label_map", lambda path: pytest.fail(f"{path} is read again")
     )
@@ -155,5 +156,6 @@ def test_files_that_do_not_fit_together(root: Path, tmp_path: Path) -> None:
 
 def test_a_missing_mask_is_named(root: Path) -> None:
     (root / "train/Annotations/train_00002/00010.png").unlink()
+    storage = RefYouTubeVosStorage(root, "train")
     with pytest.raises(UserError, match=r"train_00002 lacks 1 of the 18.*00010\.png"):
-        RefYouTubeVosStorage(root, "train").prepare()
+        storage.visible(storage.expressions()[0])

@@ -12,8 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samwise.data.clips import ClipDataset
-from samwise.data.collate import collate_clips
+from samwise.data.clips import ClipDataset, collate_clips
 from samwise.data.mevis import MeViSStorage
 from samwise.data.transforms import ClipAugmentation
 from samwise.training.batches import BatchMaker

@@ -25,8 +25,7 @@ from samwise.data.json_stream import json_items
 from samwise.data.masks.index import MaskIndex
 from samwise.data.masks.label_maps import read_label_map
 from samwise.data.masks.rle import RleTable
-from samwise.data.preparation.tars import unpack_frames
-from samwise.data.preparation.unpack import plan_unpacking, unpack
+from samwise.data.preparation.unpack import plan_unpacking, unpack, unpack_frames
 from samwise.data.refcoco import RefCocoStorage
 from samwise.data.refs_file import read_refs
 from samwise.errors import UserError, shown

@@ -21,6 +21,7 @@ from samwise.data.frame_folders import FRAME_SUFFIXES, FrameFolders
 from samwise.data.masks.palette import PaletteMasks
 from samwise.data.types import Expression
 from samwise.errors import UserError
+from samwise.io import read_file
 
 ANNOTATORS = len(FILES)
 MASK_FOLDERS = ("Annotations_unsupervised", "Annotations")
@@ -61,10 +62,9 @@ class DavisStorage(FrameFolders):
         names = _video_names(list_file)
         frames_root = self.folder / "JPEGImages" / "480p"
         super().__init__(frames_root, {name: _frames(frames_root / name) for name in names}, list_file)
-        chosen = range(ANNOTATORS) if annotator is None else [annotator]
         self._objects: dict[tuple[str, str], tuple[int, int]] = {}  # annotator, object
         self._expressions: list[Expression] = []
-        for number in chosen:
+        for number in range(ANNOTATORS) if annotator is None else [annotator]:
             self._add(number, read_sentences(root / FOLDER / FILES[number]))
         order = {name: i for i, name in enumerate(names)}
         self._expressions.sort(key=lambda expression: order[expression.video_id])
@@ -76,10 +76,6 @@ class DavisStorage(FrameFolders):
         masks_root = self.folder / mask_folder / "480p"
         self.has_masks = masks_root.is_dir()
         self._palettes = PaletteMasks(masks_root, self._frames, list_file)
-
-    def expressions(self) -> list[Expression]:
-        """All sentences, by video (in the list's order), annotator and object."""
-        return self._expressions
 
     def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:
         """The expression's object in these frames.
@@ -111,11 +107,6 @@ class DavisStorage(FrameFolders):
     def palette_path(self, video_id: str, frame_name: str) -> Path:
         """The frame's ground truth: a PNG whose colour indices are object ids, 255 void."""
         return self._palettes.path(video_id, frame_name)
-
-    @property
-    def palettes_root(self) -> Path:
-        """Folder of the videos' ground truth."""
-        return self._palettes.root
 
     def check_masks(self) -> None:
         """Makes sure that every frame's ground truth is there.
@@ -149,14 +140,14 @@ class DavisStorage(FrameFolders):
 
 
 def _video_names(list_file: Path) -> list[str]:
+    data = read_file(
+        list_file,
+        "Ref-DAVIS17's splits are val and train, and their lists are in "
+        "DAVIS-2017-Unsupervised-trainval-480p.zip: unpack it again",
+    )
     try:
-        names = list_file.read_text(encoding="utf-8-sig").split()
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{list_file} doesn't exist: Ref-DAVIS17's splits are val and train, and their lists are in "
-            "DAVIS-2017-Unsupervised-trainval-480p.zip; unpack it again"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
+        names = data.decode("utf-8-sig").split()
+    except UnicodeDecodeError as error:
         raise UserError(f"can't read {list_file} ({error}); unpack it again") from error
     if not names or len(set(names)) < len(names) or not all(is_file_name(name) for name in names):
         raise UserError(f"{list_file} should list different videos, one a line; unpack it again")

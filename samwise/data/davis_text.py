@@ -8,6 +8,7 @@ from pathlib import Path
 
 from samwise.data.expressions_file import check_sentence, is_file_name
 from samwise.errors import UserError
+from samwise.io import read_file
 
 FOLDER = "davis_text_annotations"
 # Two people, each asked twice: shown the first frame only, and shown the whole video. The order is the one in
@@ -65,16 +66,10 @@ def read_sentences(path: str | Path) -> list[DavisSentence]:
     Raises:
         UserError: The file is missing, or a line isn't one.
     """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path} doesn't exist; it is in davis_text_annotations.zip, see `python tools/prepare_data.py "
-            "dataset=davis check=true`"
-        ) from error
-    except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror}") from error
+    data = read_file(
+        path,
+        "it is in davis_text_annotations.zip, see `python tools/prepare_data.py dataset=davis check=true`",
+    )
     sentences = []
     for number, raw in enumerate(re.split(rb"\r\n|\n|\r", data), 1):
         line = _decode(raw).strip().lstrip("\ufeff")
@@ -95,9 +90,5 @@ def _decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace") if _cp1252(raw) else raw.decode("latin-1")
-
-
-def _cp1252(raw: bytes) -> bool:
-    """Whether there are Windows' typographic quotes, which Latin-1 hasn't got."""
-    return any(0x91 <= byte <= 0x97 for byte in raw)
+        windows = any(0x91 <= byte <= 0x97 for byte in raw)  # its typographic quotes, which Latin-1 lacks
+        return raw.decode("cp1252", "replace") if windows else raw.decode("latin-1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from samwise.data.types import Expression
 from samwise.errors import UserError, is_printable, shown
 from samwise.io import read_json
+from samwise.video.reader import natural_key
 
 _LONGEST = 10_000  # characters of a sentence; no text encoder here reads a tenth of that
 
@@ -21,19 +21,20 @@ class VideoEntry:
     Attributes:
         frames: Names of its frames without suffix, in the order of time, whatever the file's order.
         expressions: Its sentences, in the file's order.
-        anno_ids: For each sentence the annotations whose union is its target (MeViS); empty where the file
-            has none.
-        obj_ids: For each sentence its objects in the video (Ref-YouTube-VOS); empty where the file has none.
-        no_target: For each sentence whether the file says that it means nothing in the video (MeViSv2): its
+        anno_ids: For each sentence's id the annotations whose union is its target (MeViS); empty where the
+            file has none.
+        obj_ids: For each sentence's id its objects in the video (Ref-YouTube-VOS); empty where the file has
+            none.
+        no_target: The ids of sentences that mean nothing in the video, as the file says (MeViSv2): their
             list of annotations is there, and empty.
         listed_at: For each frame its place in the file's list, which MeViS's masks follow.
     """
 
     frames: list[str]
     expressions: list[Expression]
-    anno_ids: list[list[str]]
-    obj_ids: list[list[str]]
-    no_target: list[bool]
+    anno_ids: dict[str, list[str]]
+    obj_ids: dict[str, list[str]]
+    no_target: set[str]
     listed_at: list[int]
 
 
@@ -69,22 +70,18 @@ def _video(video_id: str, node: Any, path: Path) -> VideoEntry:
     for name in (*frames, *nodes):
         if not is_file_name(name):
             raise UserError(f"{path}: '{where}' has the name {shown(name)}, which can't be a file's")
-    order = sorted(range(len(frames)), key=lambda index: _natural(frames[index]))
-    expressions = []
+    order = sorted(range(len(frames)), key=lambda index: natural_key(frames[index]))
+    entry = VideoEntry([frames[index] for index in order], [], {}, {}, set(), order)
     for expression_id, value in nodes.items():
         key = f"{where}/expressions/{expression_id}"
         text = _get(value, "exp", str, key, path)
         check_sentence(text, f"'{key}/exp'", path)
-        kind = as_kind(value.get("kind"))
-        expressions.append(Expression(video_id, expression_id, text, kind))
-    return VideoEntry(
-        [frames[index] for index in order],
-        expressions,
-        [_listed(value, "anno_id", f"{where}/expressions/{key}", path) for key, value in nodes.items()],
-        [_listed(value, "obj_id", f"{where}/expressions/{key}", path) for key, value in nodes.items()],
-        [value.get("anno_id") == [] for value in nodes.values()],
-        order,
-    )
+        entry.expressions.append(Expression(video_id, expression_id, text, as_kind(value.get("kind"))))
+        entry.anno_ids[expression_id] = _listed(value, "anno_id", key, path)
+        entry.obj_ids[expression_id] = _listed(value, "obj_id", key, path)
+        if value.get("anno_id") == []:
+            entry.no_target.add(expression_id)
+    return entry
 
 
 def is_file_name(name: str) -> bool:
@@ -114,12 +111,6 @@ def check_sentence(text: str, what: str, path: Path) -> None:
         raise UserError(f"{path}: the sentence {what} has {len(text):,} characters; shorten it")
     if any(0xD800 <= ord(character) < 0xE000 for character in text):
         raise UserError(f"{path}: the sentence {what} has half a character (a lone surrogate); correct it")
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorts "frame_10" behind "frame_9"."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
-    return [(0, int(digits), "") if digits else (1, 0, other) for digits, other in parts]
 
 
 def _listed(node: dict[str, Any], key: str, where: str, path: Path) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.video.images import frame_size
 
@@ -25,11 +26,16 @@ class FrameFolders:
     """
 
     notes: Sequence[str] = ()
+    _expressions: list[Expression]
 
     def __init__(self, frames_root: Path, frames: Mapping[str, list[str]], listed_in: Path) -> None:
         self.frames_root, self._frames, self._listed_in = frames_root, frames, listed_in
         self._sizes: dict[str, tuple[int, int]] = {}
         self._other_files: dict[str, dict[str, str]] = {}  # of the videos looked at; frames that aren't .jpg
+
+    def expressions(self) -> list[Expression]:
+        """All sentences of the split, in the file's order."""
+        return self._expressions
 
     def video_ids(self) -> list[str]:
         """All videos of the split, in order."""

@@ -47,25 +47,8 @@ class MeViSStorage(FrameFolders):
         self._videos: dict[str, VideoEntry] = read_expressions(self.expressions_file)
         frames = {video_id: video.frames for video_id, video in self._videos.items()}
         super().__init__(self.folder / "JPEGImages", frames, self.expressions_file)
-        self._expressions = [
-            expression for video in self._videos.values() for expression in video.expressions
-        ]
-        self._anno_ids = {
-            expression.key: anno_ids
-            for video in self._videos.values()
-            for expression, anno_ids in zip(video.expressions, video.anno_ids, strict=True)
-        }
-        self._no_target = {
-            expression.key
-            for video in self._videos.values()
-            for expression, nothing in zip(video.expressions, video.no_target, strict=True)
-            if nothing
-        }
+        self._expressions = [e for video in self._videos.values() for e in video.expressions]
         self.has_masks = self._mask_file.is_file()
-
-    def expressions(self) -> list[Expression]:
-        """All sentences of the split, in the file's order."""
-        return self._expressions
 
     def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:
         """The target in these frames: the union of the expression's annotations.
@@ -80,18 +63,11 @@ class MeViSStorage(FrameFolders):
         Raises:
             UserError: The split has no masks, or one is missing, broken or of another size than the frames.
         """
-        size = self.frame_size(expression.video_id)
-        if self.has_masks and self.no_target(expression):
-            return np.zeros((len(frame_indices), *size), dtype=bool)
-        names, video = self._annotations(expression)
-        listed = [video.listed_at[index] for index in frame_indices]
-        return self.mask_index.decode_union(names, len(video.frames), listed, size)
+        return self.object_masks(expression.video_id, self._annotations(expression), frame_indices)
 
     def visible(self, expression: Expression) -> np.ndarray:
         """(N,) bool: in which of the video's N frames the target has a pixel; nothing is decoded."""
-        if self.has_masks and self.no_target(expression):
-            return np.zeros(len(self._videos[expression.video_id].frames), dtype=bool)
-        names, video = self._annotations(expression)
+        names, video = self._annotations(expression), self._videos[expression.video_id]
         visible = np.zeros(len(video.frames), dtype=bool)
         for name in names:
             visible |= self.mask_index.visible(name, len(video.frames))
@@ -99,14 +75,14 @@ class MeViSStorage(FrameFolders):
 
     def no_target(self, expression: Expression) -> bool:
         """Whether the file says that nothing in the video is meant (MeViSv2)."""
-        return expression.key in self._no_target
+        return expression.expression_id in self._videos[expression.video_id].no_target
 
     def objects(self) -> dict[str, list[str]]:
         """The annotation ids of each video, of all objects that some expression names."""
-        found: dict[str, list[str]] = {}
-        for (video_id, _), names in self._anno_ids.items():
-            known = found.setdefault(video_id, [])
-            known.extend(name for name in names if name not in known)
+        found = {
+            video_id: list(dict.fromkeys(name for names in video.anno_ids.values() for name in names))
+            for video_id, video in self._videos.items()
+        }
         return {video_id: names for video_id, names in found.items() if names}
 
     def object_masks(self, video_id: str, names: Sequence[str], frame_indices: Sequence[int]) -> np.ndarray:
@@ -115,15 +91,15 @@ class MeViSStorage(FrameFolders):
         listed = [video.listed_at[index] for index in frame_indices]
         return self.mask_index.decode_union(list(names), len(video.frames), listed, self.frame_size(video_id))
 
-    def _annotations(self, expression: Expression) -> tuple[list[str], VideoEntry]:
-        names = self._anno_ids[expression.key]
-        if not names:
+    def _annotations(self, expression: Expression) -> list[str]:
+        names = self._videos[expression.video_id].anno_ids[expression.expression_id]
+        if not names and not (self.has_masks and self.no_target(expression)):
             raise UserError(
                 f"{self.expressions_file} names no masks ('anno_id') for the expression "
                 f"{'/'.join(expression.key)}; train and score on a split with public masks, e.g. "
                 "train or valid_u"
             )
-        return names, self._videos[expression.video_id]
+        return names
 
     @cached_property
     def mask_index(self) -> MaskIndex:

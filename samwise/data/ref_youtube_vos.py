@@ -61,19 +61,14 @@ class RefYouTubeVosStorage(FrameFolders):
         frames = {video_id: frames[video_id] for video_id in videos}
         super().__init__(folder / "JPEGImages", frames, self.expressions_file)
         self._expressions = [expression for video in videos.values() for expression in video.expressions]
-        self.has_masks = self._palettes.root.is_dir() and any(any(video.obj_ids) for video in videos.values())
+        self.has_masks = self._palettes.root.is_dir() and any(
+            any(v.obj_ids.values()) for v in videos.values()
+        )
         if self.has_masks:
             self._objects = self._target_objects(folder / "meta.json")
 
-    def expressions(self) -> list[Expression]:
-        """All sentences of the split, in the file's order."""
-        return self._expressions
-
     def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:
-        """The target in these frames: the pixels of the expression's object (or objects).
-
-        Returns:
-            (T, H, W) bool at the original resolution.
+        """The target in these frames, (T, H, W) bool: the pixels of the expression's object (or objects).
 
         Raises:
             UserError: The split has no masks, or one is missing, broken or of another size than its frame.
@@ -103,11 +98,6 @@ class RefYouTubeVosStorage(FrameFolders):
             )
         return self._objects[expression.key]
 
-    def prepare(self) -> None:
-        """Looks at every mask once, so that training starts at once."""
-        if self.has_masks:
-            self._palettes.index()
-
     def _target_objects(self, meta_file: Path) -> dict[tuple[str, str], list[int]]:
         """Each sentence's objects, which ``meta.json`` must know."""
         meta = read_json(meta_file)
@@ -120,7 +110,8 @@ class RefYouTubeVosStorage(FrameFolders):
                     f"{meta_file} lacks the objects of the video '{video_id}' that {self.expressions_file} "
                     "names; the two must come from the same release"
                 ) from error
-            for expression, ids in zip(video.expressions, video.obj_ids, strict=True):
+            for expression in video.expressions:
+                ids = video.obj_ids[expression.expression_id]
                 unknown = [object_id for object_id in ids if object_id not in known]
                 if not ids or unknown or not all(1 <= _number(object_id) <= 254 for object_id in ids):
                     wrong = ", ".join(map(shown, unknown or ids)) or "(none)"

@@ -12,6 +12,7 @@ from typing import Any
 
 from samwise.data.expressions_file import as_kind, check_sentence
 from samwise.errors import UserError, shown
+from samwise.io import read_file
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,7 @@ class _PlainUnpickler(pickle._Unpickler):
 
 
 def _unpickle(path: Path) -> Any:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} doesn't exist; get it from https://github.com/lichengunc/refer") from error
-    except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror}") from error
+    data = read_file(path, "get it from https://github.com/lichengunc/refer")
     try:
         try:
             return _PlainUnpickler(io.BytesIO(data), encoding="utf-8").load()

@@ -9,6 +9,7 @@ odd.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +29,9 @@ def clip_starts(num_frames: int, clip_length: int) -> list[int]:
     return list(range(0, num_frames, clip_length))
 
 
-def local_window(start: int, num_frames: int, clip_length: int, rng: np.random.Generator) -> list[int]:
+def local_window(
+    start: int, num_frames: int, clip_length: int, rng: np.random.Generator, start_may_miss: bool = False
+) -> list[int]:
     """Frames near the start (Ref-YouTube-VOS): T/2 from the T before it, the rest from it and the T after it.
 
     The start frame is always one of them. What one side can't give (near either end of the video) comes from
@@ -39,18 +42,20 @@ def local_window(start: int, num_frames: int, clip_length: int, rng: np.random.G
         num_frames: N.
         clip_length: T.
         rng: Source of the choices.
+        start_may_miss: The start frame is one of the T after: it is drawn or it isn't.
 
     Returns:
         T sorted indices.
     """
     _check(start, num_frames, clip_length)
+    chosen: set[int] = set() if start_may_miss else {start}
+    kept = len(chosen)
     before = range(max(0, start - clip_length), start)
-    after = range(start + 1, min(num_frames, start + clip_length + 1))
+    after = range(start + kept, min(num_frames, start + kept + clip_length))
     near = range(max(0, start - 2 * clip_length), min(num_frames, start + 2 * clip_length + 1))
     half = clip_length // 2
-    chosen = {start}
-    _draw(chosen, before, min(half, clip_length - 1), rng)
-    _draw(chosen, after, clip_length - half - 1, rng)
+    _draw(chosen, before, min(half, clip_length - kept), rng)
+    _draw(chosen, after, clip_length - half - kept, rng)
     _draw(chosen, near, clip_length - len(chosen), rng)
     return _finish(chosen, num_frames, clip_length, rng)
 
@@ -67,19 +72,7 @@ def global_context(start: int, num_frames: int, clip_length: int, rng: np.random
     return _finish(chosen, num_frames, clip_length, rng)
 
 
-def released_local_window(
-    start: int, num_frames: int, clip_length: int, rng: np.random.Generator
-) -> list[int]:
-    """As :func:`local_window`, but the start frame is one of the T after: it is drawn or it isn't."""
-    _check(start, num_frames, clip_length)
-    before = range(max(0, start - clip_length), start)
-    after = range(start, min(num_frames, start + clip_length))
-    near = range(max(0, start - 2 * clip_length), min(num_frames, start + 2 * clip_length + 1))
-    chosen: set[int] = set()
-    _draw(chosen, before, clip_length // 2, rng)
-    _draw(chosen, after, clip_length - clip_length // 2, rng)
-    _draw(chosen, near, clip_length - len(chosen), rng)
-    return _finish(chosen, num_frames, clip_length, rng)
+released_local_window = partial(local_window, start_may_miss=True)
 
 
 def released_global_context(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -73,17 +73,16 @@ class ClipBatch:
     video_of: Tensor | None = None
 
     def to(self, device: str | torch.device) -> ClipBatch:
-        frames, masks, valid = (
-            x.to(device, non_blocking=True) for x in (self.frames, self.masks, self.valid)
-        )
-        video_of = None if self.video_of is None else self.video_of.to(device, non_blocking=True)
-        return ClipBatch(frames, masks, valid, self.texts, self.expressions, video_of)
+        return self._each(lambda x: x.to(device, non_blocking=True))
 
     def pin_memory(self) -> ClipBatch:
         """The batch in memory from which copies to a GPU run beside the rest; the data loader calls it."""
-        video_of = None if self.video_of is None else self.video_of.pin_memory()
-        pinned = (x.pin_memory() for x in (self.frames, self.masks, self.valid))
-        return ClipBatch(*pinned, self.texts, self.expressions, video_of)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
+        frames, masks, valid = map(change, (self.frames, self.masks, self.valid))
+        video_of = None if self.video_of is None else change(self.video_of)
+        return replace(self, frames=frames, masks=masks, valid=valid, video_of=video_of)
 
     def normalised(self) -> Tensor:
         """(V, T, 3, S, S) float32: the frames as the network takes them, 0 in the padding.

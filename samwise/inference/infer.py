@@ -31,8 +31,7 @@ def main(cfg: DictConfig) -> None:
 
 def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     """A shard's work; other shards write to the same folder, the same shard only once."""
-    from samwise.data.build import build_storage
-    from samwise.data.fingerprint import fingerprint
+    from samwise.data.build import build_storage, fingerprint
     from samwise.evaluation.protocol_a import LABEL_MAPS, LabelMapWriter
     from samwise.inference.dataset import DatasetInference
     from samwise.inference.predictor import SamwisePredictor

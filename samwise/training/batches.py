@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from samwise.data.collate import collate_clips
+from samwise.data.clips import collate_clips
 from samwise.data.types import ClipBatch, ClipSample
 from samwise.encoders.tokens import Tokens
 from samwise.inference.sentences import cut

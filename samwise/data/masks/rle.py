@@ -151,7 +151,7 @@ class RleMasks(ABC):
 
 
 class RleTable(RleMasks):
-    """Annotations in memory: a few large buffers, which forked workers share.
+    """Annotations in memory.
 
     Args:
         annotations: Pairs of an annotation's name and its list of RLEs and nulls.
@@ -163,33 +163,10 @@ class RleTable(RleMasks):
 
     def __init__(self, annotations: Iterable[tuple[str, Any]], source: Path) -> None:
         super().__init__(source)
-        self._rows: dict[str, tuple[int, int]] = {}
-        blob, ends, sizes, visible = bytearray(), [np.zeros(1, np.int64)], [], []
-        rows = 0
-        for name, frames in annotations:
-            track = RleTrack.from_rles(name, frames, source)
-            self._rows[name] = rows, rows + len(track.visible)
-            rows += len(track.visible)
-            sizes.append(track.sizes)
-            visible.append(track.visible)
-            ends.append(track.ends[1:] + len(blob))
-            blob += track.counts
-        self._counts = bytes(blob)
-        self._ends = np.concatenate(ends)  # M + 1
-        self._sizes = np.concatenate(sizes) if sizes else np.zeros((0, 2), np.int32)  # M, 2
-        self._visible = np.concatenate(visible) if visible else np.zeros(0, bool)  # M
+        self._tracks = {name: RleTrack.from_rles(name, frames, source) for name, frames in annotations}
 
     def track(self, name: str) -> RleTrack | None:
-        if name not in self._rows:
-            return None
-        first, last = self._rows[name]
-        start, stop = self._ends[first], self._ends[last]
-        return RleTrack(
-            self._sizes[first:last],
-            self._ends[first : last + 1] - start,
-            self._visible[first:last],
-            self._counts[start:stop],
-        )
+        return self._tracks.get(name)
 
 
 def _checked(rle: Any, name: str, source: Path) -> tuple[tuple[int, int], bytes]:

@@ -8,8 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from samwise.data.preparation.benchmarks import BENCHMARKS, Benchmark, Finding
-from samwise.data.preparation.tars import frame_tars, unpack_frames
-from samwise.data.preparation.unpack import Plan, plan_unpacking, unpack
+from samwise.data.preparation.unpack import TAR_FOLDER, Plan, plan_unpacking, unpack, unpack_frames
 from samwise.errors import UserError
 from samwise.io import writable_folder
 from samwise.running.cli import program
@@ -59,10 +58,10 @@ def prepare(name: str, root: Path, check: bool = False) -> list[str]:
         elif plan.todo:
             unpack(plan, writable_folder(root))
             _line("unpacked", plan.path.name, f"{len(plan.todo):,} files")
-    for path in frame_tars(root):
+    for path in sorted(root.glob(f"*/{TAR_FOLDER}.tar")):
         if count := unpack_frames(path, check):
-            state = ("tar", "files aren't unpacked yet") if check else ("unpacked", "files")
-            _line(state[0], f"{path.parent.name}/{path.name}", f"{count:,} {state[1]}")
+            state, what = ("tar", "files aren't unpacked yet") if check else ("unpacked", "files")
+            _line(state, f"{path.parent.name}/{path.name}", f"{count:,} {what}")
     missing, said = [], set()
     for finding in benchmark.inspect(root):
         if finding.prepare and not finding.missing and not check:

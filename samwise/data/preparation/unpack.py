@@ -1,19 +1,25 @@
-"""Unpacks publishers' zips: nothing outside the folder, nothing half-written, and again where it stopped."""
+"""Unpacks publishers' archives: nothing outside the folder, nothing half-written, again where it stopped.
+
+They are zips, and for MeViSv2 the tars in which it hands out its frames, ``<split>/JPEGImages.tar``.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 import stat
+import tarfile
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
-from samwise.errors import UserError, shown
+from samwise.errors import UserError, first_line, is_printable, shown
 from samwise.io import BROKEN_ZIP, atomic_path
 from samwise.progress import progress
 
+TAR_FOLDER = "JPEGImages"
 _JUNK = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Thumbs\.db)(/|$)")
 _LEFT = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")  # by a run that was killed: see samwise.io.atomic_path
 _SPARE = 64 << 20  # bytes that stay free
@@ -69,7 +75,7 @@ def plan_unpacking(path: Path, root: Path, folders: Collection[str]) -> Plan:
     if len(set(targets)) < len(targets):
         twice = next(target for target in targets if targets.count(target) > 1)
         raise UserError(f"{path} has {twice.relative_to(root)} twice; fetch it again")
-    todo = [(info, target) for info, target in entries if not _is_there(info, target)]
+    todo = [(info, target) for info, target in entries if not _is_there(target, info.file_size)]
     return Plan(path, entries, todo)
 
 
@@ -84,31 +90,66 @@ def unpack(plan: Plan, root: Path) -> None:
             if _LEFT.fullmatch(left.name):
                 left.unlink()
     size = sum(info.file_size for info, _ in plan.todo)
-    free = shutil.disk_usage(root).free
-    if size + _SPARE > free:
-        raise UserError(
-            f"{plan.path} unpacks to {size / 1e9:.1f} GB more, but {root} has {free / 1e9:.1f} GB left; free "
-            "some space or choose another root"
-        )
-    with (
-        zipfile.ZipFile(plan.path) as archive,
-        progress(
-            desc=f"unpacking {plan.path.name}", total=size, unit="B", unit_scale=True, unit_divisor=1000
-        ) as bar,
-    ):
+    _check_space(plan.path, root, size)
+    bar = progress(
+        desc=f"unpacking {plan.path.name}", total=size, unit="B", unit_scale=True, unit_divisor=1000
+    )
+    with zipfile.ZipFile(plan.path) as archive, bar:
         for info, target in plan.todo:
             try:
-                with (
-                    archive.open(info) as source,
-                    atomic_path(target) as temporary,
-                    temporary.open("wb") as out,
-                ):
-                    shutil.copyfileobj(source, out, 1 << 20)
+                with archive.open(info) as source:
+                    _write(source, target)
             except BROKEN_ZIP as error:
                 raise UserError(
                     f"{plan.path}: the entry {info.filename} is damaged ({error}); fetch the zip again"
                 ) from error
             bar.update(info.file_size)
+
+
+def unpack_frames(path: Path, check: bool = False) -> int:
+    """Writes the files of a tar that aren't there yet beside it; each appears whole or not at all.
+
+    Args:
+        path: ``<split>/JPEGImages.tar``.
+        check: Only count them.
+
+    Returns:
+        How many weren't there.
+
+    Raises:
+        UserError: It is damaged, has a link or a path that leaves the folder, or there isn't enough space.
+    """
+    try:
+        with tarfile.open(path) as archive:
+            todo = [(x, target) for x, target in _members(archive, path) if not _is_there(target, x.size)]
+            _check_space(path, path.parent, sum(member.size for member, _ in todo))
+            for member, target in todo if not check else ():
+                source = archive.extractfile(member)
+                assert source is not None
+                _write(source, target)
+    except (tarfile.TarError, *BROKEN_ZIP) as error:  # its compression is a zip's
+        raise UserError(f"{path} isn't a complete tar ({first_line(error)}); fetch it again") from error
+    return len(todo)
+
+
+def _check_space(path: Path, folder: Path, size: int) -> None:
+    if size + _SPARE > (free := shutil.disk_usage(folder).free):
+        raise UserError(
+            f"{path} unpacks to {size / 1e9:.1f} GB more, but the disk of {folder} has {free / 1e9:.1f} GB "
+            "left; free some space or choose another root"
+        )
+
+
+def _is_there(target: Path, size: int) -> bool:
+    try:
+        return target.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _write(source: IO[bytes], target: Path) -> None:
+    with atomic_path(target) as temporary, temporary.open("wb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
 
 
 def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:
@@ -119,12 +160,12 @@ def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:
     """
     name = info.orig_filename  # as it is written there: zipfile cuts it at a NUL
     place = PurePosixPath(name)
+    kind = stat.S_IFMT(info.external_attr >> 16)
     faults = {
         "has no name": not place.name,
         "leaves its folder": place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", name),
         "has a backslash or a control character in its name": re.search(r"[\\\x00-\x1f]", name),
-        "is a link or a device": (kind := stat.S_IFMT(info.external_attr >> 16))
-        and kind not in (stat.S_IFREG, stat.S_IFDIR),
+        "is a link or a device": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
         "is encrypted": info.flag_bits & 1,
         "has a name that is too long": len(place.parts) > _DEEPEST
         or any(len(part.encode()) > _LONGEST_NAME for part in place.parts),
@@ -145,8 +186,20 @@ def _below(place: PurePosixPath, folders: Collection[str]) -> PurePosixPath | No
     return None
 
 
-def _is_there(info: zipfile.ZipInfo, target: Path) -> bool:
-    try:
-        return target.stat().st_size == info.file_size
-    except OSError:
-        return False
+def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarInfo, Path]]:
+    """The frames in a tar and where they go."""
+    for member in archive:
+        place = PurePosixPath(member.name)
+        if place.is_absolute() or ".." in place.parts or not (member.isreg() or member.isdir()):
+            raise UserError(
+                f"{path}: the entry {shown(member.name)} is a link or leaves its folder, which no tar of "
+                "this dataset does; nothing of it was unpacked, fetch it again from its publisher"
+            )
+        # Of a file of less than nothing tarfile gives the same entry for ever.
+        if len(place.parts) > _DEEPEST or not is_printable(member.name) or member.size < 0:
+            raise UserError(
+                f"{path}: the entry {shown(member.name)} isn't a frame's; fetch it again from its publisher"
+            )
+        below = _below(place, [TAR_FOLDER])
+        if member.isreg() and below and not place.name.startswith("."):
+            yield member, path.parent / below
