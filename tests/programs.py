@@ -9,6 +9,7 @@ environment, output and exit status. What depends on the start itself runs in a 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.process
 import os
 import random
 import runpy
@@ -45,14 +46,9 @@ def run_program(
         env: Its environment; None for :func:`environment`.
         timeout: Seconds until it is killed and the test fails.
     """
-    words = [str(ROOT / script), *map(str, arguments)]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.warm_process"])
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("out", "err")]
-        variables = dict(environment() if env is None else env)
-        process = context.Process(target=_be, args=(words, str(cwd or Path.cwd()), variables, files))
-        process.start()
+        process = start_program(files, script, *arguments, cwd=cwd, env=env)
         process.join(timeout)
         if process.is_alive():
             process.kill()
@@ -60,8 +56,25 @@ def run_program(
         out, err = (file.read_text(errors="replace") if file.exists() else "" for file in files)
     assert process.exitcode is not None
     if process.exitcode == -9:
-        raise subprocess.TimeoutExpired(words, timeout, out, err)
-    return subprocess.CompletedProcess(words, process.exitcode, out, err)
+        raise subprocess.TimeoutExpired([script, *arguments], timeout, out, err)
+    return subprocess.CompletedProcess([script, *arguments], process.exitcode, out, err)
+
+
+def start_program(
+    files: Sequence[Path],
+    script: str | Path,
+    *arguments: str | Path,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> multiprocessing.process.BaseProcess:
+    """Starts what :func:`run_program` runs; what it says goes to two files, output and errors."""
+    words = [str(ROOT / script), *map(str, arguments)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.warm_process"])
+    variables = dict(environment() if env is None else env)
+    process = context.Process(target=_be, args=(words, str(cwd or Path.cwd()), variables, files))
+    process.start()
+    return process
 
 
 def _be(words: Sequence[str], cwd: str, variables: Mapping[str, str], files: Sequence[Path]) -> None:

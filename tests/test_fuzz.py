@@ -69,7 +69,7 @@ class Target:
 
     inputs: st.SearchStrategy
     check: Callable[[Path, Any], None]
-    examples: int = 100
+    examples: int = 50
     prepare: Callable[[Path], None] = lambda folder: None
 
 
@@ -77,7 +77,7 @@ TARGETS: dict[str, Target] = {}
 
 
 def target(
-    inputs: st.SearchStrategy, examples: int = 100, prepare: Callable[[Path], None] | None = None
+    inputs: st.SearchStrategy, examples: int = 50, prepare: Callable[[Path], None] | None = None
 ) -> Any:
     def add(check: Callable[[Path, Any], None]) -> Callable[[Path, Any], None]:
         TARGETS[check.__name__] = Target(inputs, check, examples, prepare or (lambda folder: None))
@@ -124,7 +124,7 @@ def _split_file(name: str) -> Any:
 EXPRESSIONS, MASK_DICT = _split_file("meta_expressions.json"), _split_file("mask_dict.json")
 
 
-@target(mutated_json(EXPRESSIONS), 150, _split)
+@target(mutated_json(EXPRESSIONS), 60, _split)
 def expressions(folder: Path, data: bytes) -> None:
     path = folder / "train/meta_expressions.json"
     path.write_bytes(data)
@@ -141,7 +141,7 @@ def expressions(folder: Path, data: bytes) -> None:
         read_or_refused(lambda e=expression: storage.masks(e, [0]), str(folder))
 
 
-@target(mutated_json(MASK_DICT), 150, _split)
+@target(mutated_json(MASK_DICT), 60, _split)
 def mask_dict(folder: Path, data: bytes) -> None:
     path = folder / "train/mask_dict.json"
     path.with_name("mask_dict.json.index.sqlite").unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def _ytvos(folder: Path) -> None:
 YTVOS = {"videos": {name: {"objects": {str(k): {} for k in range(1, 4)}} for name in ("video_a", "video_b")}}
 
 
-@target(st.tuples(mutated_json(EXPRESSIONS), mutated_json(YTVOS)), 50, _ytvos)
+@target(st.tuples(mutated_json(EXPRESSIONS), mutated_json(YTVOS)), 25, _ytvos)
 def objects(folder: Path, data: tuple[bytes, bytes]) -> None:
     (folder / "meta_expressions/train/meta_expressions.json").write_bytes(data[0])
     (folder / "train/meta.json").write_bytes(data[1])
@@ -211,7 +211,7 @@ def _coco(folder: Path) -> None:
     (folder / "refcoco/refs(unc).p").write_bytes(pickle.dumps(REFS, 2))
 
 
-@target(st.one_of(mutated_pickle(REFS), *(mutated(pickle.dumps(REFS, p)) for p in (0, 2, 4))), 300)
+@target(st.one_of(mutated_pickle(REFS), *(mutated(pickle.dumps(REFS, p)) for p in (0, 2, 4))), 120)
 def refs(folder: Path, data: bytes) -> None:
     path = folder / "refs(unc).p"
     path.write_bytes(data)
@@ -222,7 +222,7 @@ def refs(folder: Path, data: bytes) -> None:
         assert all(s.text.strip() and s.text.encode() for ref in found for s in ref.sentences)
 
 
-@target(mutated_json(INSTANCES), 150, _coco)
+@target(mutated_json(INSTANCES), 60, _coco)
 def instances(folder: Path, data: bytes) -> None:
     (folder / "refcoco/instances.json").write_bytes(data)
 
@@ -254,7 +254,7 @@ def _palette() -> Image.Image:
 PNGS = [encode_mask_png(MASK), _saved(Image.fromarray(MASK), "PNG"), _saved(_palette(), "PNG")]
 
 
-@target(st.one_of(*(strategy(png) for png in PNGS for strategy in (mutated, mutated_png))), 300)
+@target(st.one_of(*(strategy(png) for png in PNGS for strategy in (mutated, mutated_png))), 120)
 def pngs(folder: Path, data: bytes) -> None:
     (folder / "x.png").write_bytes(data)
     for read in (
@@ -271,7 +271,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), n
 FRAMES = [_saved(NOISE, form) for form in ("JPEG", "PNG", "WEBP", "TIFF", "BMP")]
 
 
-@target(st.one_of(*map(mutated, FRAMES), mutated_png(FRAMES[1])), 300)
+@target(st.one_of(*map(mutated, FRAMES), mutated_png(FRAMES[1])), 120)
 def frames(folder: Path, data: bytes) -> None:
     path = folder / "0.jpg"
     path.write_bytes(data)
@@ -296,7 +296,7 @@ PLAN = SubmissionPlan({"v": ["0", "1"]}, {"v": ["0"]}, "mevis", {"v": (40, 60)},
 NAMES = sorted(PLAN.names())
 
 
-@target(st.one_of(*(mutated(_zipped(["train/v/0.png", "train/v/1.png"], m)) for m in METHODS)), 150)
+@target(st.one_of(*(mutated(_zipped(["train/v/0.png", "train/v/1.png"], m)) for m in METHODS)), 60)
 def zips(folder: Path, data: bytes) -> None:
     path, root = folder / "train.zip", folder / "root"
     shutil.rmtree(root, ignore_errors=True)
@@ -311,7 +311,7 @@ def zips(folder: Path, data: bytes) -> None:
     assert {x.name for x in root.iterdir()} <= {"train"}
 
 
-@target(st.one_of(*(mutated(_zipped(NAMES, m)) for m in METHODS[:2])), 100)
+@target(st.one_of(*(mutated(_zipped(NAMES, m)) for m in METHODS[:2])), 40)
 def submissions(folder: Path, data: bytes) -> None:
     path = folder / "s.zip"
     path.write_bytes(data)
@@ -342,7 +342,7 @@ def _tar(form: str) -> bytes:
     return buffer.getvalue()
 
 
-@target(st.one_of(*(mutated(_tar(form)) for form in ("w", "w", "w:gz", "w:bz2", "w:xz"))), 150)
+@target(st.one_of(*(mutated(_tar(form)) for form in ("w", "w", "w:gz", "w:bz2", "w:xz"))), 60)
 def tars(folder: Path, data: bytes) -> None:
     path = folder / "JPEGImages.tar"
     shutil.rmtree(folder / "JPEGImages", ignore_errors=True)
@@ -366,7 +366,7 @@ _VALUES = st.recursive(
 _NODES = st.dictionaries(st.sampled_from(sorted(CONFIG)) | st.text(max_size=12), _VALUES, max_size=4)
 
 
-@target(mutated_json(CONFIG).map(lambda data: data.decode("utf-8", "replace")) | _NODES.map(json.dumps), 100)
+@target(mutated_json(CONFIG).map(lambda data: data.decode("utf-8", "replace")) | _NODES.map(json.dumps), 30)
 def configs(folder: Path, text: str) -> None:
     config = read_or_refused(
         lambda: checkpoint_config({CONFIG_KEY: text}, "any.safetensors"), "any.safetensors"
@@ -375,7 +375,7 @@ def configs(folder: Path, text: str) -> None:
         config.check()
 
 
-@target(mutated_tree({"width": 5, "sizes": [1, 2, [3]]}, [float("inf"), "gelu", object()]) | _VALUES, 100)
+@target(mutated_tree({"width": 5, "sizes": [1, 2, [3]]}, [float("inf"), "gelu", object()]) | _VALUES, 40)
 def overrides(folder: Path, value: Any) -> None:
     given_keys = value if isinstance(value, dict) else {"width": value}
     found = read_or_refused(lambda: check_overrides("here", given_keys, {"width", "sizes"}), "here")
@@ -389,7 +389,7 @@ class _Network:
         frozen_parts: list[str] = []
 
 
-@target(mutated_json(IDENTITY).map(lambda data: data.decode("utf-8", "replace")), 100)
+@target(mutated_json(IDENTITY).map(lambda data: data.decode("utf-8", "replace")), 40)
 def identities(folder: Path, text: str) -> None:
     from samwise.weights.checkpoint import check_frozen
 
@@ -405,7 +405,7 @@ def _safetensors() -> bytes:
     return save({"a": torch.ones(2, 3), "b": torch.zeros(4)}, {CONFIG_KEY: "{}"})
 
 
-@target(mutated(_safetensors()), 150)
+@target(mutated(_safetensors()), 60)
 def checkpoints(folder: Path, data: bytes) -> None:
     (folder / "a.safetensors").write_bytes(data)
     read_or_refused(lambda: read_checkpoint(folder / "a.safetensors"), "a.safetensors")
@@ -417,7 +417,7 @@ def _torch(new: bool) -> bytes:
     return buffer.getvalue()
 
 
-@target(mutated(_torch(True)) | mutated(_torch(False)), 100)
+@target(mutated(_torch(True)) | mutated(_torch(False)), 40)
 def pickled_weights(folder: Path, data: bytes) -> None:
     (folder / "a.pth").write_bytes(data)
     read_or_refused(lambda: load_pickled(folder / "a.pth"), "a.pth")
@@ -438,4 +438,4 @@ def test_fuzz(name: str, tmp_path: Path) -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_fuzz_for_long(name: str, tmp_path: Path) -> None:
-    run(name, tmp_path, times=50)
+    run(name, tmp_path, times=120)

@@ -236,9 +236,8 @@ def test_names_of_what_is_made_from_streams() -> None:
     assert source_stem("http://cam.local:8080/") == "cam_local_8080" or source_stem("http://cam.local:8080/")
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_finishes_what_is_written(
-    web: tuple[str, dict[str, Any]], predictor: SamwisePredictor, tmp_path: Path, signal_number: int
+    web: tuple[str, dict[str, Any]], predictor: SamwisePredictor, tmp_path: Path
 ) -> None:
     """An endless stream, as a user runs it: overlay, masks and summary are whole."""
     address, served = web
@@ -252,10 +251,10 @@ def test_ctrl_c_finishes_what_is_written(
     )
     while demo.poll() is None and not list(tmp_path.glob("out/.masks.*/0_a_dog/00003.png")):
         time.sleep(0.05)
-    demo.send_signal(signal_number)
+    demo.send_signal(signal.SIGINT)
     output, errors = demo.communicate(timeout=60)
     assert demo.returncode == 0 and "Traceback" not in errors, errors
-    assert f"stopped by {signal.Signals(signal_number).name}" in output
+    assert "stopped by SIGINT" in output
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["frames"] >= 4
     assert len(list((tmp_path / "out/masks/0_a_dog").glob("*.png"))) == summary["frames"]

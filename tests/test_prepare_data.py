@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import signal
 import stat
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -27,9 +24,8 @@ from samwise.synthrvos.davis import write_davis
 from samwise.synthrvos.images import write_refcoco
 from samwise.synthrvos.video import VideoSettings
 from samwise.synthrvos.ytvos import write_ytvos
-from tests.programs import run_program
+from tests.programs import run_program, start_program
 
-ROOT = Path(__file__).parent.parent
 SHORT = VideoSettings(frames=(18, 18))
 FOLDERS = {"DAVIS", "train"}
 
@@ -124,15 +120,15 @@ def test_an_interrupted_run_goes_on(data: Path) -> None:
     big = root / "DAVIS-2017-Unsupervised-trainval-480p.zip"
     with zipfile.ZipFile(big, "a") as archive:
         for i in range(40):
-            archive.writestr(f"DAVIS/JPEGImages/480p/big/{i:05d}.jpg", os.urandom(1 << 20) * 6)
+            archive.writestr(f"DAVIS/JPEGImages/480p/big/{i:05d}.jpg", os.urandom(1 << 20) * 4)
     whole = {info.filename: info.file_size for info in zipfile.ZipFile(big).infolist()}
-    command = [sys.executable, str(ROOT / "tools/prepare_data.py"), "dataset=davis", f"root={root}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said = [data / "said", data / "errors"]
+    process = start_program(said, "tools/prepare_data.py", "dataset=davis", f"root={root}")
     deadline = time.monotonic() + 60
     while not list(root.glob("DAVIS/JPEGImages/480p/big/*.jpg")) and time.monotonic() < deadline:
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     there = {path for path in root.rglob("DAVIS/**/*") if path.is_file() and not path.name.startswith(".")}
     assert there and len(there) < len(whole)
     for path in there:

@@ -156,9 +156,9 @@ def test_mask_files_that_are_refused(
 
 
 def test_blanks_are_not_kept_in_memory(tmp_path: Path) -> None:
-    (tmp_path / "m.json").write_bytes(b" " * 40_000_000 + b"{" + b"\n" * 40_000_000 + b'"a": 1}')
-    with bounded(gib=0.03):
-        assert list(json_items(tmp_path / "m.json", 1 << 20)) == [("a", 1)]
+    (tmp_path / "m.json").write_bytes(b" " * 20_000_000 + b"{" + b"\n" * 20_000_000 + b'"a": 1}')
+    with bounded(gib=0.015):
+        assert list(json_items(tmp_path / "m.json", 1 << 18)) == [("a", 1)]
 
 
 def test_an_entry_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,12 +263,11 @@ def test_pngs_that_are_none(tmp_path: Path, data: bytes) -> None:
 
 
 def test_a_large_comment_is_not_unpacked(tmp_path: Path) -> None:
-    data = png(6, 4, extra=b"zTXtk\0\0" + zlib.compress(bytes(200_000_000), 1))
+    data = png(6, 4, extra=b"zTXtk\0\0" + zlib.compress(bytes(80_000_000), 1))
     (tmp_path / "x.png").write_bytes(data)
-    with bounded(gib=0.15):
-        assert decode_mask_png(data, "x.png").shape == (4, 6)
-        with pytest.raises(UserError, match=r"x\.png is damaged"):
-            read_label_map(tmp_path / "x.png")
+    for read in (lambda: decode_mask_png(data, "x.png"), lambda: read_label_map(tmp_path / "x.png")):
+        with bounded(gib=0.05), pytest.raises(UserError, match=r"x\.png is damaged"):
+            read()
 
 
 @pytest.mark.parametrize("side", [9_000, 30_000, 65_500], ids=shown)

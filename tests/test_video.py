@@ -280,7 +280,7 @@ def test_transparent_pixels_lie_over_white(tmp_path: Path) -> None:
     st.integers(16, 300),
     st.integers(16, 300),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_overlay_of_any_sentences_at_any_size(texts: list[str], height: int, width: int) -> None:
     masks = np.zeros((len(texts), height, width), bool)
     masks[0, : height // 4] = True

@@ -9,11 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from samwise import Samwise
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.video.images import read_frame, read_image
@@ -181,15 +183,8 @@ def test_predictors_go_to_other_processes() -> None:
 
 
 def test_hydra_is_as_it_was(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "from samwise import Samwise; Samwise.from_config('tiny')\n"
-        "import hydra\n"
-        "with hydra.initialize_config_dir(version_base=None, config_dir=r'%s'):\n"
-        "    print(hydra.compose('mine').a)"
-    )
+    """A program that uses Hydra itself can use the package too."""
     (tmp_path / "mine.yaml").write_text("a: 41\n")
-    done = subprocess.run([sys.executable, "-c", code % tmp_path], capture_output=True, text=True)
-    assert done.stdout == "41\n", done.stderr
+    Samwise.from_config("tiny")
+    with hydra.initialize_config_dir(version_base=None, config_dir=str(tmp_path)):
+        assert hydra.compose("mine").a == 41
