@@ -101,7 +101,7 @@ def test_images_and_davis(tmp_path: Path) -> None:
     assert np.array_equal(read_frame(storage.frame_path(first.video_id, first.video_id)), pixels)
     assert np.array_equal(storage.masks(first, [0]), mask)
     storage.frame_path(first.video_id, first.video_id).unlink()
-    with pytest.raises(UserError, match=f"lacks 1 images.*{first.video_id}"):
+    with pytest.raises(UserError, match=f"lacks 1 of.*{first.video_id}"):
         storage.check_frames()
 
     write_davis(tmp_path / "davis", train=1, val=1, settings=VideoSettings(frames=(18, 18)))

@@ -129,7 +129,7 @@ def test_config_builds_clips_of_one_frame(root):
     assert len(dataset) == 4 and dataset[0].frames.shape == (1, 3, 43, 64) and dataset[0].masks.any()
     assert len(build_storage(cfg).expressions()) == 2
     (root / "train2014" / "COCO_train2014_000000000007.jpg").unlink()
-    with pytest.raises(UserError, match=r"lacks 1 images.*000000000007\.jpg"):
+    with pytest.raises(UserError, match=r"lacks 1 of.*000000000007\.jpg"):
         build_train_dataset(cfg, 64, 1, seed=0)
 
 

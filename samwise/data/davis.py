@@ -78,10 +78,7 @@ class DavisStorage(FrameFolders):
         self._palettes = PaletteMasks(masks_root, self._frames, list_file)
 
     def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:
-        """The expression's object in these frames.
-
-        Returns:
-            (T, H, W) bool.
+        """The expression's object in these frames, (T, H, W) bool.
 
         Raises:
             UserError: A mask is missing, broken or of another size than its frame.

@@ -51,14 +51,7 @@ class MeViSStorage(FrameFolders):
         self.has_masks = self._mask_file.is_file()
 
     def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:
-        """The target in these frames: the union of the expression's annotations.
-
-        Args:
-            expression: One of the split's.
-            frame_indices: T positions in its video.
-
-        Returns:
-            (T, H, W) bool at the original resolution.
+        """The target in these frames, (T, H, W) bool: the union of the expression's annotations.
 
         Raises:
             UserError: The split has no masks, or one is missing, broken or of another size than the frames.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from samwise.data.expressions_file import is_file_name
-from samwise.data.frame_folders import FRAME_SUFFIXES
+from samwise.data.frame_folders import FRAME_SUFFIXES, check_files
 from samwise.data.masks.rle import RleTable
 from samwise.data.refs_file import Ref, read_refs
 from samwise.data.types import Expression
@@ -61,6 +60,7 @@ class RefCocoStorage:
         self._expressions: list[Expression] = []
         self._annotations: dict[tuple[str, str], str] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._other_files: dict[str, str] | None = None  # of images that aren't .jpg, once looked at
         refs = {dataset: read_refs(refs_path(self.root, dataset)) for dataset in datasets}
         held_out = _held_out(refs) if split == TRAIN and not tested_images else set()
         self.notes = _dropped(refs, held_out)
@@ -87,20 +87,9 @@ class RefCocoStorage:
 
     def frame_path(self, video_id: str, frame_name: str) -> Path:
         """The image file."""
-        return self.images / self._other_files.get(frame_name, f"{frame_name}.jpg")
-
-    @cached_property
-    def _other_files(self) -> dict[str, str]:
-        """The files of images that aren't ``.jpg``."""
-        jpgs, others = self._listed()
-        wanted = {expression.video_id for expression in self._expressions} - jpgs
-        return {name: file for name, file in others.items() if name in wanted}
-
-    def _listed(self) -> tuple[set[str], dict[str, str]]:
-        """Names of the ``.jpg`` files, and of the other images with their files."""
-        files = [path for path in self.images.iterdir() if path.suffix in FRAME_SUFFIXES]
-        jpgs = {path.stem for path in files if path.suffix == FRAME_SUFFIXES[0]}
-        return jpgs, {path.stem: path.name for path in sorted(files) if path.stem not in jpgs}
+        if self._other_files is None:
+            self.check_frames()
+        return self.images / ((self._other_files or {}).get(frame_name) or f"{frame_name}.jpg")
 
     def check_frames(self) -> None:
         """Makes sure that no image is missing.
@@ -108,14 +97,8 @@ class RefCocoStorage:
         Raises:
             UserError: With the first missing files and their number.
         """
-        wanted = {expression.video_id for expression in self._expressions}
-        jpgs, others = self._listed()
-        missing = sorted(wanted - jpgs - others.keys())
-        if missing:
-            raise UserError(
-                f"{self.images} lacks {len(missing)} images that sentences are about, e.g. "
-                f"{', '.join(f'{name}.jpg' for name in missing[:5])}; unpack COCO's train2014 again"
-            )
+        names = sorted({expression.video_id for expression in self._expressions})
+        self._other_files = check_files(self.images, names, FRAME_SUFFIXES, "RefCOCO")
 
     def frame_size(self, video_id: str) -> tuple[int, int]:
         """(height, width) of the image."""
@@ -124,10 +107,7 @@ class RefCocoStorage:
         return self._sizes[video_id]
 
     def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:
-        """The target, once for each index asked for.
-
-        Returns:
-            (T, H, W) bool.
+        """The target, once for each index asked for: (T, H, W) bool.
 
         Raises:
             UserError: The mask's size differs from the image's.
@@ -153,12 +133,8 @@ class RefCocoStorage:
                 if not is_file_name(video_id):
                     raise ValueError(f"an image called {shown(image['file_name'])}")
                 for sentence in ref.sentences:
-                    expression = Expression(
-                        video_id,
-                        f"{folder}_{sentence.sentence_id}",
-                        sentence.text,
-                        sentence.kind,
-                    )
+                    name_of = f"{folder}_{sentence.sentence_id}"
+                    expression = Expression(video_id, name_of, sentence.text, sentence.kind)
                     self._expressions.append(expression)
                     self._annotations[expression.key] = name
                 segmentation = annotations[ref.annotation_id]["segmentation"]

@@ -123,16 +123,15 @@ def as_rgb(picture: Any, name: str = "the frame") -> np.ndarray:
     raise UserError(f"{name} is {what}; frames are uint8 RGB of the shape (H, W, 3), or PIL images")
 
 
-def _as_video(pictures: Any) -> np.ndarray:
+def _as_video(pictures: np.ndarray | Image.Image | Tensor) -> np.ndarray:
     """One picture or several as (T, H, W, 3) uint8."""
-    if isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8 and len(pictures):
-        if pictures.ndim == 4 and pictures.shape[3] == 3:
-            return pictures  # not copied: it may be large
-    if not isinstance(pictures, Image.Image) and pictures.ndim == 4:
-        if not len(pictures):
-            raise UserError("the video array has no frames")
-        return np.stack([as_rgb(picture, f"frame {k} of the array") for k, picture in enumerate(pictures)])
-    return as_rgb(pictures, "the array")[None]
+    if isinstance(pictures, Image.Image) or pictures.ndim != 4:
+        return as_rgb(pictures, "the array")[None]
+    if not len(pictures):
+        raise UserError("the video array has no frames")
+    if isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8 and pictures.shape[3] == 3:
+        return pictures  # not copied: it may be large
+    return np.stack([as_rgb(picture, f"frame {k} of the array") for k, picture in enumerate(pictures)])
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -221,36 +220,32 @@ class ArraySource(FrameSource):
 
     def __init__(self, video: np.ndarray, fps: Fraction | None = None) -> None:
         self.name, self.fps, self._video = "the array", fps, video
-        self.frame_count, self.size = len(self._video), self._video.shape[1:3]
-        self.still = len(self._video) == 1
+        self.frame_count, self.size = len(video), video.shape[1:3]
+        self.still = len(video) == 1
 
     def _read(self) -> Iterator[Frame]:
-        for index, image in enumerate(self._video):
-            yield Frame(image, _time(index, self.fps))
+        return (Frame(image, _time(index, self.fps)) for index, image in enumerate(self._video))
 
 
 class IteratorSource(FrameSource):
     """Frames that something else makes, such as a camera. Takes one at a time, never ahead, and only once.
 
     Raises:
-        UserError: It has no frame, or one isn't (H, W, 3) uint8.
+        UserError: It has no frame, or one isn't what :func:`as_rgb` takes.
     """
 
     read_ahead = False
 
-    def __init__(self, images: Iterable[np.ndarray], fps: Fraction | None = None) -> None:
+    def __init__(self, images: Iterable[Any], fps: Fraction | None = None) -> None:
         self.name, self.fps = "the stream", fps
-        iterator = iter(images)
-        first = next(iterator, None)
-        if first is None:
+        self._images = (as_rgb(x, f"frame {k} of the stream") for k, x in enumerate(images))
+        if (first := next(self._images, None)) is None:
             raise UserError("the stream has no frames")
-        first = as_rgb(first, "frame 0 of the stream")
         self.size = first.shape[:2]
-        self._images = chain([first], iterator)
+        self._images = chain([first], self._images)
 
     def _read(self) -> Iterator[Frame]:
-        for index, image in enumerate(self._images):
-            yield Frame(as_rgb(image, f"frame {index} of the stream"), _time(index, self.fps))
+        return (Frame(image, _time(index, self.fps)) for index, image in enumerate(self._images))
 
 
 def _time(index: int, fps: Fraction | None) -> Fraction | None:

@@ -91,20 +91,17 @@ class PaletteMasks:
             UserError: A PNG is missing or broken.
         """
         if self._shown is None:
-            stamp, path = self._stamp(), cache_file(self.root, f".{self._name()}.visible.json")
+            # Several lists of frames may be used with the same masks.
+            name = hashlib.sha256(repr(sorted(self._frames)).encode()).hexdigest()[:8]
+            stamp, path = self._stamp(), cache_file(self.root, f".{name}.visible.json")
             known = self._kept(path, stamp)
             if known is None:
                 self.check()
-                with ThreadPoolExecutor(
-                    min(8, os.cpu_count() or 1)
-                ) as pool:  # decoding frees the interpreter
-                    shown = progress(
-                        pool.map(self._shown_in, self._frames),
-                        f"reading the masks in {self.root}",
-                        total=len(self._frames),
-                        unit="video",
-                    )
-                    known = dict(zip(self._frames, shown, strict=True))
+                # Decoding leaves the interpreter free.
+                with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+                    shown = pool.map(self._shown_in, self._frames)
+                    bar = progress(shown, f"reading the masks in {self.root}", len(self._frames), "video")
+                    known = dict(zip(self._frames, bar, strict=True))
                 write_json(path, {"stamp": stamp, "videos": known})
             self._shown = known
         return self._shown
@@ -131,10 +128,6 @@ class PaletteMasks:
                 if object_id not in (0, VOID):
                     shown.setdefault(str(object_id), []).append(index)
         return shown
-
-    def _name(self) -> str:
-        """Tells the lists of frames apart that are used with the same masks."""
-        return hashlib.sha256(repr(sorted(self._frames)).encode()).hexdigest()[:8]
 
     def _stamp(self) -> str:
         """Changes whenever a list of frames does, or a PNG comes, goes or is replaced."""
