@@ -34,7 +34,8 @@ def progress(
         options.setdefault("maxinterval", 10.0)
         options.setdefault("ascii", True)
         options.setdefault("file", _LineWriter())
-    return tqdm(iterable, desc=desc, total=total, unit=unit, dynamic_ncols=True, **options)
+    options |= {"desc": desc, "total": total, "unit": unit, "dynamic_ncols": True}
+    return tqdm(iterable, **options)  # pyright: ignore[reportReturnType] - its stubs see no T without items
 
 
 class _LineWriter:

@@ -142,7 +142,7 @@ def test_letters_that_cannot_join_are_told(
 def test_beside_opencv_4_pillow_writes(
     machine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fonts, "_BUILT_IN", FontFile())
+    monkeypatch.setattr(fonts, "BUILT_IN", FontFile())
     assert readable("the dog, 3") == "the dog, 3" and not caplog.records
     assert lettered("the dog", 20).getbbox() and lettered("the dog", 20) != lettered("the cat", 20)
     assert readable("狗") == BOX and "has 狗" in caplog.text and lettered(BOX, 20).getbbox()

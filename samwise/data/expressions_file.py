@@ -99,7 +99,7 @@ def as_kind(value: Any) -> str | None:
     return value if isinstance(value, str) and len(value) <= 100 and is_printable(value) else None
 
 
-def check_sentence(text: str, what: str, path: Path) -> None:
+def check_sentence(text: str, what: str, path: str | Path) -> None:
     """Refuses a sentence that says nothing, can't be written down, or is a book. Any script is fine.
 
     Raises:

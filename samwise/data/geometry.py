@@ -76,7 +76,7 @@ def resize_frame(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if image.shape[:2] == size:
         return np.ascontiguousarray(image)
-    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def resize_frames(frames: Tensor, size: tuple[int, int]) -> Tensor:
@@ -96,7 +96,8 @@ def fit_frame(image: np.ndarray, canvas: int, fit: str = "short") -> Tensor:
     Returns:
         (3, h, w) uint8.
     """
-    resized = resize_frame(image, canvas_size(*image.shape[:2], canvas, fit))
+    height, width = image.shape[:2]
+    resized = resize_frame(image, canvas_size(height, width, canvas, fit))
     return torch.from_numpy(resized).permute(2, 0, 1)
 
 
@@ -125,7 +126,8 @@ def to_canvas(frames: Tensor, canvas: int, fit: str = "short") -> Tensor:
     Returns:
         (T, 3, h, w) float32.
     """
-    return normalise(resize_frames(frames, canvas_size(*frames.shape[-2:], canvas, fit)))
+    height, width = frames.shape[-2:]
+    return normalise(resize_frames(frames, canvas_size(height, width, canvas, fit)))
 
 
 @functools.cache

@@ -46,6 +46,7 @@ class RefCocoStorage:
     """
 
     has_masks = True
+    notes: Sequence[str]
 
     def __init__(
         self, root: str | Path, datasets: Sequence[str], split: str | None, tested_images: bool = False
@@ -212,4 +213,5 @@ def _to_rle(segmentation: Any, height: Any, width: Any) -> dict[str, Any]:
         # Not finite would fail here too. pycocotools takes memory for every pixel along the outline.
         if not (np.abs(points) < 1 << 16).all() or np.abs(np.diff(points, axis=0)).sum() > _LONGEST_OUTLINE:
             raise ValueError("a polygon that leaves the image")
-    return coco_mask.merge(coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width))
+    rles = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width)
+    return dict(coco_mask.merge(rles))

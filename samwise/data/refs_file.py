@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from samwise.data.expressions_file import as_kind, check_sentence
 from samwise.errors import UserError, shown
@@ -117,7 +117,13 @@ class _PlainUnpickler(pickle._Unpickler):
     it remembers a value), and a tuple that holds itself a hundred times over, as a key, a hundred years.
     """
 
-    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code in _CODES}
+    # Of pickle's own, whose types nobody has written down.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code in _CODES
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it holds {module}.{name}, where plain values are expected")

@@ -122,7 +122,7 @@ class ClipAugmentation:
             frames, masks = frames.flip(-1), masks.flip(-1)
             texts = [swap_side_words(text) for text in texts]
         share = self.min_scale + (1 - self.min_scale) * scale
-        height, width = canvas_size(*frames.shape[-2:], canvas, self.fit)
+        height, width = canvas_size(frames.shape[-2], frames.shape[-1], canvas, self.fit)
         size = max(1, round(share * height)), max(1, round(share * width))
         image = self._photometric(resize_frames(frames, size), photometric)
         return image, resize_masks(masks, size, self.masks), texts

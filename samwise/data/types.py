@@ -114,12 +114,15 @@ class VideoStorage(Protocol):
 
     def expressions(self) -> list[Expression]:
         """All sentences of the split."""
+        ...
 
     def frame_names(self, video_id: str) -> list[str]:
         """Names of the video's frames without suffix, in order."""
+        ...
 
     def frame_path(self, video_id: str, frame_name: str) -> Path:
         """The frame's image file."""
+        ...
 
     def check_frames(self) -> None:
         """Makes sure that no frame is missing.
@@ -134,6 +137,8 @@ class VideoStorage(Protocol):
         Raises:
             UserError: A mask's size differs from its frame's, or the split has no masks.
         """
+        ...
 
     def visible(self, expression: Expression) -> np.ndarray:
         """(N,) bool: in which of the video's N frames the target has a pixel."""
+        ...

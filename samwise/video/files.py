@@ -72,7 +72,7 @@ class VideoFile(FrameSource):
                     continue
                 time = clock.time(decoded.pts, decoded.time_base)
                 if decoded.pts is not None:
-                    end = time + (decoded.duration or 0) * decoded.time_base
+                    end = time + (decoded.duration or 0) * (decoded.time_base or 0)
                 yield Frame(upright_rgb(decoded), time)
                 count += 1
             if count and (broken or (self.frame_count or 0) > count):
@@ -100,10 +100,10 @@ class Clock:
         self._step, self._start = 1 / Fraction(fps or 25), start
         self._last: Fraction | None = None
 
-    def time(self, pts: int | None, time_base: Fraction) -> Fraction:
+    def time(self, pts: int | None, time_base: Fraction | None) -> Fraction:
         """The time of the next frame, which the stream puts at ``pts``."""
         following = Fraction(0) if self._last is None else self._last + self._step
-        if pts is None:
+        if pts is None or time_base is None:
             self._last = following
             return following
         own = Fraction(pts * time_base)
@@ -115,7 +115,7 @@ class Clock:
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | FFmpegError]:
     """The frames of a stream; where some can't be decoded, the error in their place."""
-    import av
+    import av.error
 
     packets = container.demux(stream)
     while True:
@@ -140,7 +140,7 @@ def _open(path: Path) -> InputContainer:
     Raises:
         UserError: It isn't one.
     """
-    import av
+    import av.error
 
     with open(path, "rb") as file:
         start = file.read(12)
@@ -205,7 +205,7 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     """(transpose, mirror left-right, mirror top-bottom), in this order, from the frame's display matrix."""
     from av.sidedata.sidedata import Type
 
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
     if matrix is None:
         return False, False, False
     # Columns of the 3 x 3 matrix in 16.16 fixed point: x' = a x + c y, y' = b x + d y.

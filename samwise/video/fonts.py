@@ -70,8 +70,11 @@ class FontFile:
     def _at(self, points: int) -> tuple[ImageFont.FreeTypeFont, float]:
         """The font and how many times too large it is: a font of pictures comes in one size."""
         if self.path is None:
-            return ImageFont.load_default(points), 1.0
+            font = ImageFont.load_default(points)
+            assert isinstance(font, ImageFont.FreeTypeFont)
+            return font, 1.0
         layout = ImageFont.Layout.RAQM if joins_letters() else ImageFont.Layout.BASIC
+        problem = OSError("no size of it")
         for size in (points, *_STRIKES):
             try:
                 return ImageFont.truetype(self.path, size, layout_engine=layout), size / points
@@ -88,7 +91,7 @@ class FontFile:
 
     def _ink(self, letter: str) -> tuple[tuple[int, int], bytes]:
         mask = self._at(16)[0].getmask(letter)
-        return mask.size, bytes(mask)
+        return mask.size, bytes(mask)  # pyright: ignore[reportArgumentType] - its stubs see no buffer
 
     def covers(self, cluster: str) -> bool:
         """Whether it can write a letter with its marks; a font of emoji is for these alone."""
@@ -117,7 +120,7 @@ class FontFile:
 
 
 Font = BuiltInFont | FontFile
-_BUILT_IN: Font = BuiltInFont() if hasattr(cv2, "FontFace") else FontFile()
+BUILT_IN: Font = BuiltInFont() if hasattr(cv2, "FontFace") else FontFile()
 
 
 def baseline(points: int) -> int:
@@ -127,14 +130,14 @@ def baseline(points: int) -> int:
 
 def joins_letters() -> bool:
     """Whether Pillow can order and join the letters of scripts that need it."""
-    return features.check_feature("raqm")
+    return bool(features.check_feature("raqm"))
 
 
 @functools.lru_cache(maxsize=4096)
 def font_of(cluster: str) -> Font | None:
     """The first font that can write a letter with its marks, or None where none can."""
-    if _BUILT_IN.covers(cluster) or cluster == BOX:
-        return _BUILT_IN
+    if BUILT_IN.covers(cluster) or cluster == BOX:
+        return BUILT_IN
     fonts = sorted(font_files(), key=lambda font: font.emoji)
     if cluster[0] >= _PICTURES or "\ufe0f" in cluster:  # in colours, where there are
         fonts.sort(key=lambda font: not font.emoji)

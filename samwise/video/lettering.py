@@ -11,7 +11,7 @@ from itertools import groupby
 import regex
 from PIL import Image
 
-from samwise.video.fonts import BOX, LINE_HEIGHT, Font, font_of, joins_letters
+from samwise.video.fonts import BOX, BUILT_IN, LINE_HEIGHT, Font, font_of, joins_letters
 
 log = logging.getLogger(__name__)
 
@@ -157,12 +157,12 @@ def _resolved(letters: list[str], ways: list[bool | None], base: bool) -> list[b
 def _by_font(letters: list[str]) -> Iterator[tuple[Font, str]]:
     """Letters that one font can write, together; what every font has goes along with what is before it."""
     first = next((letter for letter in letters if letter[0].isalpha()), letters[0])
-    font, run = font_of(first) or font_of(BOX), ""
+    font, run = font_of(first) or BUILT_IN, ""
     for letter in letters:
         if not font.covers(letter):
             if run:
                 yield font, run
-            font, run = font_of(letter) or font_of(BOX), ""
+            font, run = font_of(letter) or BUILT_IN, ""
         run += letter
     if run:
         yield font, run

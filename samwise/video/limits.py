@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from fractions import Fraction
 from math import ceil
 
@@ -50,21 +50,21 @@ class LimitedSource(FrameSource):
         self.cut = False
         self.frame_count = source.frame_count
         if self.frame_count is not None:
-            if max_seconds is not None:
+            if self._max_seconds is not None and source.fps is not None:
                 self.frame_count = min(self.frame_count, max(1, ceil(self._max_seconds * source.fps)))
             self.frame_count = min(self.frame_count, max_frames or self.frame_count)
 
-    def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Iterator[Frame]:
+    def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Generator[Frame, None, None]:
         """The other source's frames, as :meth:`FrameSource.frames`, until the limit."""
         self.cut, count, start = False, 0, None
         frames = self._source.frames(fit)
         try:
             while not self._over(count) and (frame := next(frames, None)) is not None:
                 start = frame.time if start is None else start
-                late = None not in (self._max_seconds, start) and frame.time - start >= self._max_seconds
-                if late:
-                    self.cut = True
-                    return
+                if self._max_seconds is not None and start is not None and frame.time is not None:
+                    self.cut = frame.time - start >= self._max_seconds
+                    if self.cut:
+                        return
                 yield frame
                 count += 1
         finally:

@@ -91,6 +91,7 @@ class Camera(FrameSource):
         start = None  # the first frame shown, not the one that gave the size: the network has loaded since
         try:
             for frame in prefetch(self._frames, newest=True):
+                assert frame.time is not None
                 start = frame.time if start is None else start
                 yield Frame(frame.image, frame.time - start)
         finally:
@@ -114,7 +115,7 @@ class NetworkStream(FrameSource):
     """
 
     def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
-        import av
+        import av.error
 
         self.name, self._timeout = address, timeout
         self._live = address.lower().startswith("rtsp")
@@ -142,7 +143,7 @@ class NetworkStream(FrameSource):
 
     def _decode(self) -> Iterator[VideoFrame]:
         """The frames that can be decoded, until the connection ends in whatever way."""
-        import av
+        import av.error
 
         packets, give_up = self._container.demux(self._stream), time.monotonic() + self._timeout
         packet: Packet | None
@@ -187,7 +188,7 @@ class NetworkStream(FrameSource):
             self._container.close()
 
     def _say_how_it_ended(self) -> None:
-        import av
+        import av.error
 
         if isinstance(self._problem, (av.error.ExitError, av.error.TimeoutError, TimeoutError)):
             log.warning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class FrameSource:
     def _read(self) -> Iterator[Frame]:
         raise NotImplementedError
 
-    def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Iterator[Frame]:
+    def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Generator[Frame, None, None]:
         """Yields the frames with their times.
 
         Args:
@@ -139,7 +139,7 @@ def prefetch(
                     if newest:
                         with suppress(queue.Empty):
                             items.get_nowait()
-                    put(item if pool is None else pool.submit(work, item))
+                    put(pool.submit(work, item) if pool and work else item)
                     if stopped.is_set():
                         return
             put(done)

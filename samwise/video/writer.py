@@ -168,13 +168,18 @@ class _AudioCopy:
 
     def advance(self, until: Fraction | None) -> None:
         """Copies the packets up to this time in seconds, or all that are left."""
-        while self._next is not None and (until is None or self._next.dts * self._next.time_base <= until):
+        while self._next is not None and (until is None or _time(self._next) <= until):
             self._next.stream = self._stream
             self._output.mux(self._next)
             self._next = next(self._packets, None)
 
 
+def _time(packet: Packet) -> Fraction:
+    return (packet.dts or 0) * (packet.time_base or Fraction(0))
+
+
 def _earlier(packet: Packet, by: int) -> Packet:
     """A packet moved on its clock."""
-    packet.pts, packet.dts = None if packet.pts is None else packet.pts - by, packet.dts - by
+    packet.pts = None if packet.pts is None else packet.pts - by
+    packet.dts = None if packet.dts is None else packet.dts - by
     return packet

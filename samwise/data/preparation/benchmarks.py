@@ -106,7 +106,7 @@ def _ytvos(root: Path) -> Iterator[Finding]:
 def _davis(root: Path) -> Iterator[Finding]:
     for annotator in range(ANNOTATORS):
         part = _Part(f"annotator {annotator}", lambda a=annotator: DavisStorage(root, "val", a))
-        if part.storage and annotator == 0:
+        if isinstance(part.storage, DavisStorage) and annotator == 0:
             part.check(part.storage.check_masks)
         yield part.finding((30, "videos"), detail=f" ({FOLDER}/{FILES[annotator]})")
 
