@@ -13,14 +13,13 @@ import pytest
 from PIL import Image
 
 from samwise.data.davis import DavisStorage
-from samwise.data.masks.label_maps import read_label_map
+from samwise.data.masks.label_maps import davis_palette, encode_label_map, read_label_map
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
 from samwise.data.types import VideoStorage
 from samwise.errors import UserError
 from samwise.synthrvos.davis import write_davis
 from samwise.synthrvos.images import write_refcoco
-from samwise.synthrvos.palettes import davis_colours, palette_png
 from samwise.synthrvos.video import VideoSettings, make_video
 from samwise.synthrvos.ytvos import write_ytvos
 
@@ -106,8 +105,8 @@ def test_refcoco_plus_has_polygons_and_no_places(trees: Path) -> None:
 
 
 def test_palette_is_the_usual_one(tmp_path: Path) -> None:
-    assert davis_colours()[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+    assert davis_palette()[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
     ids = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    (tmp_path / "p.png").write_bytes(palette_png(ids))
+    (tmp_path / "p.png").write_bytes(encode_label_map(ids))
     assert Image.open(tmp_path / "p.png").mode == "P"
     assert np.array_equal(read_label_map(tmp_path / "p.png"), ids)

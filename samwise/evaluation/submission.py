@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 
 from samwise.errors import UserError
 from samwise.evaluation.submission_check import check_submission, listing
 from samwise.evaluation.submission_plan import SubmissionPlan
-from samwise.io import atomic_path
+from samwise.io import atomic_path, write_zip
 from samwise.progress import progress
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's earliest time
 
 
 def write_submission(predictions: str | Path, plan: SubmissionPlan, zip_path: str | Path) -> SubmissionPlan:
@@ -42,12 +39,8 @@ def write_submission(predictions: str | Path, plan: SubmissionPlan, zip_path: st
             )
         )
     with atomic_path(zip_path) as temporary:
-        bar = progress(names, desc="packing", unit="mask")
-        with bar, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name in bar:
-                entry = zipfile.ZipInfo(plan.top + name, _EPOCH)
-                entry.external_attr, entry.create_system = 0o644 << 16, 3  # a Unix file, on any system
-                archive.writestr(entry, (predictions / name).read_bytes())
+        with progress(names, desc="packing", unit="mask") as bar:
+            write_zip(temporary, ((plan.top + name, predictions / name) for name in bar))
         return check_submission(temporary, plan, name=str(zip_path))
 
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's earliest time
+from samwise import io
 
 
 def write_zip(path: Path, folder: Path, members: Sequence[str]) -> None:
     """Packs some of a folder's files and sub-folders, under their names in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files = [
-        file
-        for member in members
-        for file in (
-            [folder / member] if (folder / member).is_file() else sorted((folder / member).rglob("*"))
-        )
-        if file.is_file()
-    ]
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in files:
-            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _EPOCH)
-            entry.external_attr, entry.create_system = 0o644 << 16, 3
-            archive.writestr(entry, file.read_bytes())
+    io.write_zip(path, _files(folder, members))
+
+
+def _files(folder: Path, members: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    for member in members:
+        place = folder / member
+        for file in [place] if place.is_file() else sorted(place.rglob("*")):
+            if file.is_file():
+                yield file.relative_to(folder).as_posix(), file

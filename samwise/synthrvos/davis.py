@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from samwise.data.davis_text import FILES, FOLDER, KINDS
-from samwise.data.masks.label_maps import read_label_map
+from samwise.data.masks.label_maps import encode_label_map, read_label_map
 from samwise.io import write_json
 from samwise.synthrvos.archives import write_zip
-from samwise.synthrvos.palettes import category_id, palette_png, write_videos
+from samwise.synthrvos.palettes import category_id, write_videos
 from samwise.synthrvos.video import VERSION, VideoSettings
 from samwise.synthrvos.writer import build
 
@@ -100,4 +100,4 @@ def _write_semantics(davis: Path, masks: Path, videos: list[dict[str, Any]]) -> 
             categories[object_id] = category_id(shape)
         for frame in video["frames"]:
             ids = read_label_map(masks / video["name"] / f"{frame}.png")
-            (folder / f"{frame}.png").write_bytes(palette_png(categories[ids]))
+            (folder / f"{frame}.png").write_bytes(encode_label_map(categories[ids]))

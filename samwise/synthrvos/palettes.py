@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from samwise.data.masks.label_maps import encode_label_map
 from samwise.synthrvos.video import VideoSettings, make_video
 from samwise.synthrvos.vocabulary import SHAPES
 from samwise.synthrvos.writer import in_order, write_jpeg
-
-
-def davis_colours() -> list[int]:
-    """The palette of DAVIS and PASCAL VOC, 256 x RGB: the bits of an index, spread over the colours."""
-    colours = []
-    for index in range(256):
-        for channel in range(3):
-            bits = [(index >> (3 * place + channel)) & 1 for place in range(3)]
-            colours.append(sum(bit << (7 - place) for place, bit in enumerate(bits)))
-    return colours
-
-
-def palette_png(ids: np.ndarray) -> bytes:
-    """(H, W) uint8 object ids as a PNG with a palette."""
-    image = Image.fromarray(ids)
-    image.putpalette(davis_colours())
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def write_videos(
@@ -90,7 +70,7 @@ def _write_video(
             if mask.any():
                 shown.setdefault(k + 1, []).append(frame)
         if annotations is not None:
-            (annotations / name / f"{frame}.png").write_bytes(palette_png(ids))
+            (annotations / name / f"{frame}.png").write_bytes(encode_label_map(ids))
     return {
         "name": name,
         "frames": names,

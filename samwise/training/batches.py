@@ -50,7 +50,7 @@ class BatchMaker:
         """Pads and stacks clips, tokenizes their sentences and marks the verbs.
 
         Args:
-            samples: B of them, see :func:`samwise.data.collate.collate_clips`. A sentence that is longer than
+            samples: B of them, see :func:`samwise.data.clips.collate_clips`. A sentence that is longer than
                 the text encoder takes is cut; ``check_expressions`` has said so before training.
 
         Raises:
