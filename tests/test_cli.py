@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -46,7 +47,9 @@ def test_sentences_are_taken_as_typed(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda t: t[0] not in "[@"))
 def test_any_sentence_is_taken_as_typed(text: str) -> None:
     if text != "null":
-        assert typed(f"text={text}").text == text
+        (word,) = plain_words([f"text={text}"], DEMO)
+        value = OverridesParser.create().parse_override(word).value()
+        assert OmegaConf.create({"text": value}).text == text
 
 
 def test_lists_and_files_of_sentences(tmp_path: Path) -> None:
@@ -73,6 +76,7 @@ def test_lists_and_files_of_sentences(tmp_path: Path) -> None:
         ("evaluate", ["experiment=zzz"], "choose one of davis, mevis"),
         ("train", ["debug=fats"], "did you mean fast?"),
         ("train", ["adapter=lroa"], "did you mean lora?"),
+        ("train", ["model=roberta_hira_t"], "did you mean roberta_hiera_t"),
         ("train", ["experimnt=mevis"], "did you mean experiment?"),
         ("train", ["lr=1e-4"], "there is no key 'lr'; did you mean optimizer.lr or scratch.lr?"),
         ("demo", ["max_frame=3"], "did you mean max_frames?"),

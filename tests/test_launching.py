@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from samwise.errors import UserError
 from samwise.running.cli import call, explain
 from samwise.running.locking import RUN_LOCK
-from samwise.running.sweep import flags_first, name_jobs
+from samwise.running.words import flags_first, name_jobs
 from samwise.training.main import _is_again
 from samwise.training.run_folder import clear_run, describe_run, open_run_folder
 from tests.conftest import write_split

@@ -43,7 +43,7 @@ def test_clean_is_the_default_and_every_switch_is_a_line() -> None:
     for switch in SWITCHES:
         config = compose_config("train", ["experiment=mevis", f"recipe.{switch}=true"])
         assert [s for s in SWITCHES if getattr(RecipeConfig.from_node(config.recipe), s)] == [switch]
-    with pytest.raises(UserError, match="frozen_dropuot.*the keys are name, frozen_dropout"):
+    with pytest.raises(UserError, match="frozen_dropuot.*did you mean frozen_dropout"):
         RecipeConfig.from_node({"frozen_dropuot": True})
 
 

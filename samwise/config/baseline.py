@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from samwise.errors import UserError
+from samwise.config.typed import require, require_one_of
 
 KINDS = ("none", "lora", "adaptformer", "full")
 PARTS = ("attention", "mlp")
@@ -44,33 +44,26 @@ class BaselineConfig:
         Raises:
             UserError: With the sentence that tells the way out.
         """
-        if self.kind not in KINDS:
-            raise UserError(f"model.baseline.kind={self.kind}: choose one of {', '.join(KINDS)}")
+        require_one_of("model.baseline.kind", self.kind, KINDS)
         for part, trains in trainable.items():
-            if trains and self.kind in ("lora", "adaptformer"):
-                raise UserError(
-                    f"adapter={self.kind} adapts frozen encoders, but model.{part}.trainable=true; set it to "
-                    "false, or choose adapter=full to train both encoders"
-                )
-            if not trains and self.kind == "full":
-                raise UserError(
-                    f"model.baseline.kind=full trains both encoders; set model.{part}.trainable=true, or "
-                    "choose another adapter"
-                )
+            require(
+                not (trains and self.kind in ("lora", "adaptformer")),
+                f"adapter={self.kind} adapts frozen encoders, but model.{part}.trainable=true; set it to "
+                "false, or choose adapter=full to train both encoders",
+            )
+            require(
+                trains or self.kind != "full",
+                f"model.baseline.kind=full trains both encoders; set model.{part}.trainable=true, or "
+                "choose another adapter",
+            )
         if self.kind == "lora":
-            for key in ("vision", "text"):
-                if unknown := [part for part in getattr(self, key) if part not in PARTS]:
-                    raise UserError(
-                        f"model.baseline.{key} holds '{unknown[0]}': choose of {', '.join(PARTS)}"
-                    )
-            if not (self.vision or self.text):
-                raise UserError("model.baseline.vision and .text are both empty: nothing would adapt")
-            if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-                raise UserError(
-                    f"model.baseline: rank={self.rank} must be at least 1, alpha={self.alpha} positive and "
-                    f"dropout={self.dropout} in [0, 1)"
+            for key, parts in (("vision", self.vision), ("text", self.text)):
+                unknown = [part for part in parts if part not in PARTS]
+                require(
+                    not unknown,
+                    f"model.baseline.{key} holds '{''.join(unknown[:1])}': choose from {', '.join(PARTS)}",
                 )
-        if self.kind == "adaptformer" and (self.width < 1 or self.scale <= 0):
-            raise UserError(
-                f"model.baseline: width={self.width} must be at least 1 and scale={self.scale} positive"
+            require(
+                self.vision or self.text,
+                "model.baseline.vision and .text are both empty: nothing would adapt",
             )

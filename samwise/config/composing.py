@@ -9,22 +9,23 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from samwise.config.network import SamwiseConfig
+from samwise.config.registry import PRESETS, nearest, store_presets
 from samwise.errors import UserError
 
-
-def _config_dir() -> Path:
-    """The config tree: inside the package when installed from a wheel, beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
+_PACKAGE = Path(__file__).parent.parent
+# Inside the package when installed from a wheel, beside it in a checkout.
+CONFIG_DIR = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 
-CONFIG_DIR = _config_dir()
+def choices(group: str) -> list[str]:
+    """What can be chosen of a group: its files, and the presets that have none."""
+    files = {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")}
+    return sorted(files.union(PRESETS) if group == "model" else files)
 
 
 def model_names() -> list[str]:
-    """Names of the presets: the files of ``configs/model``."""
-    return sorted(path.stem for path in (CONFIG_DIR / "model").glob("*.yaml"))
+    """Names of the presets."""
+    return choices("model")
 
 
 @contextmanager
@@ -33,6 +34,7 @@ def _hydra() -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    store_presets()
     instance = GlobalHydra.instance()
     before, instance.hydra = instance.hydra, None
     try:
@@ -69,13 +71,13 @@ def compose_model(name: str, overrides: list[str] | None = None) -> SamwiseConfi
     """Composes a preset outside a script.
 
     Args:
-        name: A file of ``configs/model`` without suffix.
+        name: One of :func:`model_names`.
         overrides: Hydra overrides, e.g. ``["model.adapter.hsa=false", "text_encoder=clip_b16"]``.
 
     Raises:
         UserError: There is no such preset, or an override is wrong.
     """
     if name not in model_names():
-        raise UserError(f"there is no model '{name}'; choose one of {', '.join(model_names())}")
+        raise UserError(f"there is no model '{name}'{nearest(name, model_names())}")
     config = compose_config("base", [f"model={name}", *(overrides or [])])
     return SamwiseConfig.from_node(config.model)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from samwise.config.allowed import check_backbone, check_overrides, check_text
 from samwise.config.baseline import BaselineConfig
@@ -25,13 +24,13 @@ from samwise.config.parts import (
     PromptConfig,
     TextEncoderConfig,
 )
-from samwise.config.ranges import check_ranges
 from samwise.config.registry import ADAPTERS, TEXT_ENCODERS
-from samwise.errors import UserError, first_line, shown
+from samwise.config.typed import Checked, require, require_one_of, typed
+from samwise.errors import UserError
 
 
 @dataclass
-class SamwiseConfig:
+class SamwiseConfig(Checked):
     """A whole network.
 
     Attributes:
@@ -62,18 +61,7 @@ class SamwiseConfig:
         Raises:
             UserError: A key is unknown, a value has the wrong type, or the combination is impossible.
         """
-        try:
-            merged = OmegaConf.merge(OmegaConf.structured(cls), node)
-            config = OmegaConf.to_object(merged)
-        except (OmegaConfBaseException, ArithmeticError) as error:
-            key = getattr(error, "full_key", "a number")
-            raise UserError(
-                f"the model config is wrong at {shown(key)}: {first_line(error)}. "
-                "Known keys are in samwise/config/parts.py"
-            ) from error
-        assert isinstance(config, cls)
-        config.check()
-        return config
+        return typed(cls, node, "model")
 
     @property
     def frozen_parts(self) -> list[str]:
@@ -101,26 +89,17 @@ class SamwiseConfig:
         return copy.deepcopy(self)
 
     def check(self) -> None:
-        """Refuses impossible combinations.
-
-        Raises:
-            UserError: With the sentence that tells the way out.
-        """
-        _require(
-            self.canvas % 64 == 0 and self.canvas > 0, f"model.canvas={self.canvas} must be a multiple of 64"
-        )
-        _require(self.clip_length >= 1, f"model.clip_length={self.clip_length} must be at least 1")
-        check_ranges(self.to_dict(), "model")
+        require(self.canvas % 64 == 0, f"model.canvas={self.canvas} must be a multiple of 64")
         adapter, cme, text = self.adapter, self.cme, self.text_encoder
         check_backbone(self.backbone.config, self.backbone.overrides)
         check_text(text.family, text.overrides)
         check_overrides("model.adapter.options", adapter.options, None)
-        _require(
+        require(
             text.stage_layers is None or len(text.stage_layers) == 4,
             f"model.text_encoder.stage_layers={text.stage_layers} needs four "
             "numbers, one for each vision stage",
         )
-        _require(
+        require(
             text.max_tokens is None or text.max_tokens >= 3,
             f"model.text_encoder.max_tokens={text.max_tokens} must be at least 3, or null for the encoder's "
             "own limit",
@@ -128,48 +107,29 @@ class SamwiseConfig:
         TEXT_ENCODERS.check(text.family)
         if adapter.enabled:
             ADAPTERS.check(adapter.kind)
-            _require(
+            require(
                 adapter.dim % adapter.heads == 0 and adapter.dim % 4 == 0,
                 f"model.adapter.dim={adapter.dim} must be a multiple of 4 and of heads={adapter.heads}",
             )
-            _require(
-                adapter.spatial_embedding in ("learned", "sine"),
-                f"model.adapter.spatial_embedding={adapter.spatial_embedding}: choose learned or sine",
-            )
-            _require(
+            require_one_of("model.adapter.spatial_embedding", adapter.spatial_embedding, ("learned", "sine"))
+            require(
                 len(adapter.patch_sizes) == 3,
                 f"model.adapter.patch_sizes={adapter.patch_sizes} needs three "
                 "numbers, for the adapters after vision stages 1, 2 and 3",
             )
             for stride, patch in zip((8, 16, 32), adapter.patch_sizes, strict=True):
-                _require(
-                    not adapter.hsa or patch > 0 and (self.canvas // stride) % patch == 0,
+                require(
+                    not adapter.hsa or (self.canvas // stride) % patch == 0,
                     f"model.adapter.patch_sizes: {patch} doesn't divide the {self.canvas // stride} x "
                     f"{self.canvas // stride} feature map of stride {stride}; change it or model.canvas",
                 )
         self.baseline.check({"backbone": self.backbone.trainable, "text_encoder": text.trainable})
-        _require(
-            cme.policy in ("learned", "never", "always", "every"),
-            f"model.cme.policy={cme.policy}: choose learned, never, always or every",
-        )
-        _require(
+        require_one_of("model.cme.policy", cme.policy, ("learned", "never", "always", "every"))
+        require_one_of("model.cme.fusion", cme.fusion, ("reweight", "replace", "average"))
+        require(
             cme.enabled or cme.policy != "learned",
             "model.cme.policy=learned needs model.cme.enabled=true; or set model.cme.policy=never",
         )
-        _require(
-            cme.fusion in ("reweight", "replace", "average"),
-            f"model.cme.fusion={cme.fusion}: choose reweight, replace or average",
-        )
-        _require(cme.every >= 1, f"model.cme.every={cme.every} must be at least 1")
-        _require(
-            self.memory.frames >= 1 and self.memory.pointers >= 0,
-            "model.memory.frames must be at least 1 and model.memory.pointers at least 0",
-        )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
 
 
 def with_overrides(config: SamwiseConfig, overrides: Sequence[str]) -> SamwiseConfig:

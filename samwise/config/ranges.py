@@ -46,55 +46,51 @@ class Range:
 
 
 _COUNT, _SOME = Range(True, 0, 1_000_000_000), Range(True, 1, 1_000_000_000)
-_SIDE, _PROCESSES = Range(True, 1, 65_536), Range(True, 0, 256)
+_SIDE = Range(True, 1, 65_536)
 _POSITIVE, _WEIGHT = Range(False, 0, above=True), Range(False, 0)
 _SHARE, _RATE = Range(False, 0, 1), Range(False, 0, 1, below=True)
 
-# A key, as its last name or, where one name means two things, as its whole path. Lists hold such numbers.
-RANGES: dict[str, Range] = {
+# Keys by their last name or, where one name means two things, by more of their path. Lists hold such numbers.
+_KEYS = (
     # how much
-    **dict.fromkeys(
-        ("train", "valid_u", "valid", "images", "holdout", "save_every", "validate_every"), _COUNT
+    (
+        _COUNT,
+        "train valid_u valid images holdout save_every validate_every pictures_every warmup_steps "
+        "profile_steps pointers window cooldown frame examples limits.waiting retries stage_layers",
     ),
-    **dict.fromkeys(
-        ("pictures_every", "warmup_steps", "profile_steps", "pointers", "window", "cooldown"), _COUNT
+    (
+        _SOME,
+        "batch_size max_steps log_every keep_last lr_drop_step resamples clip_length max_frames "
+        "max_expressions max_boxes step stride limit_videos limit_frames limit_items grad_accumulation "
+        "repeats expressions_per_clip every frames objects expressions sentences strip columns annotations "
+        "held_out per_step at max_tokens all_uploads_mb visitor_uploads_mb characters visitor_connections",
     ),
-    **dict.fromkeys(("frame", "examples", "limits.waiting", "retries"), _COUNT),
-    **dict.fromkeys(
-        ("batch_size", "max_steps", "log_every", "keep_last", "lr_drop_step", "resamples"), _SOME
+    (
+        _SIDE,
+        "limits.upload_mb limits.smallest_side limits.side width height canvas dim heads ffn rank "
+        "patch_sizes scale",
     ),
-    **dict.fromkeys(("clip_length", "max_frames", "max_expressions", "max_boxes", "step", "stride"), _SOME),
-    **dict.fromkeys(("limit_videos", "limit_frames", "limit_items", "grad_accumulation", "repeats"), _SOME),
-    **dict.fromkeys(
-        ("expressions_per_clip", "every", "frames", "objects", "expressions", "sentences"), _SOME
-    ),
-    **dict.fromkeys(("strip", "columns", "annotations", "held_out", "per_step", "at", "max_tokens"), _SOME),
-    **dict.fromkeys(("all_uploads_mb", "visitor_uploads_mb", "characters", "visitor_connections"), _SOME),
-    **dict.fromkeys(("limits.upload_mb", "limits.smallest_side", "limits.side"), _SIDE),
-    **dict.fromkeys(("width", "height", "canvas", "dim", "heads", "ffn", "rank", "patch_sizes"), _SIDE),
-    "scale": _SIDE,
-    "stage_layers": _COUNT,
-    **dict.fromkeys(("num_workers", "workers"), _PROCESSES),
-    **dict.fromkeys(("jobs", "visitor_jobs"), Range(True, 1, 256)),
-    **dict.fromkeys(("seed", "seeds"), Range(True, 0, 2**32 - 1)),
-    "port": Range(True, 0, 65_535),
-    "interrupted_status": Range(True, 1, 255),
-    "annotator": Range(True, 0, 3),
+    (Range(True, 0, 256), "num_workers workers"),
+    (Range(True, 1, 256), "jobs visitor_jobs"),
+    (Range(True, 0, 2**32 - 1), "seed seeds"),
+    (Range(True, 0, 65_535), "port"),
+    (Range(True, 1, 255), "interrupted_status"),
+    (Range(True, 0, 3), "annotator"),
     # how fast, how long
-    **dict.fromkeys(("epochs", "max_minutes", "max_seconds", "seconds", "keep_minutes", "eps"), _POSITIVE),
-    **dict.fromkeys(("clip_norm", "alpha", "lam", "model.baseline.scale", "stop_loss"), _POSITIVE),
-    "opening_seconds": _POSITIVE,
-    "lr": Range(False, 0, 100, above=True),
-    "fps": Range(False, 0, 1_000, above=True),
+    (
+        _POSITIVE,
+        "epochs max_minutes max_seconds seconds keep_minutes eps clip_norm alpha lam model.baseline.scale "
+        "stop_loss opening_seconds",
+    ),
+    (Range(False, 0, 100, above=True), "lr"),
+    (Range(False, 0, 1_000, above=True), "fps"),
     # weights and shares
-    **dict.fromkeys(("focal", "dice", "cme", "object_score", "cme_different", "rest"), _WEIGHT),
-    **dict.fromkeys(("weight_decay", "sentence", "weight"), _WEIGHT),
-    **dict.fromkeys(("opacity", "flip", "brightness", "contrast", "saturation", "masked", "union"), _SHARE),
-    **dict.fromkeys(("final_lr_scale",), _SHARE),
-    **dict.fromkeys(("min_scale", "stop_jf"), Range(False, 0, 1, above=True)),
-    **dict.fromkeys(("dropout", "cross_dropout", "threshold", "betas"), _RATE),
-}
-
+    (_WEIGHT, "focal dice cme object_score cme_different rest weight_decay sentence weight"),
+    (_SHARE, "opacity flip brightness contrast saturation masked union final_lr_scale"),
+    (Range(False, 0, 1, above=True), "min_scale stop_jf"),
+    (_RATE, "dropout cross_dropout threshold betas"),
+)
+RANGES: dict[str, Range] = {key: wanted for wanted, keys in _KEYS for key in keys.split()}
 
 # Keys that are true or false: last names, or the last two where a name means two things; "." is the top.
 _SWITCHES = frozenset(
@@ -117,21 +113,18 @@ def check_ranges(config: Mapping[str, Any], at: str = "") -> None:
         UserError: With the key, the value and what would be right.
     """
     for path, value in _leaves(config, at):
-        wanted = (
-            RANGES.get(path)
-            or RANGES.get(".".join(path.split(".")[-2:]))
-            or RANGES.get(path.rpartition(".")[2])
-        )
-        names = (path.rpartition(".")[2], ".".join(path.split(".")[-2:]), "" if "." in path else f".{path}")
-        if not _SWITCHES.isdisjoint(names) and value is not None and not isinstance(value, bool):
-            if "${" not in str(value):
-                raise UserError(f"{path}={value} must be true or false")
+        last, last_two = path.rpartition(".")[2], ".".join(path.split(".")[-2:])
+        wanted = RANGES.get(path) or RANGES.get(last_two) or RANGES.get(last)
+        elsewhere = isinstance(value, str) and ("${" in value or value == "???")  # another key's, or missing
+        if value is None or elsewhere:
+            continue
+        names = {last, last_two, "" if "." in path else f".{path}"}
+        if not _SWITCHES.isdisjoint(names) and not isinstance(value, bool):
+            raise UserError(f"{path}={value} must be true or false")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{path}={value} must be {wanted or 'a finite number'}")
-        if wanted is not None and value is not None and value not in wanted:
-            name = path.rpartition(".")[2]
-            if isinstance(value, str) and (value == "???" or "${" in value or name in _FILES_TOO):
-                continue  # missing, another key's value, or a file's name
+        is_file = isinstance(value, str) and last in _FILES_TOO
+        if wanted is not None and value not in wanted and not is_file:
             raise UserError(f"{path}={value} must be {wanted}")
 
 

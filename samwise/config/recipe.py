@@ -6,10 +6,10 @@ samwise/training/README.md compares paper, released code and this project line b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from samwise.errors import UserError
+from samwise.config.typed import typed
 
 
 @dataclass
@@ -52,11 +52,4 @@ class RecipeConfig:
         Raises:
             UserError: A key is unknown or a value has the wrong type.
         """
-        from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-
-        try:
-            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node or {}))
-        except OmegaConfBaseException as error:
-            known = ", ".join(field.name for field in fields(cls))
-            raise UserError(f"recipe: {str(error).splitlines()[0]}; the keys are {known}") from error
+        return typed(cls, node, "recipe")

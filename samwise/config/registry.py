@@ -1,21 +1,28 @@
-"""Other people's text encoders, adapters and datasets, by name in a config: ``configs/README.md``.
+"""What a config can name: presets made of two groups; other people's text encoders, adapters, datasets.
 
 A module registers what it has with a decorator, and ``extensions: [my_package.my_module]`` in a config (or an
-``import`` in a program) has it read. What is registered is known by its name, like what comes with the
-package; a checkpoint holds the name only, so loading one never imports anything.
+``import`` in a program) loads it: ``configs/README.md``. A checkpoint holds the registered name only, so
+loading one never imports anything.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from samwise.errors import UserError
 
 T = TypeVar("T", bound=Callable[..., Any])
+
+
+def nearest(wanted: str, known: Sequence[str]) -> str:
+    """How a sentence ends that refuses a name: with those that may have been meant."""
+    close = difflib.get_close_matches(wanted.lower(), known, 2)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; choose one of {', '.join(known)}"
 
 
 class Registry:
@@ -79,6 +86,37 @@ TEXT_ENCODERS = Registry("model.text_encoder.family", "roberta", "bert", "clip")
 ADAPTERS = Registry("model.adapter.kind", "cmt")
 # (the data node, root folder, split) -> VideoStorage
 FORMATS = Registry("data.format", "mevis", "ytvos", "davis", "refcoco")
+
+
+# Presets without a file: the paper's main model with another text encoder (prefix, file) and backbone.
+_SIZES = ("hiera_t", "hiera_s", "hiera_b+", "hiera_l")
+_COMBINED = {
+    ("roberta", "roberta_base"): (*_SIZES, *(f"sam2.1_{size}" for size in _SIZES)),
+    ("roberta_large", "roberta_large"): ("hiera_l",),
+    ("clip", "clip_b16"): _SIZES,
+    ("clip_b32", "clip_b32"): ("hiera_b+",),
+    ("clip_l14", "clip_l14"): ("hiera_l",),
+    ("minilm", "minilm"): ("hiera_t",),
+}
+MAIN_MODEL = "roberta_hiera_b+"
+# name -> (file of configs/backbone, file of configs/text_encoder)
+PRESETS = {
+    f"{prefix}_{backbone}": (backbone, text_encoder)
+    for (prefix, text_encoder), backbones in _COMBINED.items()
+    for backbone in backbones
+}
+
+
+def store_presets() -> None:
+    """Tells Hydra of :data:`PRESETS`, so that ``model=NAME`` finds them as if each were a file."""
+    from hydra.core.config_store import ConfigStore
+
+    for name, (backbone, text_encoder) in PRESETS.items():
+        if name == MAIN_MODEL:
+            continue
+        parts = [{"override /backbone": backbone}, {"override /text_encoder": text_encoder}]
+        node = {"defaults": [MAIN_MODEL, *parts, "_self_"], "model": {"name": name}}
+        ConfigStore.instance().store(name=name, node=node, group="model", package="_global_")
 
 
 def load_extensions(modules: Iterable[str]) -> None:

@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from samwise.errors import UserError
+from samwise.config.ranges import check_ranges
+from samwise.config.registry import nearest
+from samwise.errors import UserError, first_line, shown
+
+T = TypeVar("T")
 
 
-def typed(cls: type[Any], node: DictConfig | dict[str, Any], name: str) -> Any:
+class Checked:
+    """A config whose values must fit together."""
+
+    def check(self) -> None:
+        """Refuses impossible values and combinations.
+
+        Raises:
+            UserError: One sentence with the key and the way out.
+        """
+
+
+def require(condition: object, message: str) -> None:
+    """Raises a :class:`UserError` with the message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def require_one_of(key: str, value: object, known: Collection[str]) -> None:
+    """Raises a :class:`UserError` unless the key's value is a known word."""
+    require(value in known, f"{key}={value}: choose one of {', '.join(known)}")
+
+
+def typed(cls: type[T], node: DictConfig | Mapping[str, Any] | None, name: str) -> T:
     """A node of a config as a checked object of ``cls``.
 
     Args:
         cls: A dataclass.
-        node: What fills it.
-        name: What errors call it.
+        node: What fills it; anybody may have written it. None gives the defaults.
+        name: The node's place in the config.
 
     Raises:
-        UserError: A key is unknown or a value has the wrong type.
+        UserError: A key is unknown, or a value has the wrong type, is out of range or impossible.
     """
     try:
         # Resolved first: interpolations reach outside the node.
         plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain))
-    except OmegaConfBaseException as error:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain or {}))
+    except (OmegaConfBaseException, ArithmeticError) as error:
+        key = str(getattr(error, "full_key", None) or "a number")
+        owner = getattr(error, "object_type", None)
+        known = [field.name for field in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
+        hint = nearest(str(error.key), known) if isinstance(error, ConfigKeyError) and known else ""
         raise UserError(
-            f"the config is wrong at '{name}.{error.full_key}': {str(error).splitlines()[0]}"
+            f"the config is wrong at {shown(f'{name}.{key}')}: {first_line(error)}{hint}"
         ) from error
+    check_ranges(dataclasses.asdict(config), name)
+    if isinstance(config, Checked):
+        config.check()
+    return config

@@ -8,14 +8,14 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from samwise.config.composing import CONFIG_DIR, compose_config
+from samwise.config.composing import CONFIG_DIR, choices, compose_config
+from samwise.config.registry import nearest, store_presets
 from samwise.errors import UserError
-from samwise.running.reporting import cli
-from samwise.running.sweep import flags_first, is_many, name_jobs
-from samwise.running.words import plain_words
+from samwise.running.reporting import cli, errors_in_a_line
+from samwise.running.words import flags_first, is_many, name_jobs, plain_words
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,10 +47,11 @@ def call(main: Callable[[DictConfig], Any], name: str, as_typed: Sequence[str] =
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
-    try:
-        if {"-h", "--help"} & set(sys.argv[1:]):
-            print(help_text(name))
-            return
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text(name))
+        return
+    store_presets()
+    with errors_in_a_line():
         sys.argv[1:] = name_jobs(flags_first(plain_words(sys.argv[1:], as_typed)))
         if is_many(sys.argv) and importlib.util.find_spec("submitit"):
             from samwise.running.launching import use_launchers
@@ -60,11 +61,6 @@ def call(main: Callable[[DictConfig], Any], name: str, as_typed: Sequence[str] =
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(cli(main))()
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error, name, sys.argv[1:])) from error
-    except UserError as error:
-        if os.environ.get("SAMWISE_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
 
 
 def help_text(name: str) -> str:
@@ -80,15 +76,10 @@ def help_text(name: str) -> str:
                 files.append("base.yaml")
             elif not isinstance(entry, str):
                 groups += [str(group) for group in entry if not str(group).startswith("override ")]
-    chosen = [
-        f"  {group}=" + "|".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
-        for group in groups
-        if (CONFIG_DIR / group).is_dir()
-    ]
+    chosen = [f"  {group}={'|'.join(choices(group))}" for group in groups if (CONFIG_DIR / group).is_dir()]
     more = ["", "Groups of keys, chosen as a whole (their keys: configs/GROUP):", *chosen] if chosen else []
-    return "\n".join(
-        [keys, *more, "", "Keys are given as key=value; `--cfg job` shows all with their values."]
-    )
+    end = "Keys are given as key=value; `--cfg job` shows all with their values."
+    return "\n".join([keys, *more, "", end])
 
 
 def explain(error: Exception, name: str, words: Sequence[str]) -> str:
@@ -111,9 +102,8 @@ def explain(error: Exception, name: str, words: Sequence[str]) -> str:
         )
     if missing := re.search(r"Could not find '([\w/+.-]+)/([^/']+)'", said):
         group, wanted = missing.groups()
-        options = sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
-        if options:
-            return f"{group}={wanted}: there is none of that name{_nearest(wanted, options)}"
+        if known := choices(group):
+            return f"{group}={wanted}: there is none of that name{nearest(wanted, known)}"
     if unknown := re.search(r"Could not override '([^']+)'", said):
         key = unknown[1].partition("@")[0]
         own = "; scripts/demo.py is for videos of your own" if key in ("input", "text") else ""
@@ -128,44 +118,35 @@ def explain(error: Exception, name: str, words: Sequence[str]) -> str:
     return said
 
 
-def _nearest(wanted: str, options: Sequence[str]) -> str:
-    close = difflib.get_close_matches(wanted.lower(), options, 2)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; choose one of {', '.join(options)}"
-
-
 def _nearest_keys(key: str, name: str, words: Sequence[str]) -> str:
     """The keys that may have been meant: same last name, or nearly the same name."""
-    kept = [
-        w
-        for w in words
-        if "=" in w and not w.startswith(("-", "hydra")) and w.lstrip("+~").split("=")[0] != key
-    ]
+    kept = [w for w in words if "=" in w and not w.startswith(("-", "hydra"))]
+    kept = [w for w in kept if w.lstrip("+~").split("=")[0] != key]
+    unknown = f"; the keys are in configs/{name}.yaml"
     try:
         keys = list(_keys(compose_config(name, kept)))
     except UserError:  # another word is wrong too
-        return f"; the keys are in configs/{name}.yaml"
-    groups = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
+        return unknown
+    lasts = {x: x.rpartition(".")[2] for x in keys}
     last = key.rpartition(".")[2]
-    same = [x for x in keys if x.rpartition(".")[2] == last] or [x for x in keys if x.lower() == key.lower()]
-    close = same or difflib.get_close_matches(key.lower(), [*keys, *groups], 3, 0.7)
-    close = close or [
-        x
-        for x in keys
-        if x.rpartition(".")[2] in difflib.get_close_matches(last.lower(), _lasts(keys), 2, 0.8)
-    ]
-    return f"; did you mean {' or '.join(close[:3])}?" if close else f"; the keys are in configs/{name}.yaml"
+    groups = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
+    near_lasts = difflib.get_close_matches(last.lower(), sorted(set(lasts.values())), 2, 0.8)
+    close = (
+        [x for x in keys if lasts[x] == last]
+        or [x for x in keys if x.lower() == key.lower()]
+        or difflib.get_close_matches(key.lower(), [*keys, *groups], 3, 0.7)
+        or [x for x in keys if lasts[x] in near_lasts]
+    )
+    return f"; did you mean {' or '.join(close[:3])}?" if close else unknown
 
 
-def _lasts(keys: Sequence[str]) -> list[str]:
-    return sorted({key.rpartition(".")[2] for key in keys})
-
-
-def _keys(node: Any, path: str = "") -> list[str]:
+def _keys(node: DictConfig, path: str = "") -> Iterator[str]:
     from omegaconf import DictConfig
 
-    found = []
     for key in node:
         here = f"{path}.{key}" if path else str(key)
         value = node._get_node(key)
-        found += _keys(value, here) if isinstance(value, DictConfig) and not value._is_none() else [here]
-    return found
+        if isinstance(value, DictConfig) and not value._is_none():
+            yield from _keys(value, here)
+        else:
+            yield here

@@ -5,43 +5,52 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from samwise.config.ranges import check_ranges
 from samwise.config.registry import load_extensions
 from samwise.errors import UserError
 from samwise.running.stopping import end_with_parent
-from samwise.running.sweep import enter_own_folder
+from samwise.running.words import enter_own_folder
 
 R = TypeVar("R")
 
 
+@contextmanager
+def errors_in_a_line() -> Iterator[None]:
+    """Context in which a :class:`UserError` becomes one line and exit status 2.
+
+    ``SAMWISE_TRACEBACK=1`` shows the traceback instead.
+    """
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("SAMWISE_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
 def cli(main: Callable[..., R]) -> Callable[..., R]:
-    """Decorates the function under ``@hydra.main``: a :class:`UserError` becomes one line and exit status 2.
+    """Decorates a program's function: errors and Ctrl-C end it with a line.
 
-    The modules that the config's ``extensions`` names are imported first.
-
-    ``SAMWISE_TRACEBACK=1`` shows the traceback as well.
+    Of a config, the first argument, the extensions are imported and the numbers checked before that.
     """
 
     @functools.wraps(main)
-    def run(*args: object, **kwargs: object) -> R:
+    def run(*args: Any, **kwargs: Any) -> R:
         end_with_parent()
         try:
-            if args and (modules := getattr(args[0], "get", {}.get)("extensions", None)):
-                load_extensions(modules)
-            if args and hasattr(args[0], "items"):
-                check_ranges(OmegaConf.to_container(args[0]))
-                enter_own_folder(args[0])
-            return main(*args, **kwargs)
-        except UserError as error:
-            if os.environ.get("SAMWISE_TRACEBACK"):
-                raise
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            sys.exit(2)
+            with errors_in_a_line():
+                if args and isinstance(config := args[0], DictConfig):
+                    load_extensions(config.get("extensions") or ())
+                    check_ranges(OmegaConf.to_container(config))
+                    enter_own_folder(config)
+                return main(*args, **kwargs)
         except KeyboardInterrupt:
             print("stopped by Ctrl-C; what was finished is kept", file=sys.stderr, flush=True)
             sys.exit(130)
@@ -55,12 +64,8 @@ def caution(text: str) -> None:
     print(f"\033[33mnote: {text}\033[0m" if yellow else f"note: {text}", file=sys.stderr, flush=True)
 
 
-def require_keys(cfg: Any, usage: str) -> None:
+def require_keys(cfg: DictConfig, usage: str) -> None:
     """Makes sure that no key of a config is still ``???``.
-
-    Args:
-        cfg: The config.
-        usage: The command as it should be.
 
     Raises:
         UserError: With the missing keys and the usage.

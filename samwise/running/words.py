@@ -1,12 +1,18 @@
-"""Words of the command line, from how people type them to how Hydra reads them."""
+"""Words of the command line: from how people type them to how Hydra reads them, for one job or many."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samwise.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
 
 # Hydra's own options; those of the second line are followed by a word.
 _OPTIONS = {"-h", "--help", "--hydra-help", "--version", "--resolve", "-r", "--run", "-m", "--multirun"}
@@ -14,6 +20,10 @@ _WITH_WORD = {
     *("--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun", "--shell-completion", "-sc"),
     *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
 }
+
+
+_MANY = ("-m", "--multirun")
+_NAMES = "hydra.job.config.override_dirname"  # how Hydra names a job by its words
 
 
 def plain_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
@@ -57,17 +67,13 @@ def plain_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def _texts(key: str, value: str) -> list[str]:
     if key == "text" and value.startswith("["):
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-        from hydra.errors import HydraException
-
-        try:
-            parsed = OverridesParser.create().parse_override(f"{key}={value}").value()
-        except HydraException as error:
+        parsed = _parsed(f"{key}={value}")
+        if parsed is None:
             raise UserError(
                 f'can\'t read {key}={value}: a list is ["the horse", "the rider"], each sentence in double '
                 "quotes; or give text=... several times, once for each sentence"
-            ) from error
-        return [str(x) for x in parsed]
+            )
+        return [str(x) for x in parsed.value()]
     if key == "text" and value.startswith("@"):
         path = Path(value[1:]).expanduser()
         try:
@@ -108,13 +114,56 @@ def _check_words(words: Sequence[str], keys: Sequence[str]) -> None:
 
 def _is_grammar(word: str) -> bool:
     """Whether Hydra can read it, or it is something in brackets or quotes, which was meant for Hydra."""
+    return word.partition("=")[2].startswith(("[", "{", "'", '"')) or _parsed(word) is not None
+
+
+def _parsed(word: str) -> Override | None:
+    """The word as Hydra reads it; None where it can't."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    if word.partition("=")[2].startswith(("[", "{", "'", '"')):
-        return True
     try:
-        OverridesParser.create().parse_override(word)
+        return OverridesParser.create().parse_override(word)
     except HydraException:
-        return False
-    return True
+        return None
+
+
+def flags_first(words: Sequence[str]) -> list[str]:
+    """Words with ``-m`` in front: Hydra's parser takes overrides in one piece only."""
+    return sorted(words, key=lambda word: word not in _MANY)
+
+
+def is_many(words: Sequence[str]) -> bool:
+    """Whether a command line is for Hydra's launchers."""
+    return any(word in _MANY for word in words)
+
+
+def name_jobs(words: Sequence[str]) -> list[str]:
+    """Words of a sweep whose jobs are named by the keys with several values; others as they are.
+
+    Says so on standard error. Where ``output`` is one of the keys, each job has its own already.
+    """
+    overrides = list(filter(None, map(_parsed, words))) if is_many(words) else []
+    swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
+    others = [override.key_or_group for override in overrides if not override.is_sweep_override()]
+    if not swept or "output" in swept:
+        return list(words)
+    folder = "+".join(f"{key}_..." for key in sorted(swept))
+    print(f"a sweep: each job has a folder of its own in output, {folder}", file=sys.stderr, flush=True)
+    return [
+        *words,
+        f"{_NAMES}.exclude_keys=[{','.join(['output', *others])}]",
+        f"{_NAMES}.item_sep=+",
+        f"{_NAMES}.kv_sep=_",  # a name with = can't be typed as it is
+    ]
+
+
+def enter_own_folder(config: DictConfig) -> None:
+    """Moves a job of a sweep into its folder in ``output``."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return
+    job = HydraConfig.get().job
+    if "output" in job.config.override_dirname.exclude_keys and config.get("output") and job.override_dirname:
+        config.output = f"{config.output}/{job.override_dirname}"

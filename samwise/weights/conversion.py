@@ -199,8 +199,7 @@ def config_of(released: dict[str, Tensor], config: SamwiseConfig) -> SamwiseConf
     config.prompt.motion = False
     config.backbone = _fitting_backbone(released, config)
     config.text_encoder = _fitting_text_encoder(released, config)
-    config.check()
-    return config
+    return SamwiseConfig.from_node(config.to_dict())
 
 
 def _fitting_backbone(released: dict[str, Tensor], config: SamwiseConfig) -> BackboneConfig:
