@@ -16,7 +16,7 @@ from samwise.config.network import SamwiseConfig
 from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
-from samwise.training.signals import Interrupted
+from samwise.training.run_log import Interrupted
 from samwise.weights.checkpoint import load_checkpoint, load_trained, read_checkpoint, save_checkpoint
 from samwise.weights.frozen import (
     frozen_identity,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from samwise.training.distributed import maximum, together, world_size
-from samwise.training.signals import Interrupted
+from samwise.training.run_log import Interrupted
 from samwise.training.sync_batch_norm import SyncedBatchNorm2d
 from tests.conftest import write_split
 from tests.training_process import gradients, make_trainer

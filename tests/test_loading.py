@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from samwise.config.composing import CONFIG_DIR, compose_config
+from samwise.config.typed import typed
 from samwise.errors import UserError
-from samwise.training.config import training_config
+from samwise.training.config import TrainingConfig
 from samwise.training.loading import StepOrder, clip_batches
 
 
@@ -96,7 +97,7 @@ RECIPES = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_trains_on_1_2_4_and_8_processes(recipe: str):
     """With its own batch; the paper's have the paper's."""
-    knobs = training_config(compose_config("train", [f"experiment={recipe}"]).scratch)
+    knobs = typed(TrainingConfig, compose_config("train", [f"experiment={recipe}"]).scratch, "scratch")
     assert knobs.batch_size == {"refcoco": 32, "ytvos": 4, "mevis": 4}.get(recipe, knobs.batch_size)
     groups, parts, per_clip = np.arange(400) // 4, knobs.grad_accumulation, knobs.expressions_per_clip
     for ranks in (1, 2, 4, 8):
@@ -119,7 +120,7 @@ def test_no_process_of_a_written_command_computes_what_another_one_does():
     assert len(lines) >= 3
     for count, words in lines:
         kept = [word for word in shlex.split(words) if word.startswith(("experiment", "scratch"))]
-        knobs = training_config(compose_config("train", kept).scratch)
+        knobs = typed(TrainingConfig, compose_config("train", kept).scratch, "scratch")
         clips = knobs.batch_size // (knobs.expressions_per_clip * knobs.grad_accumulation)
         assert clips % int(count) == 0, words
 
@@ -156,5 +157,5 @@ def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch: pytest.Monk
     for others, expected in (([], 8), ([(host, mine)], 4), ([(host, [8, 9])], 8), ([("other", mine)], 8)):
         monkeypatch.setattr(distributed, "gather", lambda value, others=others: [value, *others])
         assert distributed.cores() == expected
-        assert loading.worker_count(training_config({"max_steps": 1})) == expected - 1
-    assert loading.worker_count(training_config({"max_steps": 1, "num_workers": 3})) == 3
+        assert loading.worker_count(TrainingConfig()) == expected - 1
+    assert loading.worker_count(TrainingConfig(num_workers=3)) == 3

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from samwise.config.composing import compose_config
+from samwise.config.typed import typed
 from samwise.errors import UserError
-from samwise.training.config import OptimizerConfig, TrainingConfig, optimizer_config, training_config
+from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.optim import Schedule, build_optimizer, freeze_unscaled, parameter_groups
 
 
@@ -129,9 +130,9 @@ def test_the_factor_stays_between_the_ends(total: int, kind: str, warmup: int, s
     ("change", "message"),
     [
         ({}, "has no end"),
-        ({"max_steps": 0}, "scratch.max_steps=0 must be positive"),
+        ({"max_steps": 0}, "scratch.max_steps=0 must be a whole number, at least 1"),
         ({"max_steps": 1, "batch_size": 3, "grad_accumulation": 2}, "multiple of"),
-        ({"max_steps": 1, "schedule": "linear"}, "constant or cosine"),
+        ({"max_steps": 1, "schedule": "linear"}, "constant, cosine"),
         ({"max_steps": 1, "precision": "half"}, "scratch.precision=half"),
         ({"max_steps": 1, "learning_rate": 1.0}, "scratch.learning_rate"),
         ({"max_steps": "many"}, "scratch.max_steps"),
@@ -140,18 +141,18 @@ def test_the_factor_stays_between_the_ends(total: int, kind: str, warmup: int, s
 )
 def test_impossible_knobs_are_refused(change: dict, message: str):
     with pytest.raises(UserError, match=message):
-        training_config(change)
+        typed(TrainingConfig, change, "scratch")
 
 
 def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(UserError, match="adam or adamw"):
-        optimizer_config({"name": "sgd"})
+    with pytest.raises(UserError, match="adam, adamw"):
+        typed(OptimizerConfig, {"name": "sgd"}, "optimizer")
 
 
 def test_lr_scale_on_the_command_line() -> None:
     """As the comment in configs/optimizer says; without the plus, the message says how."""
     config = compose_config("train", ["+optimizer.lr_scale={adapters.0.hsa: 3}"])
-    assert optimizer_config(config.optimizer).lr_scale == {"adapters.0.hsa": 3}
+    assert typed(OptimizerConfig, config.optimizer, "optimizer").lr_scale == {"adapters.0.hsa": 3}
     with pytest.raises(UserError, match=r"use \+optimizer.lr_scale"):
         compose_config("train", ["optimizer.lr_scale={adapters.0.hsa: 3}"])
 

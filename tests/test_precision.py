@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from samwise.config.typed import typed
 from samwise.data.geometry import normalise
 from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
-from samwise.training.config import training_config
+from samwise.training.config import TrainingConfig
 from tests.training_process import gradients, make_trainer
 
 FROZEN = ["model.backbone.trainable=false", "model.text_encoder.trainable=false"]
@@ -178,12 +179,12 @@ def test_mixed_precision_on_a_gpu(plain, precision: str, tmp_path: Path):
         ({"num_workers": -1}, "scratch.num_workers=-1"),
         ({"batch_size": 4, "expressions_per_clip": 3}, "multiple of 3"),
         ({"stop_jf": 0.9}, "validate_every"),
-        ({"interrupted_status": 300}, "between 1 and 255"),
+        ({"interrupted_status": 300}, "at least 1 and at most 255"),
     ],
 )
 def test_impossible_choices_are_refused(knobs: dict, message: str):
     with pytest.raises(UserError, match=message):
-        training_config({"max_steps": 1, **knobs})
+        typed(TrainingConfig, {"max_steps": 1, **knobs}, "scratch")
 
 
 def test_unknown_parts_cannot_be_checkpointed():

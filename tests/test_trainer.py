@@ -20,7 +20,7 @@ from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.pretrained import load_pretrained
-from samwise.training.signals import Interrupted
+from samwise.training.run_log import Interrupted
 from samwise.training.trainer import Trainer
 from samwise.weights.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, trained_state
 

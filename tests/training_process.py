@@ -22,8 +22,7 @@ from samwise.modeling.samwise import Samwise
 from samwise.running.reporting import cli
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.distributed import process_group, rank
-from samwise.training.run_log import end_in_log, start_log
-from samwise.training.signals import Interrupted
+from samwise.training.run_log import Interrupted, end_in_log, start_log
 from samwise.training.trainer import Trainer
 
 SMALL = ["model.canvas=64", "model.clip_length=6", "model.prompt.motion=false"]

@@ -19,6 +19,7 @@ from samwise.ablation.config import Row, StageConfig, TableConfig, quoted
 from samwise.ablation.step import Step
 from samwise.config.composing import compose_config
 from samwise.config.network import SamwiseConfig, with_overrides
+from samwise.config.typed import plain
 from samwise.errors import UserError
 from samwise.io import read_json
 
@@ -165,7 +166,7 @@ def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     for key in _NO_MATTER:
         if OmegaConf.select(config, key, default="absent") != "absent":
             OmegaConf.update(config, key, None)
-    return OmegaConf.to_container(config, resolve=True)
+    return plain(config, resolve=True)
 
 
 def inferred(model: dict[str, Any], row: Row) -> SamwiseConfig:

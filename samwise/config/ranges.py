@@ -107,19 +107,19 @@ def check_ranges(config: Mapping[str, Any], at: str = "") -> None:
 
     Args:
         config: A config, nested.
-        at: The path of its keys, where it is a part of one.
+        at: The key that holds it, where it is a part of one.
 
     Raises:
         UserError: With the key, the value and what would be right.
     """
-    for path, value in _leaves(config, at):
-        last, last_two = path.rpartition(".")[2], ".".join(path.split(".")[-2:])
+    for names, value in _leaves(config, (at,) if at else ()):
+        path, last, last_two = ".".join(names), names[-1], ".".join(names[-2:])
         wanted = RANGES.get(path) or RANGES.get(last_two) or RANGES.get(last)
         elsewhere = isinstance(value, str) and ("${" in value or value == "???")  # another key's, or missing
         if value is None or elsewhere:
             continue
-        names = {last, last_two, "" if "." in path else f".{path}"}
-        if not _SWITCHES.isdisjoint(names) and not isinstance(value, bool):
+        is_switch = not _SWITCHES.isdisjoint({last, last_two, f".{path}"})
+        if is_switch and not isinstance(value, bool):
             raise UserError(f"{path}={value} must be true or false")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{path}={value} must be {wanted or 'a finite number'}")
@@ -128,12 +128,13 @@ def check_ranges(config: Mapping[str, Any], at: str = "") -> None:
             raise UserError(f"{path}={value} must be {wanted}")
 
 
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(node: Any, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The values with the keys that lead to them; a key may have dots itself (``optimizer.lr_scale``)."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+            yield from _leaves(value, (*names, str(key)))
     elif isinstance(node, (list, tuple)):
         for value in node:
-            yield from _leaves(value, path)
-    else:
-        yield path, node
+            yield from _leaves(value, names)
+    elif names:
+        yield names, node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
@@ -38,6 +38,11 @@ def require_one_of(key: str, value: object, known: Collection[str]) -> None:
     require(value in known, f"{key}={value}: choose one of {', '.join(known)}")
 
 
+def plain(node: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """A node as nested dictionaries and lists; ``resolve`` puts values in the place of ``${key}``."""
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=resolve))
+
+
 def typed(cls: type[T], node: DictConfig | Mapping[str, Any] | None, name: str) -> T:
     """A node of a config as a checked object of ``cls``.
 
@@ -51,8 +56,8 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any] | None, name: str) 
     """
     try:
         # Resolved first: interpolations reach outside the node.
-        plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain or {}))
+        values = plain(node, resolve=True) if isinstance(node, DictConfig) else node
+        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values or {}))
     except (OmegaConfBaseException, ArithmeticError) as error:
         key = str(getattr(error, "full_key", None) or "a number")
         owner = getattr(error, "object_type", None)
@@ -61,6 +66,7 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any] | None, name: str) 
         raise UserError(
             f"the config is wrong at {shown(f'{name}.{key}')}: {first_line(error)}{hint}"
         ) from error
+    assert isinstance(config, cls) and dataclasses.is_dataclass(config)
     check_ranges(dataclasses.asdict(config), name)
     if isinstance(config, Checked):
         config.check()

@@ -5,6 +5,7 @@ Only imported where hydra-submitit-launcher is installed.
 
 from __future__ import annotations
 
+# pyright: reportMissingImports=false
 import contextlib
 import copy
 import io
@@ -117,7 +118,7 @@ class _Launcher(plugin.BaseSubmititLauncher):
         if problems:
             names = " ".join(each.job.job_id for each in problems)
             raise UserError(f"{len(problems)} of {len(jobs)} jobs didn't end well: {names}")
-        return [each.result for each in watched]
+        return [each.result for each in watched if each.result is not None]
 
     def _states(self, jobs: Sequence[submitit.Job]) -> dict[str, str]:
         raise NotImplementedError

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from samwise.config.ranges import check_ranges
 from samwise.config.registry import load_extensions
+from samwise.config.typed import plain
 from samwise.errors import UserError
 from samwise.running.stopping import end_with_parent
 from samwise.running.words import enter_own_folder
@@ -48,7 +49,7 @@ def cli(main: Callable[..., R]) -> Callable[..., R]:
             with errors_in_a_line():
                 if args and isinstance(config := args[0], DictConfig):
                     load_extensions(config.get("extensions") or ())
-                    check_ranges(OmegaConf.to_container(config))
+                    check_ranges(plain(config))
                     enter_own_folder(config)
                 return main(*args, **kwargs)
         except KeyboardInterrupt:

@@ -73,7 +73,8 @@ def _texts(key: str, value: str) -> list[str]:
                 f'can\'t read {key}={value}: a list is ["the horse", "the rider"], each sentence in double '
                 "quotes; or give text=... several times, once for each sentence"
             )
-        return [str(x) for x in parsed.value()]
+        sentences = parsed.value()
+        return [str(x) for x in sentences] if isinstance(sentences, list) else [str(sentences)]
     if key == "text" and value.startswith("@"):
         path = Path(value[1:]).expanduser()
         try:

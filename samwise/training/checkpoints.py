@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 
 from samwise.encoders.pickled import load_pickled
-from samwise.errors import UserError
+from samwise.errors import UserError, first_line
 from samwise.modeling.samwise import Samwise
 from samwise.training.distributed import is_main
 from samwise.weights.checkpoint import load_trained, read_checkpoint, save_checkpoint
@@ -174,7 +174,7 @@ class Checkpoints:
             position = _position(state, path)
         except UserError as error:
             raise UserError(
-                f"{path} is broken ({str(error).splitlines()[0]}); delete it to go on from the one "
+                f"{path} is broken ({first_line(error)}); delete it to go on from the one "
                 "before, or start anew with overwrite=true"
             ) from error
         for key, value in contract.items():

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from omegaconf import DictConfig
+import torch
 
-from samwise.config.typed import typed
+from samwise.config.typed import Checked, require, require_one_of
 from samwise.encoders.recompute import CHECKPOINTING
-from samwise.errors import UserError
 from samwise.running.device import PRECISIONS
 
 
 @dataclass
-class OptimizerConfig:
+class OptimizerConfig(Checked):
     """The ``optimizer`` group.
 
     Attributes:
         name: ``adam`` (paper) or ``adamw`` (released code).
-        lr: Peak learning rate of the parameters no ``lr_scale`` speaks of.
+        lr: Peak learning rate of the parameters that ``lr_scale`` doesn't name.
         weight_decay: On matrices and filters only; norms, biases and embeddings never decay.
         betas: Adam's two momenta.
         eps: Adam's epsilon.
         lr_scale: Prefixes of parameter names and the factor on their learning rate, 0 to leave them as they
-            are; the longest prefix wins, and ``rest`` speaks of all that no other fits.
+            are; the longest prefix wins, and ``rest`` stands for all other parameters.
     """
 
     name: str = "adamw"
@@ -34,9 +32,13 @@ class OptimizerConfig:
     eps: float = 1e-8
     lr_scale: dict[str, float] = field(default_factory=dict)
 
+    def check(self) -> None:
+        require_one_of("optimizer.name", self.name, ("adam", "adamw"))
+        require(len(self.betas) == 2, f"optimizer.betas={self.betas} needs two numbers")
+
 
 @dataclass
-class TrainingConfig:
+class TrainingConfig(Checked):
     """The ``scratch`` block. Training ends at the first of ``epochs``, ``max_steps`` and ``max_minutes``.
 
     Attributes:
@@ -48,7 +50,7 @@ class TrainingConfig:
         clip_length: Frames per training clip; null for the network's own T. Validation and inference keep T.
         clip_norm: Largest norm of the gradient; null for no clipping.
         freeze_batch_norm: Use the adapters' running BatchNorm statistics in training too: a few clips of
-            alike frames make poor statistics of their own.
+            similar frames make poor statistics of their own.
         schedule: ``constant`` (paper) or ``cosine``, which ends at ``final_lr_scale`` when training ends.
         warmup_steps: Steps of linear warm-up, under either schedule.
         final_lr_scale: Where ``cosine`` ends, as a share of ``lr``.
@@ -117,116 +119,28 @@ class TrainingConfig:
     interrupted_status: int | None = None
 
     def check(self) -> None:
-        """Refuses impossible values.
-
-        Raises:
-            UserError: With the sentence that tells the way out.
-        """
-        limits = {"epochs": self.epochs, "max_steps": self.max_steps, "max_minutes": self.max_minutes}
-        given = {key: value for key, value in limits.items() if value is not None}
-        _require(
-            bool(given), "training has no end: set scratch.epochs, scratch.max_steps or scratch.max_minutes"
-        )
-        for key, value in given.items():
-            _require(value > 0, f"scratch.{key}={value} must be positive")
-        _require(self.lr > 0, f"scratch.lr={self.lr} must be positive")
-        _require(
-            self.grad_accumulation >= 1,
-            f"scratch.grad_accumulation={self.grad_accumulation} must be at least 1",
-        )
-        _require(
-            self.expressions_per_clip >= 1,
-            f"scratch.expressions_per_clip={self.expressions_per_clip} must be at least 1",
+        ends = (self.epochs, self.max_steps, self.max_minutes)
+        require(
+            any(end is not None for end in ends),
+            "training has no end: set scratch.epochs, scratch.max_steps or scratch.max_minutes",
         )
         shares = self.grad_accumulation * self.expressions_per_clip
-        _require(
-            self.batch_size >= 1 and self.batch_size % shares == 0,
+        require(
+            self.batch_size % shares == 0,
             f"scratch.batch_size={self.batch_size} must be a multiple of {shares}: scratch.grad_accumulation"
             f"={self.grad_accumulation} times scratch.expressions_per_clip={self.expressions_per_clip}",
         )
-        _require(
-            self.schedule in ("constant", "cosine"),
-            f"scratch.schedule={self.schedule}: choose constant or cosine",
+        require_one_of("scratch.schedule", self.schedule, ("constant", "cosine"))
+        require_one_of("scratch.precision", self.precision, PRECISIONS)
+        require_one_of("scratch.checkpointing", self.checkpointing, CHECKPOINTING)
+        if self.compile is not None:
+            require_one_of("scratch.compile", self.compile, torch.compiler.list_backends(exclude_tags=()))
+        require(
+            self.lr_drop_step is None or self.schedule == "constant",
+            f"scratch.lr_drop_step={self.lr_drop_step} goes with scratch.schedule=constant; null means never",
         )
-        _require(
-            self.lr_drop_step is None or (self.schedule == "constant" and self.lr_drop_step >= 1),
-            f"scratch.lr_drop_step={self.lr_drop_step} must be at least 1 and goes with scratch.schedule="
-            "constant; null is for never",
-        )
-        _require(
-            self.precision in PRECISIONS,
-            f"scratch.precision={self.precision}: choose one of {', '.join(PRECISIONS)}",
-        )
-        _require(
-            self.checkpointing in CHECKPOINTING,
-            f"scratch.checkpointing={self.checkpointing}: choose one of {', '.join(CHECKPOINTING)}",
-        )
-        _require(
-            self.stop_jf is None or 0 < self.stop_jf <= 1,
-            f"scratch.stop_jf={self.stop_jf} must be above 0 and at most 1, or null for never",
-        )
-        _require(
+        require(
             self.stop_jf is None or self.validate_every > 0,
             f"scratch.stop_jf={self.stop_jf} is never looked at without validation; set "
             "scratch.validate_every",
         )
-        _require(
-            self.interrupted_status is None or 0 < self.interrupted_status < 256,
-            f"scratch.interrupted_status={self.interrupted_status} must be between 1 and 255, or null",
-        )
-        if self.compile is not None:
-            _check_backend(self.compile)
-        _require(
-            self.clip_norm is None or self.clip_norm > 0,
-            f"scratch.clip_norm={self.clip_norm} must be positive, or null for no clipping",
-        )
-        _require(self.log_every >= 1, f"scratch.log_every={self.log_every} must be at least 1")
-        _require(self.keep_last >= 1, f"scratch.keep_last={self.keep_last} must be at least 1")
-        for key in ("clip_length", "limit_videos", "limit_frames", "limit_items"):
-            value = getattr(self, key)
-            _require(
-                value is None or value >= 1, f"scratch.{key}={value} must be at least 1, or null for all"
-            )
-        for key in (
-            "warmup_steps", "num_workers", "pictures_every", "save_every", "validate_every", "seed",
-            "profile_steps",
-        ):  # fmt: skip
-            _require((getattr(self, key) or 0) >= 0, f"scratch.{key}={getattr(self, key)} can't be negative")
-
-
-def training_config(node: DictConfig | dict[str, Any]) -> TrainingConfig:
-    """Builds and checks the ``scratch`` block.
-
-    Raises:
-        UserError: A key is unknown, or a value has the wrong type or is impossible.
-    """
-    config = typed(TrainingConfig, node, "scratch")
-    config.check()
-    return config
-
-
-def optimizer_config(node: DictConfig | dict[str, Any]) -> OptimizerConfig:
-    """Builds and checks the ``optimizer`` group.
-
-    Raises:
-        UserError: A key is unknown, or a value has the wrong type or is impossible.
-    """
-    config = typed(OptimizerConfig, node, "optimizer")
-    _require(config.name in ("adam", "adamw"), f"optimizer.name={config.name}: choose adam or adamw")
-    _require(len(config.betas) == 2, f"optimizer.betas={config.betas} needs two numbers")
-    return config
-
-
-def _check_backend(name: str) -> None:
-    import torch
-
-    backends = torch.compiler.list_backends(exclude_tags=())
-    _require(
-        name in backends,
-        f"scratch.compile={name}: choose inductor, or another of {', '.join(backends)}, or null",
-    )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from samwise.errors import UserError
+from samwise.errors import UserError, first_line
 from samwise.running.device import own_device
 from samwise.running.processes import Place, find_place
 
@@ -76,11 +76,11 @@ def _meet(place: Place, device: torch.device) -> None:
         )
     os.environ.update(place.variables())
     try:
-        store, *_ = next(dist.rendezvous("env://", timeout=_MEETING))
+        store, *_ = next(dist.rendezvous("env://", timeout=_MEETING))  # pyright: ignore[reportPrivateImportUsage]
     except RuntimeError as error:
         raise UserError(
             f"process {place.rank} of {place.count} didn't meet the others at {place.address}:{place.port} "
-            f"({first_line(error)}); where another program has that port, set MASTER_PORT to a free one for "
+            f"({cut_line(error)}); where another program has that port, set MASTER_PORT to a free one for "
             "all"
         ) from error
     # Small agreements go over the CPU, so that they don't wait for the GPU's queue.
@@ -116,9 +116,9 @@ def wait_for_main() -> None:
         maximum(0.0)
 
 
-def first_line(error: BaseException) -> str:
+def cut_line(error: BaseException) -> str:
     """The first line of what an error of PyTorch's says, cut."""
-    return str(error).strip().partition("\n")[0][:200]
+    return first_line(error)[:200]
 
 
 @contextmanager

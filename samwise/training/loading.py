@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from samwise.errors import UserError
+from samwise.errors import UserError, first_line
 from samwise.running.stopping import SIGNALS
 from samwise.training.config import TrainingConfig
 from samwise.training.distributed import cores, rank, world_size
@@ -102,13 +102,13 @@ class StepOrder:
         ]
         return np.stack([clips[i] for i in rng.permutation(len(clips))])
 
-    def parts(self, first_step: int, fixed: bool = False) -> Iterator[tuple[int, list[list[int]]]]:
-        """Endless parts from a step on: the epoch of their random changes, and their items clip by clip."""
+    def parts(self, first_step: int, fixed: bool = False) -> Iterator[list[tuple[int, list[int]]]]:
+        """Endless parts from a step on: for each clip the epoch of its random changes, and its items."""
         epoch, position = divmod(first_step, self.steps_per_epoch)
         while True:
             for items in self.epoch(epoch, position):
-                size = self.per_clip
-                yield 0 if fixed else epoch, [items[i : i + size] for i in range(0, len(items), size)]
+                clips = np.reshape(items, (-1, self.per_clip)).tolist()
+                yield [(0 if fixed else epoch, clip) for clip in clips]
             epoch, position = epoch + 1, 0
 
 
@@ -148,27 +148,20 @@ class _Clips(Dataset):
             return error
 
 
-class _Parts(Sampler):
-    """The data loader's view of :meth:`StepOrder.parts`; one loader serves all epochs without a pause."""
-
-    def __init__(self, order: StepOrder, first_step: int, fixed: bool) -> None:
-        self.order, self.first_step, self.fixed = order, first_step, fixed
-
-    def __iter__(self) -> Iterator[list[tuple[int, list[int]]]]:
-        for epoch, clips in self.order.parts(self.first_step, self.fixed):
-            yield [(epoch, items) for items in clips]
-
-
 class _Collate:
+    """Makes a batch of clips, or hands their complaint on."""
+
     def __init__(self, collate: Callable[[list], Any]) -> None:
         self.collate = collate
 
-    def __call__(self, clips: list) -> Any:
+    def __call__(self, clips: list[list[Any] | UserError]) -> Any:
+        samples = []
         for clip in clips:
             if isinstance(clip, UserError):
                 return clip
+            samples += clip
         try:
-            return self.collate([sample for clip in clips for sample in clip])
+            return self.collate(samples)
         except UserError as error:
             return error
 
@@ -188,7 +181,7 @@ def clip_batches(
     num_workers: int,
     fixed: bool = False,
     pin_memory: bool = False,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Endless batches from a step on, loaded ahead by workers.
 
     Args:
@@ -208,7 +201,7 @@ def clip_batches(
         cv2.setNumThreads(0)
     loader = DataLoader(
         _Clips(dataset),
-        batch_sampler=_Parts(order, first_step, fixed),
+        batch_sampler=order.parts(first_step, fixed),  # one loader serves all epochs without a pause
         collate_fn=_Collate(collate),
         num_workers=num_workers,
         pin_memory=pin_memory,
@@ -227,11 +220,11 @@ def clip_batches(
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            f"a process that loads data died ({str(error).splitlines()[0]}), most likely for want of memory; "
+            f"a process that loads data died ({first_line(error)}), most likely for want of memory; "
             "use fewer with scratch.num_workers, or enlarge /dev/shm"
         ) from error
     finally:
         # PyTorch does so when the iterator is forgotten; an error's traceback remembers it, and workers that
         # ignore signals would keep the program from ending.
         if num_workers:
-            batches._shutdown_workers()
+            batches._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]

@@ -13,13 +13,16 @@ import torch
 from omegaconf import DictConfig
 
 from samwise.config.network import SamwiseConfig
+from samwise.config.typed import require, typed
 from samwise.errors import UserError
 from samwise.running.cli import program
 from samwise.running.processes import is_restarted, job_id
 
 if TYPE_CHECKING:
+    from samwise.data.clips import ClipDataset
     from samwise.running.locking import FolderLock
-    from samwise.training.trainer import Trainer
+    from samwise.training.config import TrainingConfig
+    from samwise.training.trainer import Trainer, Validator
 
 logger = logging.getLogger("samwise.training")
 
@@ -28,7 +31,7 @@ logger = logging.getLogger("samwise.training")
 def main(config: DictConfig) -> None:
     """Trains as the configuration says; exits with 128 + signal when a signal stopped it."""
     from samwise.training.distributed import is_main
-    from samwise.training.signals import Interrupted
+    from samwise.training.run_log import Interrupted
 
     try:
         train(config)
@@ -87,62 +90,39 @@ def _is_again(config: DictConfig) -> bool:
 def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: bool) -> Trainer:
     """Everything up to the first step."""
     from samwise.config.recipe import RecipeConfig
-    from samwise.data.build import build_storage, build_train_dataset
+    from samwise.data.build import build_train_dataset
     from samwise.inference.sentences import check_expressions
     from samwise.modeling.losses import SamwiseLoss
     from samwise.modeling.samwise import Samwise
     from samwise.training.checkpoints import Checkpoints, flat_config
-    from samwise.training.config import optimizer_config, training_config
+    from samwise.training.config import OptimizerConfig, TrainingConfig
     from samwise.training.distributed import is_main, world_size
     from samwise.training.loading import build_order
     from samwise.training.pretrained import load_pretrained
     from samwise.training.run_folder import clear_run, describe_run, open_run_folder
     from samwise.training.run_log import start_log
     from samwise.training.trainer import Trainer
-    from samwise.training.validation import ItemValidation, Validation
     from samwise.weights.checkpoint import frozen_identity
 
     # Everything that can be wrong is looked at before the run folder is touched.
-    knobs, optimizer = training_config(config.scratch), optimizer_config(config.optimizer)
+    knobs = typed(TrainingConfig, config.scratch, "scratch")
+    optimizer = typed(OptimizerConfig, config.optimizer, "optimizer")
     model_config, recipe = SamwiseConfig.from_node(config.model), RecipeConfig.from_node(config.recipe)
-    if model_config.cme.enabled and model_config.cme.crossed and knobs.expressions_per_clip == 1:
-        raise UserError(
-            "model.cme.crossed=true exchanges memories in a clip; with scratch.expressions_per_clip=1 "
-            "each has one sentence: make it 2 or more, or leave model.cme.crossed=false"
-        )
-    dataset = build_train_dataset(
-        config.data,
-        model_config.canvas,
-        knobs.clip_length or model_config.clip_length,
-        knobs.seed,
-        model_config.lowercase,
-        recipe,
+    crossed = model_config.cme.enabled and model_config.cme.crossed
+    require(
+        not crossed or knobs.expressions_per_clip > 1,
+        "model.cme.crossed=true exchanges memories in a clip; with scratch.expressions_per_clip=1 "
+        "each has one sentence: make it 2 or more, or leave model.cme.crossed=false",
     )
-    validate = None
-    if knobs.validate_every and knobs.limit_items:
-        validate = ItemValidation(dataset, knobs.limit_items)
-    elif knobs.validate_every:
-        validate = Validation(
-            build_storage(config.data, config.data.eval_split),
-            model_config.clip_length,
-            knobs.limit_videos,
-            knobs.limit_frames,
-            config.data.get("geometry", "video"),
-        )
+    length = knobs.clip_length or model_config.clip_length
+    lowercase = model_config.lowercase
+    dataset = build_train_dataset(config.data, model_config.canvas, length, knobs.seed, lowercase, recipe)
+    validate = _validation(config, knobs, model_config.clip_length, dataset)
     torch.manual_seed(knobs.seed)
     model = Samwise(model_config)
     model.tokenize(["a sentence"])  # says now if the tokenizer, or spaCy for the motion prompt, isn't there
-    if (random := model.config.random_parts) and not knobs.random_frozen:
-        part = f"model.{random[0]}"
-        if model_config.baseline.kind == "full":
-            problem, other = "is to be finetuned, but no weights are named for it", ""
-        else:
-            problem = "is frozen, but no weights are named for it, so it would stay random"
-            other = f"train it too with {part}.trainable=true, "
-        raise UserError(
-            f"{part} {problem}: give {part}.checkpoint=FILE (python tools/download_checkpoints.py fetches "
-            f"it), {other}or try things out with scratch.random_frozen=true"
-        )
+    if not knobs.random_frozen:
+        _refuse_random_parts(model_config)
     order = build_order(dataset, knobs)
     resume = config.resume or again
     run = open_run_folder(config.output, resume, config.overwrite and not again)
@@ -179,7 +159,7 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
     model.to(device)
     model.frozen_dropout = recipe.frozen_dropout
     for adapter in model.adapters:
-        adapter.padding_attended = recipe.padding_attended
+        adapter.padding_attended = recipe.padding_attended  # pyright: ignore[reportArgumentType]
     loss = SamwiseLoss(**config.loss, stretched=recipe.stretched_loss)
     contract = flat_config(asdict(recipe), "recipe")
     try:
@@ -202,6 +182,38 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
         run,
     )
     return trainer
+
+
+def _validation(
+    config: DictConfig, knobs: TrainingConfig, clip_length: int, dataset: ClipDataset
+) -> Validator | None:
+    """What scores the model now and then: on the items it learns by heart, or on the evaluation split."""
+    from samwise.data.build import build_storage
+    from samwise.training.validation import ItemValidation, Validation
+
+    if not knobs.validate_every:
+        return None
+    if knobs.limit_items:
+        return ItemValidation(dataset, knobs.limit_items)
+    storage = build_storage(config.data, config.data.eval_split)
+    geometry = config.data.get("geometry", "video")
+    return Validation(storage, clip_length, knobs.limit_videos, knobs.limit_frames, geometry)
+
+
+def _refuse_random_parts(config: SamwiseConfig) -> None:
+    """Refuses frozen encoders, and encoders to be finetuned, that nobody has trained."""
+    if not (random := config.random_parts):
+        return
+    part = f"model.{random[0]}"
+    if config.baseline.kind == "full":
+        problem, other = "is to be finetuned, but no weights are named for it", ""
+    else:
+        problem = "is frozen, but no weights are named for it, so it would stay random"
+        other = f"train it too with {part}.trainable=true, "
+    raise UserError(
+        f"{part} {problem}: give {part}.checkpoint=FILE (python tools/download_checkpoints.py fetches "
+        f"it), {other}or try things out with scratch.random_frozen=true"
+    )
 
 
 if __name__ == "__main__":

@@ -84,9 +84,10 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Adam or AdamW on the trainable parameters."""
     cls = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    first, second = config.betas
     # Fused kernels do the whole update in one pass: much faster for hundreds of small tensors, on CPU too.
     return cls(
-        parameter_groups(model, config), lr=config.lr, betas=tuple(config.betas), eps=config.eps, fused=True
+        parameter_groups(model, config), lr=config.lr, betas=(first, second), eps=config.eps, fused=True
     )
 
 

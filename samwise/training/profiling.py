@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
@@ -18,52 +19,38 @@ _BEFORE = 3  # steps that aren't recorded: two are slow for their own reasons, o
 _ROWS = 25  # of the table
 
 
-class StepProfiler:
+@contextmanager
+def profiled(run: Path, steps: int) -> Iterator[Callable[[], None]]:
     """Context around the training loop that records some of its steps in process 0.
 
-    It writes ``profile/trace.json`` and ``profile/operations.txt`` into the run folder when it has them.
+    It writes ``profile/trace.json`` and ``profile/operations.txt`` into the run folder.
 
     Args:
         run: The run folder.
         steps: Steps to record; 0 for none.
+
+    Yields:
+        What is to be called after each step.
     """
+    if not steps or not is_main():
+        yield lambda: None
+        return
+    on_gpu = torch.cuda.is_available()
 
-    def __init__(self, run: Path, steps: int) -> None:
-        self.folder, self.profile = run / "profile", None
-        if not steps or not is_main():
-            return
-        activities = [ProfilerActivity.CPU]
-        if torch.cuda.is_available():
-            activities.append(ProfilerActivity.CUDA)
-        self.profile = profile(
-            activities=activities,
-            schedule=schedule(wait=_BEFORE - 1, warmup=1, active=steps, repeat=1),
-            on_trace_ready=self._write,
-            record_shapes=True,
-            profile_memory=True,
-        )
-
-    def step(self) -> None:
-        """Says that a step is over."""
-        if self.profile is not None:
-            self.profile.step()
-
-    def _write(self, recorded: profile) -> None:
-        with atomic_path(self.folder / "trace.json") as temporary:
+    def write(recorded: profile) -> None:
+        with atomic_path(run / "profile/trace.json") as temporary:
             recorded.export_chrome_trace(str(temporary))
-        by = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-        with atomic_path(self.folder / "operations.txt") as temporary:
+        by = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+        with atomic_path(run / "profile/operations.txt") as temporary:
             table = recorded.key_averages().table(sort_by=by, row_limit=_ROWS, max_name_column_width=60)
             temporary.write_text(table + "\n", encoding="utf-8")
-        logger.info("profile: %s", self.folder / "trace.json")
+        logger.info("profile: %s", run / "profile/trace.json")
 
-    def __enter__(self) -> StepProfiler:
-        if self.profile is not None:
-            self.profile.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.profile is not None:
-            self.profile.__exit__(kind, value, trace)
+    with profile(
+        activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])],
+        schedule=schedule(wait=_BEFORE - 1, warmup=1, active=steps, repeat=1),
+        on_trace_ready=write,
+        record_shapes=True,
+        profile_memory=True,
+    ) as recording:
+        yield recording.step

@@ -1,19 +1,47 @@
-"""What a training says, on the screen and in ``train.log``, whose last line is what ended it."""
+"""What a training says on the screen and in ``train.log``, whose last line is what ended it; its signals."""
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from samwise.errors import UserError
-from samwise.training.distributed import StoppedElsewhere, first_line, is_loss, is_main, rank
-from samwise.training.signals import Interrupted
+from samwise.training.distributed import StoppedElsewhere, cut_line, is_loss, is_main, rank, wait_for_main
 
 logger = logging.getLogger("samwise.training")
 _FILE_ONLY = {"file_only": True}  # the screen has it from the program's end
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal, after saving.
+
+    Attributes:
+        signal: The signal's number.
+        exit_status: 128 + its number, as shells have it.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal = number
+        self.exit_status = 128 + number
+
+    def hand_on(self) -> None:
+        """Lets submitit, where it started this job, put it back into the queue on its own signals.
+
+        Its handler, installed before training began, does nothing in processes above 0; in process 0 it calls
+        ``checkpoint()``, requeues the job and exits. The others wait for that: where the end of one task is
+        that of all (``KillOnBadExit``), theirs must not come first.
+        """
+        handler = signal.getsignal(self.signal)
+        if self.signal in (signal.SIGUSR1, signal.SIGUSR2) and callable(handler):
+            try:
+                handler(self.signal, None)
+            finally:
+                wait_for_main()
 
 
 def start_log(path: Path) -> None:
@@ -72,7 +100,7 @@ def end_in_log() -> Iterator[None]:
             raise
         lost = UserError(
             f"another process of this training has ended, or can't be reached any more "
-            f"({first_line(error)}); what it wrote last says why. The same command with resume=true goes on "
+            f"({cut_line(error)}); what it wrote last says why. The same command with resume=true goes on "
             "from the last checkpoint"
         )
         logger.error("stopped: %s", lost, extra=_FILE_ONLY)

@@ -25,6 +25,8 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         mean = _sum(wide.sum((0, 2, 3))) / count  # C
         centred = wide - mean[:, None, None]
         variance = _sum(centred.square().sum((0, 2, 3))) / count  # C
+        assert self.num_batches_tracked is not None
+        assert self.running_mean is not None and self.running_var is not None
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             factor = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum

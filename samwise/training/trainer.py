@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
 from samwise.modeling.losses import SamwiseLoss
+from samwise.modeling.samwise import Samwise
 from samwise.running.device import choose_precision, products_in
 from samwise.running.stopping import StopRequest
 from samwise.training.batches import BatchMaker, TrainingBatch
@@ -26,15 +27,15 @@ from samwise.training.loading import build_order, clip_batches, worker_count
 from samwise.training.monitor import Monitor
 from samwise.training.optim import Schedule, build_optimizer, freeze_unscaled
 from samwise.training.pictures import training_picture
-from samwise.training.profiling import StepProfiler
-from samwise.training.signals import Interrupted
+from samwise.training.profiling import profiled
+from samwise.training.run_log import Interrupted
 from samwise.training.step import ClipStep, PartOutput, check_trained, in_parallel, train_mode
 from samwise.training.sync_batch_norm import synchronise_batch_norm
 
 logger = logging.getLogger("samwise.training")
 
 # Scores the model: {"J&F": ..., ...} in [0, 1], or None when the request to stop came first.
-Validator = Callable[[nn.Module, Callable[[], bool]], dict[str, float] | None]
+Validator = Callable[[Samwise, Callable[[], bool]], dict[str, float] | None]
 _SMALLEST_SCALE = 2.0**-10  # of a float16 loss; it starts at 2^16 and is halved at every overflow
 
 
@@ -42,7 +43,7 @@ class Trainer:
     """Trains a network on clips, one optimizer step after another, in this process alone or with others.
 
     Args:
-        model: A :class:`samwise.modeling.samwise.Samwise` on its device.
+        model: The network, on its device.
         dataset: Clips, see :class:`samwise.data.clips.ClipDataset`.
         config: The knobs.
         optimizer: The optimizer's choices.
@@ -58,7 +59,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Samwise,
         dataset: Any,
         config: TrainingConfig,
         optimizer: OptimizerConfig,
@@ -121,17 +122,16 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
         self.prepare()
-        profiler = StepProfiler(self.run, self.config.profile_steps)
         with (
             StopRequest() as stop,
             products_in(self.precision),
             contextlib.closing(self.monitor),
             contextlib.closing(batches),
-            profiler,
+            profiled(self.run, self.config.profile_steps) as stepped,
         ):
             while self.schedule.progress(at.step, at.seconds) < 1.0:
                 loss = self.take_step(batches, stop)
-                profiler.step()
+                stepped()
                 self._after_step(stop)
                 if self.config.stop_loss is not None and loss < self.config.stop_loss:
                     logger.info("the loss fell below scratch.stop_loss=%g", self.config.stop_loss)
@@ -277,9 +277,9 @@ class Trainer:
     def _validate(self, stop: StopRequest, every: int) -> bool:
         """Validates where it is due. Returns whether it was."""
         at = self.position
-        if self.validate is None or not self.config.validate_every:
+        if self.validate is None or not self.config.validate_every or not self._due(every):
             return False
-        if not self._due(every) or self.validated_at == at.step:
+        if self.validated_at == at.step:
             return False
         start = time.perf_counter()
         self.model.train(False)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from samwise.data.geometry import normalise
 from samwise.data.types import Expression, VideoStorage
@@ -17,6 +16,7 @@ from samwise.evaluation.metrics import score_masks
 from samwise.evaluation.report import ExpressionScore, Report, mean_score
 from samwise.inference.results import FrameResult
 from samwise.inference.sentences import fitting
+from samwise.modeling.samwise import Samwise
 from samwise.training.distributed import gather, rank, together, world_size
 from samwise.video.source import Frame
 
@@ -60,7 +60,7 @@ class Validation:
         chosen = np.linspace(0, len(names) - 1, count).round().astype(int)
         self.videos = {names[i]: videos[names[i]] for i in chosen}
 
-    def __call__(self, model: nn.Module, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+    def __call__(self, model: Samwise, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """Scores the model, which is in evaluation mode; each process takes a share of the videos.
 
         Args:
@@ -81,7 +81,7 @@ class Validation:
             f"J&F/{kind}": part.overall.jf for kind, part in report.by_kind().items()
         }
 
-    def _score(self, model: nn.Module, should_stop: Callable[[], bool]) -> list[ExpressionScore] | None:
+    def _score(self, model: Samwise, should_stop: Callable[[], bool]) -> list[ExpressionScore] | None:
         """Scores this process's share of the videos."""
         scores = ScoreAccumulator()
         mine = list(self.videos.items())[rank() :: world_size()]
@@ -97,7 +97,7 @@ class Validation:
         return scores.report().rows
 
     def _segment(
-        self, model: nn.Module, video_id: str, expressions: list[Expression]
+        self, model: Samwise, video_id: str, expressions: list[Expression]
     ) -> Iterator[tuple[Frame, FrameResult]]:
         from samwise.inference.predictor import SamwisePredictor
         from samwise.video.reader import ImageFiles
@@ -123,7 +123,7 @@ class ItemValidation:
     def __init__(self, dataset: Any, count: int) -> None:
         self.dataset, self.count = dataset, min(count, len(dataset))
 
-    def __call__(self, model: nn.Module, should_stop: Callable[[], bool]) -> dict[str, float] | None:
+    def __call__(self, model: Samwise, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """As :meth:`Validation.__call__`, in every process alike."""
         device, scores = next(model.parameters()).device, []
         for index in range(self.count):
