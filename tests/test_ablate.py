@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from samwise.ablation.config import Row, TableConfig, table_config
+from samwise.ablation.config import Row, TableConfig
 from samwise.ablation.main import _check_data, ablate
 from samwise.ablation.planning import RowSteps, StepMaker, inferred, slug
 from samwise.ablation.runner import run_steps
 from samwise.ablation.step import Step, differences
 from samwise.ablation.table import RowResult, Table
 from samwise.config.composing import CONFIG_DIR, compose_config
+from samwise.config.typed import typed
 from samwise.errors import UserError
 from samwise.weights.checkpoint import read_checkpoint
 from tests.programs import environment
@@ -178,7 +179,7 @@ run_steps([Step("slow", Path(here), [[sys.executable, "-c", code]], {{}})], 1)
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_is_possible(name: str, tmp_path: Path) -> None:
     """Each override is known and each network possible; what rows have in common is made once."""
-    table = table_config(compose_config("ablate", [f"ablation={name}"]).ablation)
+    table = typed(TableConfig, compose_config("ablate", [f"ablation={name}"]).ablation, "ablation")
     lacking = [
         text
         for row in table.rows
@@ -204,7 +205,7 @@ def test_every_row_is_possible(name: str, tmp_path: Path) -> None:
 
 def test_hsa_enters_after_image_pretraining(tmp_path: Path) -> None:
     """``ablation=motion``: one image pretraining without HSA for both rows; directions are learned."""
-    table = table_config(compose_config("ablate", ["ablation=motion"]).ablation)
+    table = typed(TableConfig, compose_config("ablate", ["ablation=motion"]).ablation, "ablation")
     maker = StepMaker(table, tmp_path)
     both, hsa = (maker.row(row, 0) for row in table.rows)
     assert [step.folder.parent.name for step in hsa.steps] == ["image", "video", "scores"]
@@ -221,7 +222,7 @@ def test_hsa_enters_after_image_pretraining(tmp_path: Path) -> None:
 
 def test_the_cme_is_trained_after_the_rest(tmp_path: Path) -> None:
     """On the same network, where the row asks it; other rows and a table without the stage don't need it."""
-    table = table_config(compose_config("ablate", ["ablation=table2"]).ablation)
+    table = typed(TableConfig, compose_config("ablate", ["ablation=table2"]).ablation, "ablation")
     table.rows[-1].video = ["model.adapter.heads=2", "scratch.lr=0.5"]
     maker = StepMaker(table, tmp_path)
     rows = {row.name: maker.row(row, 0) for row in table.rows}
@@ -239,7 +240,7 @@ def test_the_cme_is_trained_after_the_rest(tmp_path: Path) -> None:
 
 def test_tables_share_their_trainings(tmp_path: Path) -> None:
     def steps(name: str, row: str) -> RowSteps:
-        table = table_config(compose_config("ablate", [f"ablation={name}"]).ablation)
+        table = typed(TableConfig, compose_config("ablate", [f"ablation={name}"]).ablation, "ablation")
         return StepMaker(table, tmp_path).row(table.chosen([row])[0], 1)
 
     two, three = steps("table2", "hsa"), steps("table3", "patch_8_4_2")
@@ -324,11 +325,11 @@ def test_sections_have_their_own_last_row() -> None:
 )
 def test_impossible_tables(rows: list, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        table_config({"rows": rows})
+        typed(TableConfig, {"rows": rows}, "ablation")
 
 
 def test_names() -> None:
-    table = table_config({"rows": [{"name": "a"}, {"name": "b"}]})
+    table = typed(TableConfig, {"rows": [{"name": "a"}, {"name": "b"}]}, "ablation")
     assert [row.name for row in table.chosen(["b", "a"])] == ["a", "b"]
     with pytest.raises(UserError, match="no 'c'; this table has a, b"):
         table.chosen(["c"])

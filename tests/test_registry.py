@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samwise.config.composing import CONFIG_DIR, compose_model, model_names
+from samwise.config.composing import choices, compose_model, model_names
+from samwise.config.registry import PRESETS
 from samwise.encoders.text_encoder import spread_layers
 from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
@@ -20,8 +22,8 @@ from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
-BACKBONES = sorted(path.stem for path in (CONFIG_DIR / "backbone").glob("*.yaml"))
-TEXT_ENCODERS = sorted(path.stem for path in (CONFIG_DIR / "text_encoder").glob("*.yaml"))
+BACKBONES = choices("backbone")
+TEXT_ENCODERS = choices("text_encoder")
 
 
 def meta_clip(model: Samwise) -> torch.Tensor:
@@ -33,55 +35,60 @@ def meta_clip(model: Samwise) -> torch.Tensor:
         return model.stream(frames, tokens)[0].logits
 
 
-def sizes(model: Samwise) -> dict[str, int]:
-    return {part.name: part.total for part in part_sizes(model)}
+def test_every_preset_is_of_two_groups() -> None:
+    """A name without a file is the paper's main model with another backbone and text encoder."""
+    assert Samwise.list_models() == model_names() == sorted(model_names())
+    named = {"roberta_hiera_l", "roberta_sam2.1_hiera_t", "clip_hiera_s", "released", "tiny", "tiny_scratch"}
+    assert len(model_names()) == 19 and named <= set(model_names())
+    main = compose_model("roberta_hiera_b+")
+    for name in model_names():
+        config = compose_model(name)
+        assert config.name == name
+        if name in PRESETS:
+            backbone, text_encoder = PRESETS[name]
+            assert name.endswith(f"_{backbone}")
+            groups = [f"backbone={backbone}", f"text_encoder={text_encoder}", f"model.name={name}"]
+            assert config == compose_model("roberta_hiera_b+", groups)
+            config.name, config.backbone, config.text_encoder = main.name, main.backbone, main.text_encoder
+            assert config == main
+    with pytest.raises(UserError, match="no model 'roberta_hira_l'; did you mean roberta_hiera_l"):
+        compose_model("roberta_hira_l")
 
 
-@pytest.mark.parametrize("name", model_names())
-def test_every_preset_runs_at_full_size(name: str) -> None:
-    config = compose_model(name)
-    assert config.name == name
-    model = skeleton(config)
+@pytest.mark.parametrize("name", ["roberta_hiera_b+", "clip_hiera_t"])
+def test_a_preset_runs_at_full_size(name: str) -> None:
+    model = skeleton(compose_model(name))
     assert all(p.is_meta for p in model.parameters())
     assert meta_clip(model).shape == (2, 2, model.canvas - 4, model.canvas)
     widths = [adapter.visual_down[0].in_channels for adapter in model.adapters]
     assert widths == model.backbone.stage_widths[1:]  # they follow from the backbone
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone(backbone: str) -> None:
-    model = skeleton(compose_model("tiny_scratch", [f"backbone={backbone}"]))
-    assert meta_clip(model).shape == (2, 2, 124, 128)
-
-
-@pytest.mark.parametrize("text_encoder", TEXT_ENCODERS)
-def test_every_text_encoder(text_encoder: str) -> None:
-    model = skeleton(compose_model("tiny_scratch", [f"text_encoder={text_encoder}"]))
+@pytest.mark.parametrize(
+    ("backbone", "text_encoder"), zip_longest(BACKBONES, TEXT_ENCODERS, fillvalue="tiny")
+)
+def test_every_backbone_and_text_encoder(backbone: str, text_encoder: str) -> None:
+    groups = [f"backbone={backbone}", f"text_encoder={text_encoder}"]
+    model = skeleton(compose_model("tiny_scratch", groups))
     assert meta_clip(model).shape == (2, 2, 124, 128)
     depth = len(model.text_encoder.layers)
     ends = [group.stop for group in model.text_encoder._groups]
     assert ends[-1] == depth and (depth != 12 or ends == [1, 4, 8, 12])
 
 
-def test_list_models() -> None:
-    assert Samwise.list_models() == model_names() == sorted(model_names())
-    assert {"roberta_hiera_l", "roberta_sam2.1_hiera_t", "clip_hiera_s", "released"} <= set(model_names())
-
-
 def test_paper_sizes() -> None:
     """RoBERTa-base + Hiera-B+ trains 4.9 M parameters; with the CME, and with the motion prompt too, more."""
-    base = compose_model("roberta_hiera_b+")
     for overrides, trains in (
         (["cme=never"], 4_904_512),
-        ([], 5_235_906),
         (["model.prompt.motion=true"], 5_564_354),
+        ([], 5_235_906),
     ):
         model = skeleton(compose_model("roberta_hiera_b+", overrides))
         assert sum(p.numel() for p in model.trainable_parameters()) == trains
         assert sum(part.trainable for part in part_sizes(model)) == trains
         assert 202e6 <= sum(p.numel() for p in model.parameters()) <= 211e6
-    assert base.text_encoder.pretrained  # skeletons read no weights, whatever the config says
-    assert sizes(skeleton(base))["CME"] == 331_394
+    assert model.config.text_encoder.pretrained  # skeletons read no weights, whatever the config says
+    assert {part.name: part.total for part in part_sizes(model)}["CME"] == 331_394
 
 
 def test_released_preset() -> None:

@@ -387,10 +387,10 @@ def test_timeline(jobs: Jobs, video: Path) -> None:
 
 def test_configuration() -> None:
     with pytest.raises(UserError, match="limits.second"):
-        typed(WebConfig, {"limits": {"second": 3}}, "web_demo")
+        typed(WebConfig, {"limits": {"second": 3}}, "")
     for wrong in ({"limits": {"frames": 0}}, {"keep_minutes": 0}, {"port": 70000}, {"opacity": 2}):
         with pytest.raises(UserError, match=list(wrong)[0]):
-            typed(WebConfig, wrong, "web_demo").check()
+            typed(WebConfig, wrong, "")
 
 
 def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
-from omegaconf import DictConfig
-
-from samwise.config.typed import typed
+from samwise.config.typed import Checked, require
 from samwise.errors import UserError
 
 TRAINING = ("overrides", "image", "video")  # what of a row decides its trainings
@@ -83,7 +81,7 @@ class Row:
 
 
 @dataclass
-class TableConfig:
+class TableConfig(Checked):
     """The ``ablation`` group.
 
     Attributes:
@@ -105,18 +103,11 @@ class TableConfig:
     rows: list[Row] = field(default_factory=list)
 
     def check(self) -> None:
-        """Refuses tables that mean nothing, and gives rows with a ``base`` that row's training.
-
-        Raises:
-            UserError: With the sentence that tells the way out.
-        """
+        """Refuses tables that mean nothing, and gives rows with a ``base`` that row's training."""
         by_name = {row.name: row for row in self.rows}
-        if not self.rows or "" in by_name:
-            raise UserError("ablation.rows needs at least one row, and every row a name")
-        if len(by_name) < len(self.rows):
-            names = [row.name for row in self.rows]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise UserError(f"ablation.rows has two rows '{twice}'; rename one")
+        require(self.rows and "" not in by_name, "ablation.rows needs at least one row, and every row a name")
+        twice = [name for name, count in Counter(row.name for row in self.rows).items() if count > 1]
+        require(not twice, f"ablation.rows has two rows '{''.join(twice[:1])}'; rename one")
         for row in self.rows:
             row.label = row.label or row.name
             if row.base is None:
@@ -126,11 +117,11 @@ class TableConfig:
                 raise UserError(
                     f"row '{row.name}' has base={row.base}: name a row of the table that has no base itself"
                 )
-            if any(getattr(row, key) for key in TRAINING):
-                raise UserError(
-                    f"row '{row.name}' shares the training of '{row.base}', so only its infer can differ; "
-                    "remove its overrides, image and video, or its base"
-                )
+            require(
+                not any(getattr(row, key) for key in TRAINING),
+                f"row '{row.name}' shares the training of '{row.base}', so only its infer can differ; "
+                "remove its overrides, image and video, or its base",
+            )
             for key in TRAINING:
                 setattr(row, key, getattr(base, key))
 
@@ -144,17 +135,6 @@ class TableConfig:
         if wrong := [name for name in names or [] if name not in known]:
             raise UserError(f"rows: there is no '{wrong[0]}'; this table has {', '.join(known)}")
         return [row for row in self.rows if names is None or row.name in names]
-
-
-def table_config(node: DictConfig | dict[str, Any]) -> TableConfig:
-    """Builds and checks the ``ablation`` node.
-
-    Raises:
-        UserError: A key is unknown, or a value has the wrong type or is impossible.
-    """
-    config = typed(TableConfig, node, "ablation")
-    config.check()
-    return config
 
 
 def quoted(value: object) -> str:

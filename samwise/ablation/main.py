@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from samwise.config.network import SamwiseConfig
+from samwise.config.typed import require, typed
 from samwise.errors import UserError
 from samwise.running.cli import program
 
@@ -49,17 +50,15 @@ def ablate(cfg: DictConfig) -> None:
     Raises:
         UserError: The table, or what an earlier run left, isn't right; or a step failed.
     """
-    from samwise.ablation.config import table_config
+    from samwise.ablation.config import TableConfig
     from samwise.ablation.planning import StepMaker, inferred
     from samwise.ablation.runner import run_steps
     from samwise.io import writable_folder
 
-    table = table_config(cfg.ablation)
+    table = typed(TableConfig, cfg.ablation, "ablation")
     rows, seeds = table.chosen(cfg.rows), list(cfg.seeds)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds={seeds}: give different numbers, such as seeds=[0,1,2]")
-    if cfg.jobs < 1:
-        raise UserError(f"jobs={cfg.jobs} must be at least 1")
+    distinct = seeds and len(set(seeds)) == len(seeds)
+    require(distinct, f"seeds={seeds}: give different numbers, such as seeds=[0,1,2]")
     output = writable_folder(Path(cfg.output).absolute())
     maker = StepMaker(table, output, cfg.overrides, cfg.extensions)
     # Everything is composed and checked before anything runs. Rows that aren't chosen are shown as well.

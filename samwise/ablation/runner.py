@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 from samwise.ablation.step import Step, StepFailed, run_command
 from samwise.errors import UserError
@@ -28,8 +27,9 @@ def run_steps(steps: Sequence[Step], jobs: int, gpus: int = 0) -> list[str]:
     Returns:
         What failed, a sentence each; steps that needed it were left out.
     """
-    todo = [step for step in dict.fromkeys(map(_Key, steps)) if not step.step.done]
-    waiting, failed, messages = [key.step for key in todo], set(), []
+    waiting = list({step.identity: step for step in steps if not step.done}.values())
+    failed: set[str] = set()
+    messages = []
     running: set[Popen] = set()
     slots: queue.SimpleQueue[int] = queue.SimpleQueue()
     for slot in range(jobs):
@@ -71,19 +71,6 @@ def run_steps(steps: Sequence[Step], jobs: int, gpus: int = 0) -> list[str]:
                 process.send_signal(signal.SIGTERM)
             raise
     return messages
-
-
-class _Key:
-    """A step by what it is."""
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-
-    def __hash__(self) -> int:
-        return hash(self.step.identity)
-
-    def __eq__(self, other: Any) -> bool:
-        return self.step.identity == other.step.identity
 
 
 def _environment(slot: int, gpus: int) -> dict[str, str]:

@@ -109,7 +109,8 @@ class Table:
         score = _number(result.mean) if done else MISSING
         if done > 1:
             score += f" ± {result.deviation:.1f}"
-        theirs = math.nan if None in (paper, reference.row.paper) else paper - reference.row.paper
+        of_last = reference.row.paper
+        theirs = math.nan if paper is None or of_last is None else paper - of_last
         return [
             str(result.row.label),
             f"{result.parameters:,}",

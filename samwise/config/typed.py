@@ -49,7 +49,7 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any] | None, name: str) 
     Args:
         cls: A dataclass.
         node: What fills it; anybody may have written it. None gives the defaults.
-        name: The node's place in the config.
+        name: The key that holds it, which errors name; empty for a whole config.
 
     Raises:
         UserError: A key is unknown, or a value has the wrong type, is out of range or impossible.
@@ -63,11 +63,10 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any] | None, name: str) 
         owner = getattr(error, "object_type", None)
         known = [field.name for field in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
         hint = nearest(str(error.key), known) if isinstance(error, ConfigKeyError) and known else ""
-        raise UserError(
-            f"the config is wrong at {shown(f'{name}.{key}')}: {first_line(error)}{hint}"
-        ) from error
-    assert isinstance(config, cls) and dataclasses.is_dataclass(config)
+        place = shown(f"{name}.{key}".lstrip("."))
+        raise UserError(f"the config is wrong at {place}: {first_line(error)}{hint}") from error
     check_ranges(dataclasses.asdict(config), name)
+    assert isinstance(config, cls)
     if isinstance(config, Checked):
         config.check()
     return config

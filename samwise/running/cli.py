@@ -71,7 +71,7 @@ def help_text(name: str) -> str:
     keys = re.sub(r"^defaults:\n( .*\n)+|^hydra:\n( .*\n?)+", "", text, flags=re.MULTILINE).strip()
     groups, files = [], [f"{name}.yaml"]
     for file in files:
-        for entry in OmegaConf.load(CONFIG_DIR / file)["defaults"]:
+        for entry in OmegaConf.select(OmegaConf.load(CONFIG_DIR / file), "defaults"):
             if entry == "base":
                 files.append("base.yaml")
             elif not isinstance(entry, str):

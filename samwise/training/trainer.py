@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
@@ -22,7 +23,7 @@ from samwise.running.stopping import StopRequest
 from samwise.training.batches import BatchMaker, TrainingBatch
 from samwise.training.checkpoints import Checkpoints, Position, flat_config
 from samwise.training.config import OptimizerConfig, TrainingConfig
-from samwise.training.distributed import agree, is_main, maximum, rank, together, world_size
+from samwise.training.distributed import agree, is_main, maximum, rank, together
 from samwise.training.loading import build_order, clip_batches, worker_count
 from samwise.training.monitor import Monitor
 from samwise.training.optim import Schedule, build_optimizer, freeze_unscaled
@@ -200,11 +201,12 @@ class Trainer:
     def _accumulate(self, parts: list[TrainingBatch]) -> tuple[dict[str, Tensor], TrainingBatch, PartOutput]:
         """Adds up the parts' gradients. Returns the step's losses, and the last part."""
         values: dict[str, Tensor] = {}
-        pairs = []
+        pairs, wrapped = [], self.wrapped
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
             batch = part.to(self.device)
-            with contextlib.nullcontext() if last or world_size() == 1 else self.wrapped.no_sync():
+            more = not last and isinstance(wrapped, DistributedDataParallel)
+            with wrapped.no_sync() if more else contextlib.nullcontext():  # pyright: ignore
                 loss, output = self._forward(batch, pairs, last)
                 check_trained(loss, last, self.model)
                 if loss.requires_grad:  # the CME's alone comes with the last part

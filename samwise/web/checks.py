@@ -94,6 +94,7 @@ def check_sentences(text: str | None, limits: LimitsConfig) -> list[str]:
 
 def _header(path: Path) -> Header:
     import av
+    import av.error
 
     if is_still_image(path) or is_animation(path):
         with Image.open(path) as image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from samwise.errors import UserError
+from samwise.config.typed import Checked, require
 from samwise.inference.runtime import RuntimeConfig
 
 
@@ -46,7 +46,7 @@ class LimitsConfig:
 
 
 @dataclass
-class WebConfig:
+class WebConfig(Checked):
     """The keys of ``configs/web_demo.yaml``.
 
     Attributes:
@@ -81,27 +81,14 @@ class WebConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def check(self) -> None:
-        """Refuses what can't be.
-
-        Raises:
-            UserError: With the key's name.
-        """
-        for name, value in vars(self.limits).items():
-            if value <= 0 and name != "waiting" or value < 0:
-                raise UserError(f"limits.{name}={value} must be more than 0")
-        if self.limits.smallest_side > self.limits.side:
-            raise UserError("limits.smallest_side is more than limits.side: no video would be accepted")
-        for larger in ("visitor_uploads_mb", "all_uploads_mb"):
-            if getattr(self.limits, larger) <= self.limits.upload_mb:
-                raise UserError(
-                    f"limits.{larger}={getattr(self.limits, larger)} must be more than limits.upload_mb="
-                    f"{self.limits.upload_mb}: one file of that size has to fit"
-                )
-        if self.keep_minutes <= 0:
-            raise UserError(f"keep_minutes={self.keep_minutes} must be more than 0")
-        if not 0 <= self.port < 65536:
-            raise UserError(f"port={self.port}: choose one from 1 to 65535, or 0 for any free one")
-        if not 0 <= self.opacity <= 1:
-            raise UserError(f"opacity={self.opacity} must be from 0 to 1")
-        if self.examples < 0:
-            raise UserError(f"examples={self.examples} must be at least 0")
+        limits = self.limits
+        require(
+            limits.smallest_side <= limits.side,
+            "limits.smallest_side is more than limits.side: no video would be accepted",
+        )
+        for key in ("visitor_uploads_mb", "all_uploads_mb"):
+            require(
+                getattr(limits, key) > limits.upload_mb,
+                f"limits.{key}={getattr(limits, key)} must be more than limits.upload_mb={limits.upload_mb}: "
+                "one file of that size has to fit",
+            )

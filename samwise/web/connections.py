@@ -24,6 +24,9 @@ def limited_connections(most: int, patience: float = _PATIENCE) -> type[asyncio.
     held: Counter[str] = Counter()
 
     class Connection(AutoHTTPProtocol):
+        loop: asyncio.AbstractEventLoop  # of uvicorn's protocol, as the next two
+        cycle: Any
+        transport: Any
         _visitor: str | None = None
         _idle = False
         _timer: asyncio.TimerHandle | None = None

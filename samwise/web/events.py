@@ -32,7 +32,7 @@ Shown = tuple[Any, Any, Any, Any, Any]
 
 
 class Events:
-    """What the page's events do. gradio fills in ``request`` by its type.
+    """The page's events. gradio fills in ``request`` by its type.
 
     Args:
         jobs: The server's jobs.
@@ -116,11 +116,11 @@ class Events:
                 yield self._end(job)
         finally:
             if not job.over:  # the page has gone
-                self.jobs.leave(request.session_hash)
+                self.jobs.leave(_session(request))
 
     async def _start(self, path: str, text: str, request: gr.Request) -> Job:
         """Starts a job; what the user says while its file is opened holds for it too."""
-        session = request.session_hash
+        session = _session(request)
         self._starting[session] = ""
         try:
             job = await self._open(request, self.jobs.start, session, path, text, _visitor(request))
@@ -148,8 +148,8 @@ class Events:
 
     async def stop(self, request: gr.Request) -> None:
         """Ends the job with what is done."""
-        self._say(request.session_hash, "stop")
-        self.jobs.stop(request.session_hash)
+        self._say(_session(request), "stop")
+        self.jobs.stop(_session(request))
 
     async def delete(self, path: str | None, request: gr.Request) -> tuple[Any, ...]:
         """Removes the upload and its results now."""
@@ -158,8 +158,8 @@ class Events:
         return (*self._empty(), *_cleared(render.empty_stage(), said))
 
     def _drop(self, path: str | None, request: gr.Request) -> None:
-        self._say(request.session_hash, "drop")
-        self.jobs.forget(request.session_hash)
+        self._say(_session(request), "drop")
+        self.jobs.forget(_session(request))
         if path is not None:
             self.jobs.store.forget_upload(Path(path))
 
@@ -168,8 +168,12 @@ class Events:
 
     async def leave(self, request: gr.Request) -> None:
         """The page was closed."""
-        self._say(request.session_hash, "drop")
-        self.jobs.leave(request.session_hash)
+        self._say(_session(request), "drop")
+        self.jobs.leave(_session(request))
+
+
+def _session(request: gr.Request) -> str:
+    return request.session_hash or ""
 
 
 def _visitor(request: gr.Request) -> str:
@@ -189,4 +193,6 @@ def _preview(upload: Upload) -> str:
         what += f", {upload.frame_count} frames"
     if not upload.still and upload.fps:
         what += f", {float(upload.fps):.3g} frames a second"
-    return render.preview(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", upload.size, what)
+    return render.preview(
+        f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}", upload.size, what
+    )

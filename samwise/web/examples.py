@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from samwise.web.work import write_jpeg
 
-_SEED, _SPLIT, _FPS, _SENTENCES = 5, "web", 8, 3  # a split of its own: training never sees them
+_SEED, _SPLIT, _FPS, _SENTENCES = 5, "web", Fraction(8), 3  # a split of its own: training never sees them
 _FIRST = 9  # a video whose three sentences the small default gets right: J of 0.92, 0.90 and 0.94
 
 
@@ -27,12 +28,7 @@ class Example:
 
 
 def make_examples(folder: Path, count: int) -> list[Example]:
-    """Writes videos of coloured shapes and says what can be asked of them.
-
-    Args:
-        folder: Where to.
-        count: How many.
-    """
+    """Writes so many videos of coloured shapes and says what can be asked of them."""
     from samwise.synthrvos.video import make_video
     from samwise.video.writer import VideoWriter
 

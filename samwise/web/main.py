@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from samwise.running.cli import program
 
@@ -15,13 +15,10 @@ def main(cfg: DictConfig) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
 
     from samwise.config.typed import typed
-    from samwise.web.config import WebConfig
-
-    plain = {key: value for key, value in OmegaConf.to_container(cfg).items() if key != "hydra"}
-    config: WebConfig = typed(WebConfig, plain, "web_demo")
-    config.check()
-
     from samwise.inference.predictor import SamwisePredictor
+    from samwise.web.config import WebConfig
     from samwise.web.server import serve
+
+    config = typed(WebConfig, cfg, "")
 
     serve(lambda: SamwisePredictor.from_pretrained(config.checkpoint, config.device, config.runtime), config)

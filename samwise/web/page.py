@@ -1,13 +1,16 @@
-"""The page: what is where, and which event is whose."""
+"""The page: what it says of itself, what is where, and which event belongs to which part."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from samwise.modeling.samwise import Samwise
 from samwise.web import render
-from samwise.web.about import accepted, introduction
+from samwise.web.config import LimitsConfig
 from samwise.web.events import Events
 from samwise.web.examples import Example
 from samwise.web.jobs import Jobs
@@ -18,15 +21,10 @@ _WAITING_EVENTS = 200  # of all pages; more are refused
 
 
 def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
-    """The page of a server.
-
-    Args:
-        jobs: Its jobs.
-        examples: Videos to choose from.
-    """
+    """The page of a server with these jobs and example videos."""
     limits = jobs.config.limits
     with gr.Blocks(title="SAMWISE", analytics_enabled=False) as page:
-        gr.Markdown(introduction(jobs.predictor.model, jobs.config.checkpoint))
+        gr.Markdown(_introduction(jobs.predictor.model, jobs.config.checkpoint))
         chosen = gr.State()  # the file's path, which the page never names again
         with gr.Row(elem_id="sw-page"):
             with gr.Column(elem_id="sw-form"):
@@ -42,7 +40,7 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
                     run = gr.Button("Segment", variant="primary", elem_id="sw-run", min_width=80)
                     stop = gr.Button("Stop", elem_id="sw-stop", min_width=80)
                     delete = gr.Button("Delete", elem_id="sw-delete", min_width=80)
-                gr.HTML(render.small(accepted(limits)), elem_id="sw-accepted")
+                gr.HTML(render.small(_accepted(limits)), elem_id="sw-accepted")
             with gr.Column(elem_id="sw-result"):
                 status = gr.HTML(elem_id="sw-progress")
                 picture = gr.HTML(render.empty_stage(), elem_id="sw-picture")
@@ -87,3 +85,30 @@ def server_events(page: gr.Blocks) -> dict[int, list[str]]:
         for number, event in page.fns.items()
         if event.fn is not None and not any(name == "unload" for _, name in event.targets)
     }
+
+
+def _introduction(model: Samwise, checkpoint: str | None) -> str:
+    """The page's beginning, as Markdown; no ``checkpoint`` means the small default."""
+    return (
+        f"# SAMWISE\nA video and a sentence go in; one mask per frame comes out. {_model(model, checkpoint)}"
+    )
+
+
+def _accepted(limits: LimitsConfig) -> str:
+    """What is taken, in words."""
+    return (
+        "MP4, MOV, WebM, MKV, AVI, GIF and other videos; PNG, JPEG, WebP, BMP and TIFF pictures. Up to "
+        f"{limits.upload_mb} MiB, {limits.seconds:g} seconds, {limits.frames} frames, {limits.side} pixels a "
+        f"side; {limits.sentences} sentences of {limits.characters} characters."
+    )
+
+
+def _model(model: Samwise, checkpoint: str | None) -> str:
+    if checkpoint is None:
+        return (
+            "The model is the **small default**. It knows plain shapes (circles, stars, hearts, ...), their "
+            "colours, patterns, places and motions, and nothing else: no people, no animals."
+        )
+    name = re.sub(r"[^\w.+-]", "_", Path(checkpoint).resolve().name)
+    text, sam = model.config.text_encoder.name, Path(model.config.backbone.config).stem
+    return f"The model is `{name}` ({sam} and {Path(text).name}). It knows what it was trained on."

@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from multiprocessing import forkserver
@@ -81,7 +81,7 @@ class Upload(FrameSource):
         finally:
             messages.close()
 
-    def _messages(self) -> Iterator[Any]:
+    def _messages(self) -> Generator[Any, None, None]:
         """What the file is, then its frames, from a new process that ends with the reader."""
         ours, theirs = _context.Pipe(duplex=False)
         process = _context.Process(target=_decode, args=(theirs, str(self.path), self._limits), daemon=True)
@@ -93,7 +93,7 @@ class Upload(FrameSource):
                     yield message
                     continue
                 image = np.empty(message["shape"], np.uint8)
-                ours.recv_bytes_into(memoryview(image).cast("B"))
+                ours.recv_bytes_into(image.reshape(-1).data)
                 yield Frame(image, _fraction(message["time"]))
         except (EOFError, OSError) as error:
             raise UserError("the file couldn't be decoded: the decoder broke down; choose another") from error
@@ -104,7 +104,7 @@ class Upload(FrameSource):
             process.join()
             process.close()
 
-    def _next(self, connection: Connection) -> dict[str, Any] | None:
+    def _next(self, connection: Any) -> dict[str, Any] | None:
         seconds = self._limits.opening_seconds
         if not connection.poll(seconds):
             raise UserError(f"the file takes more than {seconds:g} seconds to decode; choose another one")
@@ -149,7 +149,7 @@ def _decode(connection: Connection, path: str, limits: LimitsConfig) -> None:
             say(about | {"sound": source.sound is not None})
             for frame in source.frames():
                 say({"time": _pair(frame.time), "shape": frame.image.shape})
-                connection.send_bytes(memoryview(np.ascontiguousarray(frame.image)).cast("B"))
+                connection.send_bytes(np.ascontiguousarray(frame.image).reshape(-1).data)
             say(None)
         except UserError as error:
             say({"error": str(error).replace(path, "the file")})

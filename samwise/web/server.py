@@ -75,6 +75,7 @@ def build_app(jobs: Jobs, page: Blocks) -> FastAPI:
     import gradio as gr
     from fastapi import FastAPI, HTTPException
     from fastapi.responses import FileResponse
+    from gradio.themes import Default
 
     from samwise.web.style import CSS, HEAD
     from samwise.web.uploads import Uploads
@@ -97,13 +98,14 @@ def build_app(jobs: Jobs, page: Blocks) -> FastAPI:
             raise HTTPException(404, "it has been removed, or never was")
         return FileResponse(job.files[file], headers=_NO_STORE)
 
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     page.has_launched = True  # else its check that a file was uploaded does nothing
     return gr.mount_gradio_app(
         app,
         page,
         "/",
-        theme=gr.themes.Default(primary_hue="blue", **fonts),  # the default ones come from Google
+        theme=Default(  # whose own fonts come from Google
+            primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
         css=CSS,
         head=HEAD,
         footer_links=[],

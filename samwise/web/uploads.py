@@ -7,7 +7,7 @@ import ipaddress
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,7 +143,7 @@ class Uploads:
         path = folder / (name.lstrip(".") or f"upload_{secrets.token_hex(4)}")
         return Path(sent.file.name).rename(path)
 
-    async def _stream(self, request: Request, size: int) -> AsyncIterator[bytes]:
+    async def _stream(self, request: Request, size: int) -> AsyncGenerator[bytes, None]:
         """The body's bytes, while they come fast enough and aren't more than was said."""
         began, received = time.monotonic(), 0
         while True:

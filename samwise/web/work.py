@@ -46,7 +46,9 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
         write_jpeg(job.frame_file(result.index), _for_the_page(frame.image, result.masks, config.opacity))
         collected.add(result)
         job.switched.append(result.cme_fired.tolist())
-        job.present.append(result.masks.any((1, 2)).tolist())  # last: it makes the frame count as done
+        job.present.append(
+            [bool(mask.any()) for mask in result.masks]
+        )  # last: it makes the frame count as done
 
     stem = slug(job.title)
     summary = segment(
