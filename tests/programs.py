@@ -50,12 +50,12 @@ def run_program(
         files = [Path(folder, name) for name in ("out", "err")]
         process = start_program(files, script, *arguments, cwd=cwd, env=env)
         process.join(timeout)
-        if process.is_alive():
+        if late := process.is_alive():
             process.kill()
             process.join()
         out, err = (file.read_text(errors="replace") if file.exists() else "" for file in files)
     assert process.exitcode is not None
-    if process.exitcode == -9:
+    if late:
         raise subprocess.TimeoutExpired([script, *arguments], timeout, out, err)
     return subprocess.CompletedProcess([script, *arguments], process.exitcode, out, err)
 

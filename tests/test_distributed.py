@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from samwise.training.distributed import maximum, together, world_size
 from samwise.training.run_log import Interrupted
 from samwise.training.sync_batch_norm import SyncedBatchNorm2d
 from tests.conftest import write_split
+from tests.programs import environment, run_program
 from tests.training_process import gradients, make_trainer
 
 ROOT = Path(__file__).parent.parent
@@ -42,17 +43,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "tests.training_process", str(data), str(folder)]
-    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    environment = {**os.environ, **where}
-    processes = [
-        subprocess.Popen(
-            command, cwd=ROOT, env={**environment, "RANK": rank}, text=True, stderr=subprocess.PIPE
-        )
-        for rank in ("0", "1")
-    ]
-    errors = [process.communicate(timeout=400)[1] for process in processes]
-    return Two(data, folder, [process.returncode for process in processes], errors)
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+    def run(rank: str) -> subprocess.CompletedProcess[str]:
+        env = {**environment(), **where, "RANK": rank}
+        return run_program("tests/training_process.py", data, folder, cwd=ROOT, env=env, timeout=400)
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(run, ("0", "1")))
+    return Two(data, folder, [process.returncode for process in ended], [process.stderr for process in ended])
 
 
 def _assert_close(ours: dict, theirs: dict, tolerance: float) -> None:
@@ -94,9 +93,9 @@ def test_resuming_together_and_with_another_number(two: Two):
     first, second = two.load("state")
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
-    alone = make_trainer(two.data, two.folder / "run", max_steps=5, resume=True)
-    assert alone.position.step == 4
-    assert alone.fit().step == 5
+    alone = make_trainer(two.data, two.folder / "run", max_steps=3, resume=True)
+    assert alone.position.step == 2
+    assert alone.fit().step == 3
 
 
 def test_no_process_ends_before_the_first_has_asked_for_the_requeue(two: Two):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from samwise.config.composing import choices, compose_model, model_names
+from samwise.config.composing import CONFIG_DIR, choices, compose_model, model_names
 from samwise.config.registry import PRESETS
 from samwise.encoders.text_encoder import spread_layers
 from samwise.encoders.tokens import Tokens
@@ -47,8 +48,10 @@ def test_every_preset_is_of_two_groups() -> None:
         if name in PRESETS:
             backbone, text_encoder = PRESETS[name]
             assert name.endswith(f"_{backbone}")
-            groups = [f"backbone={backbone}", f"text_encoder={text_encoder}", f"model.name={name}"]
-            assert config == compose_model("roberta_hiera_b+", groups)
+            assert vars(config.backbone) == OmegaConf.load(CONFIG_DIR / f"backbone/{backbone}.yaml")
+            assert vars(config.text_encoder) == OmegaConf.load(
+                CONFIG_DIR / f"text_encoder/{text_encoder}.yaml"
+            )
             config.name, config.backbone, config.text_encoder = main.name, main.backbone, main.text_encoder
             assert config == main
     with pytest.raises(UserError, match="no model 'roberta_hira_l'; did you mean roberta_hiera_l"):
@@ -87,7 +90,9 @@ def test_paper_sizes() -> None:
         assert sum(p.numel() for p in model.trainable_parameters()) == trains
         assert sum(part.trainable for part in part_sizes(model)) == trains
         assert 202e6 <= sum(p.numel() for p in model.parameters()) <= 211e6
-    assert model.config.text_encoder.pretrained  # skeletons read no weights, whatever the config says
+    assert compose_model(
+        "roberta_hiera_b+"
+    ).text_encoder.pretrained  # skeletons read no weights, whatever the config says
     assert {part.name: part.total for part in part_sizes(model)}["CME"] == 331_394
 
 

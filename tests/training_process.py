@@ -1,6 +1,6 @@
 """One process of several that train together; run by test_distributed.py. Not a test itself.
 
-python -m tests.training_process DATA FOLDER; RANK, WORLD_SIZE and the rest come from the environment.
+python tests/training_process.py DATA FOLDER; RANK, WORLD_SIZE and the rest come from the environment.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def main(data: Path, folder: Path) -> None:
         torch.save({k: float(x.abs().max()) for k, x in short.items()}, folder / f"short{rank()}.pt")
         copies = gradients(data, folder / "copies", batch_size=1)  # the one clip in both
         torch.save(copies, folder / f"copies{rank()}.pt")
-        for steps in (2, 4):  # the second half resumes
+        for steps in (1, 2):  # the second half resumes
             trainer = make_trainer(data, folder / "run", max_steps=steps, resume=True)
             trainer.fit()
         torch.save(trainer.model.state_dict(), folder / f"state{rank()}.pt")
