@@ -48,7 +48,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(*more: str) -> list[str]:
-    own = ["scratch.expressions_per_clip=2"]
+    own = ["scratch.expressions_per_clip=2", "scratch.validate_every=0", "scratch.pictures_every=0"]
     return [
         "ablation=table2", "seeds=[0]", f"overrides={json.dumps(SMALL + own)}", "ablation.image.max_steps=2",
         "ablation.video.max_steps=2", 'ablation.video.overrides=["scratch.clip_length=1"]',

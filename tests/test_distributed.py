@@ -93,7 +93,7 @@ def test_resuming_together_and_with_another_number(two: Two):
     first, second = two.load("state")
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
-    alone = make_trainer(two.data, two.folder / "run", max_steps=3, resume=True)
+    alone = make_trainer(two.data, two.folder / "run", max_steps=3, batch_size=2, resume=True)
     assert alone.position.step == 2
     assert alone.fit().step == 3
 
@@ -124,7 +124,7 @@ def test_torchrun(mevis_tree: Path, tmp_path: Path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += [str(ROOT / "scripts/train.py"), "experiment=mevis", "debug=fast", "model=tiny_scratch"]
     command += ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", f"data.root={mevis_tree}"]
-    command += ["scratch.limit_videos=2", "device=cpu", "output=run"]
+    command += ["scratch.limit_videos=2", "model.clip_length=2", "device=cpu", "output=run"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("done: 2 steps") == 1 and "and 1 others" in result.stderr

@@ -92,7 +92,7 @@ def main(data: Path, folder: Path) -> None:
         copies = gradients(data, folder / "copies", batch_size=1)  # the one clip in both
         torch.save(copies, folder / f"copies{rank()}.pt")
         for steps in (1, 2):  # the second half resumes
-            trainer = make_trainer(data, folder / "run", max_steps=steps, resume=True)
+            trainer = make_trainer(data, folder / "run", max_steps=steps, batch_size=2, resume=True)
             trainer.fit()
         torch.save(trainer.model.state_dict(), folder / f"state{rank()}.pt")
         hand_on(folder)
@@ -119,7 +119,7 @@ def hand_on(folder: Path) -> None:
 def stop_in_the_middle(mode: str, data: Path, folder: Path) -> None:
     """In the second step process 1 misses a frame (``broken``) or is killed (``lost``)."""
     with end_in_log():
-        trainer = make_trainer(data, folder, max_steps=9)
+        trainer = make_trainer(data, folder, max_steps=9, batch_size=2)
         start_log(folder)
         before = trainer.dataset.clips
 
