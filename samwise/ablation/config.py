@@ -126,11 +126,7 @@ class TableConfig(Checked):
                 setattr(row, key, getattr(base, key))
 
     def chosen(self, names: list[str] | None) -> list[Row]:
-        """The rows of these names, in the table's order; all for None.
-
-        Raises:
-            UserError: There is no row of that name.
-        """
+        """The rows of these names, in the table's order; all for None."""
         known = [row.name for row in self.rows]
         if wrong := [name for name in names or [] if name not in known]:
             raise UserError(f"rows: there is no '{wrong[0]}'; this table has {', '.join(known)}")

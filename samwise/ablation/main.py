@@ -42,14 +42,7 @@ def _main(cfg: DictConfig) -> None:
 
 
 def ablate(cfg: DictConfig) -> None:
-    """Trains and scores what isn't there yet, and writes the table.
-
-    Args:
-        cfg: ``configs/ablate.yaml``, composed.
-
-    Raises:
-        UserError: The table, or what an earlier run left, isn't right; or a step failed.
-    """
+    """Trains and scores what isn't there yet, and writes the table that ``configs/ablate.yaml`` describes."""
     from samwise.ablation.config import TableConfig
     from samwise.ablation.planning import StepMaker, inferred
     from samwise.ablation.runner import run_steps

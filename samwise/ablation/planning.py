@@ -76,11 +76,7 @@ class StepMaker:
         self._steps: dict[tuple[Path, str], Step] = {}
 
     def row(self, row: Row, seed: int) -> RowSteps:
-        """The steps of a row with a seed.
-
-        Raises:
-            UserError: An override is wrong, or two different steps would share a folder.
-        """
+        """The steps of a row with a seed; two different ones in one folder are refused."""
         table, steps = self.table, []
         before: Step | None = None
         own = list(row.overrides)
@@ -151,11 +147,7 @@ class StepMaker:
 
 
 def resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
-    """Everything in a script's configuration that decides its result, with plain values.
-
-    Raises:
-        UserError: An override is wrong.
-    """
+    """Everything in a script's configuration that decides its result, with plain values."""
     return copy.deepcopy(_resolved(script, arguments))
 
 
@@ -170,11 +162,7 @@ def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
 
 
 def inferred(model: dict[str, Any], row: Row) -> SamwiseConfig:
-    """The network as the row's inference runs it.
-
-    Raises:
-        UserError: A switch is unknown, or the combination is impossible.
-    """
+    """The network as the row's inference runs it."""
     return with_overrides(SamwiseConfig.from_node(model), row.infer)
 
 

@@ -44,11 +44,7 @@ class Step:
         self.identity = hashlib.sha256(text.encode()).hexdigest()
 
     def check(self) -> None:
-        """Makes sure that what the folder has, if anything, is this step's.
-
-        Raises:
-            UserError: It was begun with another configuration.
-        """
+        """Refuses a folder in which a step with another configuration has begun."""
         if (record := self._record()) is None or record["identity"] == self.identity:
             return
         changed = differences(record["config"], self.config) or ["the step it follows from"]
@@ -79,11 +75,8 @@ class Step:
     def run(self, call: Callable[[list[str], Path], None]) -> bool:
         """Does it, unless it is done; another process that has begun it is waited for.
 
-        Args:
-            call: Runs a command, its output going to a file; raises where it fails.
-
-        Returns:
-            Whether there was something to do.
+        ``call`` runs a command with its output in a file, and raises where it fails. Returns whether
+        there was something to do.
         """
         with _alone(self.folder):
             self.check()
@@ -127,13 +120,7 @@ class StepFailed(Exception):
 
 
 def run_command(command: list[str], log: Path, environment: dict[str, str], running: set[Any]) -> None:
-    """Runs a program, its output appended to ``log``.
-
-    Args:
-        command: The program and its arguments.
-        log: The file.
-        environment: Its environment.
-        running: Holds it while it runs, so that others can stop it.
+    """Runs a program, its output appended to ``log``; ``running`` holds it, so that others can stop it.
 
     Raises:
         StepFailed: With the last line that it printed.

@@ -162,11 +162,7 @@ class Table:
         }
 
     def save(self, folder: Path, name: str) -> list[Path]:
-        """Writes ``<name>.md``, ``.csv`` and ``.json``.
-
-        Raises:
-            UserError: The folder can't be written to.
-        """
+        """Writes ``<name>.md``, ``.csv`` and ``.json``."""
         return save_files(folder, name, self.to_dict(), {"": self.to_csv()}, self.to_markdown())
 
 

@@ -83,13 +83,7 @@ def help_text(name: str) -> str:
 
 
 def explain(error: Exception, name: str, words: Sequence[str]) -> str:
-    """A sentence for an error of Hydra's, with what to type.
-
-    Args:
-        error: The error.
-        name: The program's config.
-        words: The command line.
-    """
+    """A sentence for an error of Hydra's at a command line, with what to type."""
     from hydra.errors import OverrideParseException
 
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())

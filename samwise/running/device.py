@@ -39,12 +39,7 @@ def choose_device(name: str | torch.device | None, current: bool = False) -> tor
 
 
 def choose_precision(name: str, device: torch.device, key: str) -> str:
-    """The number format to compute in: ``auto`` is tf32 on a GPU, else float32.
-
-    Args:
-        name: One of :data:`PRECISIONS`.
-        device: Where is computed.
-        key: The config key that holds the name.
+    """The number format to compute in: ``auto`` is tf32 on a GPU, else float32. Errors name ``key``.
 
     Raises:
         UserError: There is no such format, or not on this device.

@@ -64,11 +64,7 @@ class _Launcher(plugin.BaseSubmititLauncher):
         return submitit.helpers.DelayedSubmission(again, *arguments, **options)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submits jobs and waits for them.
-
-        Raises:
-            UserError: The queue doesn't take them, or one of them didn't end well.
-        """
+        """Submits jobs and waits for them; one that doesn't end well is a :class:`UserError`."""
         os.makedirs(self.config.hydra.sweep.dir, exist_ok=True)
         arguments = [
             (list(words), "hydra.sweep.dir", i, f"job_id_for_{i}", Singleton.get_state())

@@ -85,11 +85,7 @@ def is_restarted(environment: Mapping[str, str]) -> bool:
 
 
 def number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:
-    """A variable's whole number.
-
-    Raises:
-        UserError: It isn't one.
-    """
+    """A variable's whole number; refuses what isn't one."""
     text = environment.get(name, default)
     try:
         return int(text)  # type: ignore[arg-type]

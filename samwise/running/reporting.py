@@ -66,10 +66,6 @@ def caution(text: str) -> None:
 
 
 def require_keys(cfg: DictConfig, usage: str) -> None:
-    """Makes sure that no key of a config is still ``???``.
-
-    Raises:
-        UserError: With the missing keys and the usage.
-    """
+    """Refuses a config in which a key is still ``???``, with the usage."""
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{' and '.join(missing)} must be given: {usage}")

@@ -35,12 +35,9 @@ class TrainingBatch:
 
 
 class BatchMaker:
-    """Makes batches of samples, in the data loader's workers: the training process only uploads them.
+    """Makes batches for a network in the data loader's workers: the training process only uploads them.
 
     Pickled, it takes along what the tokenizer is made of, and not the network.
-
-    Args:
-        model: The network that the batches are for.
     """
 
     def __init__(self, model: Samwise) -> None:
@@ -49,12 +46,7 @@ class BatchMaker:
     def __call__(self, samples: Sequence[ClipSample]) -> TrainingBatch:
         """Pads and stacks clips, tokenizes their sentences and marks the verbs.
 
-        Args:
-            samples: B of them, see :func:`samwise.data.clips.collate_clips`. A sentence that is longer than
-                the text encoder takes is cut; ``check_expressions`` has said so before training.
-
-        Raises:
-            UserError: A sentence is empty.
+        A sentence that is longer than the text encoder takes is cut; ``check_expressions`` has said so.
         """
         clips = collate_clips(samples, self.canvas)
         sentences = [cut(self.tokenizer, text) for text in clips.texts]

@@ -56,12 +56,7 @@ def flat_config(node: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of a run folder.
-
-    Args:
-        run: The run folder.
-        keep_last: How many are kept.
-    """
+    """The checkpoints of a run folder, of which the last ``keep_last`` are kept."""
 
     def __init__(self, run: Path, keep_last: int) -> None:
         self.run, self.folder, self.keep_last = run, run / "checkpoints", keep_last
@@ -151,16 +146,10 @@ class Checkpoints:
         scaler: torch.amp.GradScaler,
         contract: dict[str, Any],
     ) -> Position | None:
-        """Loads the newest checkpoint into model and optimizer.
+        """Loads the newest checkpoint into model, optimizer and scaler of the same configuration.
 
-        Args:
-            model: Built from the same configuration.
-            optimizer: Built from the same configuration.
-            scaler: Of the loss; it takes up the saved scale where both runs have one.
-            contract: What this run has; it must equal the checkpoint's.
-
-        Returns:
-            Where training stood, or None when there is no checkpoint yet.
+        ``contract``, what this run has, must equal the checkpoint's. Returns where training stood, or None
+        where there is no checkpoint yet.
 
         Raises:
             UserError: The checkpoint is broken, or of another configuration.
@@ -206,11 +195,7 @@ class Checkpoints:
 
 
 def _position(state: dict[str, Any], path: Path) -> Position:
-    """Where training stood.
-
-    Raises:
-        UserError: The file isn't what :meth:`Checkpoints.save` writes.
-    """
+    """Where training stood; refuses what :meth:`Checkpoints.save` doesn't write."""
     try:
         at = Position(**state["position"])
     except (KeyError, TypeError) as error:

@@ -157,13 +157,8 @@ def total_of(*values: float) -> list[float]:
 def agree(numbers: dict[str, float], seconds: float, signal: int) -> tuple[dict[str, float], float, int]:
     """All that the processes tell each other of a step, at once.
 
-    Args:
-        numbers: This process's.
-        seconds: Its time.
-        signal: Number of the signal that asked it to stop; 0 for none.
-
     Returns:
-        The means of the numbers, process 0's time, and the largest signal.
+        The means of the numbers, process 0's time, and the largest number of a signal (0 for none).
     """
     signals = [0.0] * world_size()
     signals[rank()] = float(signal)

@@ -45,9 +45,6 @@ def main(config: DictConfig) -> None:
 def train(config: DictConfig) -> float | None:
     """Trains a network, together with the other processes that torchrun, srun or submitit started.
 
-    Args:
-        config: ``configs/train.yaml``, composed.
-
     Returns:
         The best validation J&F in [0, 1], or None without validation.
 

@@ -115,12 +115,7 @@ class Monitor:
         self.bar.update(100 * done - self.bar.n)
 
     def row(self, step: int, lr: float) -> dict[str, float]:
-        """Writes the averages since the last row and starts anew; to be called in all processes.
-
-        Args:
-            step: Steps done.
-            lr: Learning rate of the last step.
-        """
+        """Writes the averages since the last row and starts anew; to be called in all processes."""
         elapsed = max(time.perf_counter() - self.since, 1e-9)
         self.speed = self.clips / elapsed
         values = {
@@ -141,11 +136,7 @@ class Monitor:
         return values
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Writes numbers to the curves and to ``metrics.jsonl``; to be called in all processes.
-
-        Raises:
-            UserError: The disk is full or can't be written to.
-        """
+        """Writes numbers to the curves and to ``metrics.jsonl``; to be called in all processes."""
         with together():
             if self.writer is None:
                 return

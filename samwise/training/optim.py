@@ -44,10 +44,6 @@ def _scaled_by(name: str, config: OptimizerConfig) -> str | None:
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     """Groups the trainable parameters by learning rate and decay.
 
-    Args:
-        model: The network; parameters without ``requires_grad`` are left out.
-        config: Gives the learning rate, the decay and the scales by prefix.
-
     Returns:
         PyTorch's parameter groups. ``peak_lr`` is the learning rate that the schedule multiplies.
 
@@ -95,10 +91,6 @@ class Schedule:
     """How far training is, and the learning rate there.
 
     Progress follows whichever of steps and time comes first: a cosine ends with a time budget too.
-
-    Args:
-        config: Limits, kind of schedule, warm-up.
-        steps_per_epoch: Optimizer steps in a pass over the data.
     """
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
@@ -110,12 +102,7 @@ class Schedule:
         self.config = config
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of training that is done, in [0, 1].
-
-        Args:
-            step: Optimizer steps done.
-            seconds: Training time spent.
-        """
+        """Share of training that is done, in [0, 1], after so many steps and seconds."""
         by_steps = step / self.total_steps if self.total_steps else 0.0
         by_time = seconds / self.seconds if self.seconds else 0.0
         return min(1.0, max(by_steps, by_time))

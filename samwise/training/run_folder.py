@@ -21,12 +21,7 @@ RECORD = "versions.json"  # marks a folder as a run's
 
 
 def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
-    """Makes the run's folder, or takes up an existing one.
-
-    Args:
-        path: The folder.
-        resume: Go on with the run that is there, if any.
-        overwrite: Replace the run that is there, once training begins anew.
+    """Makes the run's folder, or takes up an existing one: to go on with it or to replace it later.
 
     Raises:
         UserError: It has a run and neither flag is set, or it can't be written to.
@@ -87,13 +82,8 @@ def describe_run(path: Path, config: DictConfig, frozen: dict[str, str] | None =
     """Writes down everything that the run is made from.
 
     ``config.yaml`` is the resolved configuration, with the seed; ``versions.json`` the packages, the commit
-    and the SHA-256 of the frozen weights; ``changes.diff`` what the code differs in from that commit, so that
-    ``git apply`` brings it back.
-
-    Args:
-        path: The run folder.
-        config: The configuration.
-        frozen: SHA-256 of each frozen part's weights.
+    and the SHA-256 of each frozen part's weights; ``changes.diff`` what the code differs in from that commit,
+    so that ``git apply`` brings it back.
     """
     found: dict[str, Any] = {
         **versions(),

@@ -75,11 +75,7 @@ def stop_log() -> None:
 
 @contextmanager
 def end_in_log() -> Iterator[None]:
-    """Context of a training: whatever stops it is written into its log.
-
-    Raises:
-        UserError: Another process was lost.
-    """
+    """Context of a training: whatever stops it is written into its log; a lost process is a UserError."""
     try:
         yield
     except StoppedElsewhere:

@@ -56,12 +56,7 @@ class ClipStep(nn.Module):
     def forward(
         self, batch: TrainingBatch, earlier: Sequence[Pairs], last: bool
     ) -> tuple[Tensor, PartOutput]:
-        """Runs a part.
-
-        Args:
-            batch: Its clips and sentences, on the model's device.
-            earlier: The pairs of the parts before.
-            last: Whether the step ends with this part: the CME loss comes with it.
+        """Runs a part. ``earlier`` are the pairs of the parts before; the CME loss comes with the last one.
 
         Returns:
             The loss whose gradient is to be added up, and the rest.
@@ -109,11 +104,7 @@ def train_mode(model: Samwise, freeze_batch_norm: bool) -> None:
 
 
 def check_trained(loss: Tensor, last: bool, model: Samwise) -> None:
-    """Says why there is nothing to learn where only the CME trains and clips are too short for it.
-
-    Raises:
-        UserError: No parameter has a share in the loss of a step's last part.
-    """
+    """Refuses a last part without a gradient: only the CME trains, and clips are too short for it."""
     if last and not loss.requires_grad:
         raise UserError(
             "nothing that trains has a share in the loss: only the CME trains, and compares the frames "

@@ -103,10 +103,7 @@ class Trainer:
         self.step = ClipStep(model, loss or SamwiseLoss(), config.precision, config.grad_accumulation)
 
     def fit(self) -> Position:
-        """Trains to the end, saving on the way.
-
-        Returns:
-            Where training ended.
+        """Trains to the end, saving on the way. Returns where it ended.
 
         Raises:
             UserError: The loss isn't a number any more, or something is wrong with the data or the disk.

@@ -111,13 +111,9 @@ class Validation:
 
 
 class ItemValidation:
-    """Scores a model on the very clips it trains on: has it learned them by heart?
+    """Scores a model on the first ``count`` clips that it trains on: has it learned them by heart?
 
     Each clip goes through the network as a stream of its own, at the size it is trained at.
-
-    Args:
-        dataset: The training clips, see :class:`samwise.data.clips.ClipDataset`.
-        count: How many of them, from the first.
     """
 
     def __init__(self, dataset: Any, count: int) -> None:

@@ -36,11 +36,7 @@ class Header:
 
 
 def check_upload(path: str | Path, limits: LimitsConfig) -> FrameSource:
-    """Opens an upload that is within the limits.
-
-    Raises:
-        UserError: One sentence that says what is wrong and what would be right.
-    """
+    """Opens an upload that is within the limits; refuses others and says what would be right."""
     path = Path(path)
     if path.is_symlink() or not path.is_file():  # nor a device or a pipe, which would never end
         raise UserError("the upload has been removed; choose the file again")
@@ -67,21 +63,13 @@ def check_upload(path: str | Path, limits: LimitsConfig) -> FrameSource:
 
 
 def check_frames(count: int, limits: LimitsConfig) -> None:
-    """Refuses too many frames, at the start or as they come where the file didn't say.
-
-    Raises:
-        UserError: There are too many.
-    """
+    """Refuses too many frames, at the start or as they come where the file didn't say."""
     if count > limits.frames:
         raise UserError(f"the video has more than {limits.frames} frames: {_at_most(limits)}")
 
 
 def check_sentences(text: str | None, limits: LimitsConfig) -> list[str]:
-    """The sentences of a text, one in each line; empty lines are passed over.
-
-    Raises:
-        UserError: There is none, there are too many, or one is too long.
-    """
+    """The sentences of a text, one in each line, if their number and lengths are within the limits."""
     sentences = [line.strip() for line in (text or "").splitlines() if line.strip()]
     if not sentences:
         raise UserError("type a sentence that says what to segment, such as: the red circle moving left")

@@ -45,11 +45,7 @@ class Ending:
         timer.start()
 
     def serving(self, server: type[Any]) -> type[Any]:
-        """uvicorn's server, which has its own way with signals while it serves, made to tell of them here.
-
-        Args:
-            server: ``uvicorn.Server``.
-        """
+        """``uvicorn.Server``, which handles signals itself while it serves, made to report them here."""
         begin = self.begin
 
         class Server(server):

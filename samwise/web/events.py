@@ -32,13 +32,7 @@ Shown = tuple[Any, Any, Any, Any, Any]
 
 
 class Events:
-    """The page's events. gradio fills in ``request`` by its type.
-
-    Args:
-        jobs: The server's jobs.
-        examples: The videos to choose from.
-        label: What the field for files is called.
-    """
+    """The page's events. gradio fills in ``request`` by its type. ``label`` is the file field's own."""
 
     def __init__(self, jobs: Jobs, examples: list[Example], label: str) -> None:
         self.jobs, self.examples, self.label = jobs, examples, label
@@ -74,11 +68,7 @@ class Events:
         return field, path, *_cleared(_preview(upload))
 
     async def _open(self, request: gr.Request, work: Callable[..., T], *arguments: Any) -> T:
-        """Does work that opens a file, in a thread; a visitor with many files doesn't keep others waiting.
-
-        Raises:
-            UserError: The visitor has too many already.
-        """
+        """Does work that opens a file, in a thread; a visitor with many files doesn't keep others waiting."""
         visitor = _visitor(request)
         if self._opening[visitor] >= _WAITING:
             raise UserError("other files of yours are still being opened; try again in a moment")

@@ -95,13 +95,7 @@ class Job:
 
 
 class Jobs:
-    """All jobs of a server. A user's session has at most one.
-
-    Args:
-        predictor: The network.
-        store: Where the files go.
-        config: Limits and options.
-    """
+    """All jobs of a server. A user's session has at most one."""
 
     def __init__(self, predictor: SamwisePredictor, store: Store, config: WebConfig) -> None:
         self.predictor, self.store, self.config = predictor, store, config
@@ -113,11 +107,7 @@ class Jobs:
     def start(self, session: str, upload: str | Path, text: str, visitor: str = "") -> Job:
         """Checks what a user asks for and puts it in the queue; the session's job before it is dropped.
 
-        Args:
-            session: The page that asks.
-            upload: The file.
-            text: The sentences.
-            visitor: Who asks, as far as limits go.
+        ``visitor`` is who asks, as far as limits go.
 
         Raises:
             UserError: Something is wrong with it, or too many wait already.

@@ -29,13 +29,7 @@ def empty_stage(text: str = "The masks appear here.") -> str:
 
 
 def preview(data: str, size: tuple[int, int], what: str) -> str:
-    """The first frame of an upload.
-
-    Args:
-        data: JPEG as a data: URL.
-        size: (height, width).
-        what: What it is, in words.
-    """
+    """The first frame of an upload, a JPEG as a data: URL, and what it is in words."""
     height, width = size
     return (
         f'<div class="sw-stage"><img alt="the first frame" style="aspect-ratio:{width}/{height}" '
@@ -56,12 +50,7 @@ def small(text: str) -> str:
 
 
 def busy(text: str, share: float | None = None) -> str:
-    """A bar that moves, with what is being done.
-
-    Args:
-        text: What.
-        share: How much of it is done, from 0 to 1; None where nobody knows.
-    """
+    """A bar that moves, with what is being done; ``share`` of it in [0, 1], None where nobody knows."""
     known = "" if share is None else f' aria-valuenow="{100 * share:.0f}" style="--done:{share:.1%}"'
     kind = "sw-meter sw-waits" if share is None else "sw-meter"
     return (

@@ -27,9 +27,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 def serve(load: Callable[[], SamwisePredictor], config: WebConfig) -> None:
     """Serves the page until Ctrl-C or SIGTERM; then its uploads and results are removed.
 
-    Args:
-        load: Loads the network. Called when all that can be wrong at once has been looked at.
-        config: The options.
+    The network is loaded after everything that can be wrong at once has been looked at.
 
     Raises:
         UserError: gradio isn't installed, or the address can't be listened on.

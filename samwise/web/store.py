@@ -71,11 +71,7 @@ class Store:
         return folder
 
     def adopt(self, upload: Path, folder: Path) -> Path:
-        """Gives a job the upload for itself, so that it stays while the job runs.
-
-        Raises:
-            UserError: It isn't there any more.
-        """
+        """Gives a job the upload for itself, so that it stays while the job runs."""
         self.check(upload)
         path = folder / f"input{upload.suffix.lower()}"
         try:
@@ -103,11 +99,7 @@ class Store:
         return path is not None and (path in self._lasting or path.parent == self.examples)
 
     def check(self, path: str | Path) -> None:
-        """Refuses what is neither an upload nor an example.
-
-        Raises:
-            UserError: It isn't; whether there is such a file isn't said.
-        """
+        """Refuses what is neither an upload nor an example, without saying whether there is such a file."""
         if not self.is_upload(str(path)) and not self.is_shown(str(path)):
             raise UserError("the upload has been removed; choose the file again")
 

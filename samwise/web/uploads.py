@@ -53,10 +53,6 @@ class Uploads:
 
     gradio's own route holds form fields in memory whatever their size, leaves the file of a broken upload
     lying, and waits for ever.
-
-    Args:
-        store: Where the files go.
-        limits: Per file, per visitor and in all.
     """
 
     def __init__(self, store: Store, limits: LimitsConfig) -> None:

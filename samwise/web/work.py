@@ -27,13 +27,9 @@ _READABLE = 480  # pixels; smaller pictures are enlarged by a whole number of ti
 
 
 def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callable[[], None]) -> None:
-    """Runs a job to its end.
+    """Runs a job to its end, noting in it frame by frame what is done.
 
-    Args:
-        predictor: The network.
-        job: What to do; what is done is noted in it frame by frame.
-        config: Options and limits.
-        check: Called after each frame; it raises where the job isn't wanted any more.
+    ``check`` is called after each frame; it raises where the job isn't wanted any more.
 
     Raises:
         UserError: The video is damaged or longer than it said.
