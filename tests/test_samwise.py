@@ -297,7 +297,8 @@ def test_crossed_pairs_are_tracked_with_the_memory_of_the_next_sentence() -> Non
     assert both.cme_logits.shape == (3, 2, 2)
     torch.testing.assert_close(both.cme_logits[:, :1], alone.cme_logits, atol=1e-5, rtol=1e-5)
     assert torch.equal(both.cme_labels[:, :1], alone.cme_labels)
-    for own, others in zip(memories[-2], memories[-1], strict=True):
+    *_, owns, _, of_partners = memories  # between them the memory-less frame
+    for own, others in zip(owns, of_partners, strict=True):
         assert torch.equal(others, own[[1, 0, 2]])
     (pointer, token), (astray, same_token) = compared
     assert torch.equal(same_token, token) and not torch.equal(astray[:2], pointer[:2])

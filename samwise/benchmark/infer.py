@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from samwise.benchmark.report import report
+from samwise.benchmark.report import at_least_one, now, report
 from samwise.benchmark.stages import stage_seconds
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.tokens import Tokens
-from samwise.errors import UserError
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.modeling.memory import StreamState
 from samwise.modeling.samwise import Samwise
@@ -37,11 +35,9 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: There is nothing to measure, or an option isn't one.
     """
-    if cfg.repeats < 1 or cfg.max_expressions < 1 or not cfg.expressions:
-        raise UserError(
-            f"repeats={cfg.repeats}, max_expressions={cfg.max_expressions} and "
-            f"expressions={list(cfg.expressions)}: at least one each"
-        )
+    at_least_one(
+        repeats=cfg.repeats, max_expressions=cfg.max_expressions, expressions=len(cfg.expressions or [])
+    )
     device, config = choose_device(cfg.device), SamwiseConfig.from_node(cfg.model)
     config.text_encoder.pretrained = False  # any weights cost the same
     torch.manual_seed(cfg.seed)
@@ -105,11 +101,11 @@ class Ours:
             if not self.states:
                 first = self.model.see(self.clip[:, :1])
                 self.states = [fill(self.model.stream(first, tokens)[1]) for tokens in self.batches]
-            start = _now(self.model.device)
+            start = now(self.model.device)
             seen = self.model.see_recorded(self.clip)
             for tokens, state in zip(self.batches, self.states, strict=True):
                 self.model.stream(seen, tokens, state)
-            return _now(self.model.device) - start
+            return now(self.model.device) - start
 
 
 class Sam2:
@@ -149,10 +145,10 @@ class Sam2:
     def __call__(self) -> float:
         """Seconds for T frames."""
         with self.runtime():
-            start = _now(self.device)
+            start = now(self.device)
             for _ in range(self.length):
                 next(self.stream)
-            return _now(self.device) - start
+            return now(self.device) - start
 
 
 def _in_turn(lines: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
@@ -216,12 +212,6 @@ def copied(model: Samwise) -> Samwise:
     other = Samwise(model.config).to(model.device).eval()
     other.load_state_dict(model.state_dict())
     return other
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def _peak(device: torch.device) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from samwise.benchmark.report import in_turn
 from samwise.encoders.tokens import Tokens
 from samwise.modeling.samwise import Samwise
 
@@ -44,16 +44,5 @@ def stage_seconds(model: Samwise, clip: Tensor, repeats: int) -> dict[str, float
         "decode": (decode, 1),
         "encode memory": (lambda: backbone.encode_memory(frame.top, mask, mask.new_ones(1)), 1),
     }
-    return {name: _median(step, repeats, clip.device) / frames for name, (step, frames) in steps.items()}
-
-
-def _median(step: Callable[[], object], repeats: int, device: torch.device) -> float:
-    seconds = []
-    for turn in range(repeats + 1):
-        start = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if turn:
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    seconds = in_turn({name: step for name, (step, _) in steps.items()}, repeats + 1, clip.device)
+    return {name: statistics.median(seconds[name][1:]) / frames for name, (_, frames) in steps.items()}

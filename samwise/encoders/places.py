@@ -115,8 +115,9 @@ def linear_places(module: nn.Module, prefix: str, part: str) -> list[Place]:
     ]
 
 
-def attention_places(attention: nn.MultiheadAttention, prefix: str) -> list[Place]:
-    """The two projections of a self-attention whose batch comes first."""
+def attention_places(attention: nn.Module, prefix: str) -> list[Place]:
+    """The two projections of an ``nn.MultiheadAttention`` that attends to itself, its batch first."""
+    assert isinstance(attention, nn.MultiheadAttention)
     hook = _InSelfAttention()
 
     def attach(added: nn.Module, name: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import TextEncoderConfig
-from samwise.encoders.hub_reach import local_only
+from samwise.encoders.part_files import loading, local_only
 from samwise.errors import UserError
 from samwise.extras import needed_for
 
@@ -239,23 +239,19 @@ def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Enc
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     where = _tokenizer_place(config)
-    try:
-        if (
-            config.tokenizer
-            and (asset := Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))).is_file()
-        ):
+    way_out = (
+        ": it isn't on this machine, and the hub doesn't give it. Put its files (tokenizer.json, or "
+        f"vocab.json and merges.txt) into checkpoints/{Path(where).name}/, or name their folder in "
+        "model.text_encoder.tokenizer; checkpoints/README.md says where they come from"
+    )
+    with loading(f"the tokenizer '{where}'", way_out):
+        asset = Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))
+        if config.tokenizer and asset.is_file():
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 where, trust_remote_code=False, local_files_only=local_only(where)
             )
-    except Exception as error:  # transformers raises whatever the hub client raised
-        raise UserError(
-            f"can't load the tokenizer '{where}' ({type(error).__name__}): it isn't on this machine, and the "
-            f"hub doesn't give it. Put its files (tokenizer.json, or vocab.json and merges.txt) into "
-            f"checkpoints/{Path(where).name}/, or name their folder in model.text_encoder.tokenizer; "
-            "checkpoints/README.md says where they come from"
-        ) from error
     if len(tokenizer) < MIN_VOCABULARY:
         raise UserError(
             f"the tokenizer '{where}' has only {len(tokenizer)} tokens: its vocabulary isn't there. Put "

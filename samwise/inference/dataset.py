@@ -14,7 +14,7 @@ from samwise.evaluation.protocol_a import LabelMapWriter, annotator_name
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.sentences import check_expressions
 from samwise.inference.sharing import Job, Shard, make_jobs, shard_jobs
-from samwise.inference.tracking import DetectTrack, OracleBox
+from samwise.inference.tracking import BoxTracking
 from samwise.progress import progress
 from samwise.video.mask_png import read_mask_png, write_mask_png
 from samwise.video.reader import ImageFiles
@@ -60,7 +60,7 @@ class DatasetInference:
 
     def __init__(
         self,
-        predictor: SamwisePredictor | DetectTrack | OracleBox,
+        predictor: SamwisePredictor | BoxTracking,
         storage: VideoStorage,
         output: Path,
         clip_length: int,
@@ -68,14 +68,12 @@ class DatasetInference:
         shard: Shard | None = None,
         label_maps: LabelMapWriter | None = None,
     ) -> None:
-        self.predictor, self.storage, self.output = predictor, storage, output
         if max_expressions is not None and max_expressions < 1:
             raise UserError(f"max_expressions={max_expressions} must be at least 1")
-        self.clip_length = clip_length
-        self.label_maps = label_maps
-        self.max_expressions = max_expressions
-        if self.label_maps:
-            jobs = make_jobs(storage, MAX_JOB, lambda expression: annotator_name(storage, expression))
+        self.predictor, self.storage, self.output = predictor, storage, output
+        self.clip_length, self.max_expressions, self.label_maps = clip_length, max_expressions, label_maps
+        if label_maps:  # an annotator's expressions together: a label map joins their masks
+            jobs = make_jobs(storage, MAX_JOB, lambda x: annotator_name(label_maps.storage, x))
         else:
             jobs = make_jobs(storage, MAX_JOB)
         self.jobs = shard_jobs(jobs, shard or Shard())
@@ -103,14 +101,10 @@ class DatasetInference:
     def _unfinished(self, job: Job) -> list[Expression]:
         """The job's expressions that lack a mask, and those whose annotator lacks a label map."""
         todo = {expression for expression in job.expressions if not self._finished(expression)}
-        if self.label_maps:
-            names = {expression: annotator_name(self.storage, expression) for expression in job.expressions}
+        if maps := self.label_maps:
+            names = {expression: annotator_name(maps.storage, expression) for expression in job.expressions}
             again = {names[expression] for expression in todo}
-            again |= {
-                name
-                for name in set(names.values()) - again
-                if not self.label_maps.finished(name, job.video_id)
-            }
+            again |= {name for name in set(names.values()) - again if not maps.finished(name, job.video_id)}
             todo = {expression for expression, name in names.items() if name in again}
         return [expression for expression in job.expressions if expression in todo]
 

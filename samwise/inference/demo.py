@@ -26,6 +26,7 @@ def main(cfg: DictConfig) -> None:
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.runtime import RuntimeConfig
     from samwise.inference.systems import build_tracking, system_config
+    from samwise.inference.tracking import DetectTrack
     from samwise.io import writable_folder
     from samwise.running.reporting import caution
     from samwise.running.stopping import StopRequest
@@ -45,6 +46,7 @@ def main(cfg: DictConfig) -> None:
             caution(predictor.warning)
     else:
         predictor, about = build_tracking(cfg, cfg.device)
+        assert isinstance(predictor, DetectTrack)  # the others want a dataset
     if source.frame_count is None and None is cfg.max_frames is cfg.max_seconds:
         print("Ctrl-C ends it and finishes what is written", file=sys.stderr)
     options = {"clip_length": cfg.clip_length, "masks": cfg.masks, "opacity": cfg.opacity, "about": about}

@@ -124,19 +124,17 @@ class ExpressionGroups:
         index = 0
         while index + 1 < len(self._groups):
             first, second = self._groups[index : index + 2]
-            texts = first.texts + second.texts
-            if len(texts) > self.max_together or not _mergeable(
-                first.state, second.state, self.model.config.cme
-            ):
+            texts, a, b = first.texts + second.texts, first.state, second.state
+            fits = len(texts) <= self.max_together
+            if fits and a and b and _mergeable(a, b, self.model.config.cme):
+                self._groups[index : index + 2] = [_Group(texts, self.model.tokenize(texts), a.join(b))]
+            else:
                 index += 1
-                continue
-            state = first.state.join(second.state)
-            self._groups[index : index + 2] = [_Group(texts, self.model.tokenize(texts), state)]
 
 
-def _mergeable(first: StreamState | None, second: StreamState | None, cme: CmeConfig) -> bool:
+def _mergeable(first: StreamState, second: StreamState, cme: CmeConfig) -> bool:
     """Whether two streams differ in nothing but their expressions and what they remember."""
-    if first is None or second is None or not (first.bank.full and second.bank.full):
+    if not (first.bank.full and second.bank.full):
         return False
     if cme.policy == "every":
         return first.frame_index % cme.every == second.frame_index % cme.every

@@ -94,12 +94,10 @@ def build_tracking(
         raise UserError("system=oracle_box needs true masks: it is for datasets, with scripts/infer.py")
     backbone, weights = _sam2(cfg)
     runtime = RuntimeConfig.from_node(cfg.runtime)
-    if config.name == "oracle_box":
-        return OracleBox(backbone, storage, device, runtime), {
-            "system": {"name": config.name},
-            "sam2": weights,
-        }
-    detector = GroundedDetector(config.detector, config.threshold, config.max_boxes, device)
+    if config.name == "oracle_box" and storage is not None:
+        settings = {"system": {"name": config.name}, "sam2": weights}
+        return OracleBox(backbone, storage, device, runtime), settings
+    detector = GroundedDetector(str(config.detector), config.threshold, config.max_boxes, device)
     tracking = DetectTrack(backbone, detector, config.frames, config.step, device, runtime)
     return tracking, {"system": asdict(config), "sam2": weights}
 

@@ -6,7 +6,7 @@ encoders stay as they are. (Full finetuning adds nothing; the encoders just trai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -78,22 +78,19 @@ def build_baseline(
     added = nn.ModuleDict()
     if config.kind == "adaptformer":
         for key, places in (("vision", backbone.mlps), ("text", text_encoder.mlps)):
-            added[key] = nn.ModuleDict(
-                {place.name: Bottleneck(place.inputs, config.width, config.scale) for place in places}
-            )
-            _attach(added[key], places)
+            branches = {place.name: Bottleneck(place.inputs, config.width, config.scale) for place in places}
+            added[key] = _attached(nn.ModuleDict(branches), places)
     if config.kind == "lora":
         for key, places in (("vision", backbone.linears), ("text", text_encoder.linears)):
-            chosen = [place for place in places if place.part in getattr(config, key)]
-            if chosen:
-                added[key] = _low_rank_updates(config, chosen)
-                _attach(added[key], chosen)
+            if chosen := [place for place in places if place.part in getattr(config, key)]:
+                added[key] = _attached(_low_rank_updates(config, chosen), chosen)
     return added
 
 
-def _attach(added: nn.ModuleDict, places: list[Place]) -> None:
+def _attached(added: nn.ModuleDict, places: list[Place]) -> nn.ModuleDict:
     for place in places:
         place.attach(added[place.name])
+    return added
 
 
 def _low_rank_updates(config: BaselineConfig, places: list[Place]) -> nn.ModuleDict:
@@ -101,15 +98,14 @@ def _low_rank_updates(config: BaselineConfig, places: list[Place]) -> nn.ModuleD
     with needed_for("adapter=lora", "lora"):
         from peft import LoraConfig, inject_adapter_in_model
 
-    lora = LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=["layer"]
-    )
+    alpha: Any = config.alpha  # peft takes a float as well
+    lora = LoraConfig(r=config.rank, lora_alpha=alpha, lora_dropout=config.dropout, target_modules=["layer"])
     updates = nn.ModuleDict()
     for place in places:
         # peft wraps the layer it is shown; a stand-in of the same size keeps the frozen one out of its hands.
         device = torch.get_default_device()
         stand_in = nn.ModuleDict({"layer": skip_init(nn.Linear, place.inputs, place.outputs, device=device)})
-        layer = inject_adapter_in_model(lora, stand_in)["layer"]
+        layer: Any = inject_adapter_in_model(lora, stand_in).get_submodule("layer")
         down, up, dropout = (part["default"] for part in (layer.lora_A, layer.lora_B, layer.lora_dropout))
         updates[place.name] = LowRank(down, up, dropout, layer.scaling["default"])
     return updates
