@@ -51,7 +51,7 @@ def run(cfg: DictConfig) -> None:
         _empty()
         options: Any = OmegaConf.to_container(cfg.training)
         options |= {"model": OmegaConf.to_container(cfg.model), "device": str(device), "seed": cfg.seed}
-        train.run(OmegaConf.create(options))
+        train.run(DictConfig(options))
 
 
 def _parity(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -53,8 +53,10 @@ class FrameFeatures:
 
     def repeated(self, count: int) -> FrameFeatures:
         """The same frames ``count`` times over."""
-        of_one = (x.repeat(count, 1, 1, 1) if len(x) > 1 else x for x in (self.stride4, self.stride8))
-        return FrameFeatures(*of_one, self.top)
+        stride4, stride8 = (
+            x.repeat(count, 1, 1, 1) if len(x) > 1 else x for x in (self.stride4, self.stride8)
+        )
+        return FrameFeatures(stride4, stride8, self.top)
 
 
 @dataclass

@@ -62,7 +62,8 @@ def build_image_predictor(sam2: nn.Module, config: BackboneConfig, canvas: int) 
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
     predictor = SAM2ImagePredictor(_sharing(sam2, _instantiate(config, canvas, _FOR_CLICKS)))
-    predictor._bb_feat_sizes = [(canvas // stride,) * 2 for stride in (4, 8, 16)]  # it assumes 1024
+    sides = [canvas // stride for stride in (4, 8, 16)]
+    predictor._bb_feat_sizes = [(side, side) for side in sides]  # it assumes a canvas of 1024
     return predictor
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,7 @@ class BertLikeEncoder(StagedTextEncoder):
 
     @property
     def positions(self) -> int | None:
-        sizes = self.model.config
+        sizes: Any = self.model.config
         # RoBERTa's first place comes after that of the padding token.
         used = sizes.pad_token_id + 1 if sizes.model_type == "roberta" else 0
         return sizes.max_position_embeddings - used
@@ -217,8 +217,9 @@ class ClipTextEncoder(StagedTextEncoder):
         return self.model.token_embedding(tokens.ids) + self.model.positional_embedding[: tokens.ids.shape[1]]
 
     def run_layer(self, layer: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
-        # Causal, and padding comes last: no real token ever sees it.
-        return layer(x, attn_mask=self.model.attn_mask[: x.shape[1], : x.shape[1]].to(x.dtype))
+        length, mask = x.shape[1], self.model.attn_mask
+        assert mask is not None  # causal, and padding comes last: no real token ever sees it
+        return layer(x, attn_mask=mask[:length, :length].to(x.dtype))
 
     def sentence_state(self, x: Tensor, tokens: Tokens) -> Tensor:
         last = (~tokens.padding).sum(1) - 1

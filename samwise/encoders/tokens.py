@@ -44,12 +44,14 @@ class Tokens:
         return len(self.ids)
 
     def to(self, device: str | torch.device, non_blocking: bool = False) -> Tokens:
-        moved = (x.to(device, non_blocking=non_blocking) for x in (self.ids, self.padding, self.verbs))
-        return Tokens(*moved, self.padded)
+        return self._each(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Tokens:
         """The tokens in memory from which copies to a GPU run beside the rest."""
-        return Tokens(*(x.pin_memory() for x in (self.ids, self.padding, self.verbs)), self.padded)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Tokens:
+        return Tokens(change(self.ids), change(self.padding), change(self.verbs), self.padded)
 
     @property
     def padding_or_none(self) -> Tensor | None:
@@ -270,7 +272,8 @@ def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Enc
         share = sum(unknown) / max(len(unknown), 1)
         return Encoding(ids, [tuple(span) for span in out["offset_mapping"]], share)
 
-    return encode, tokenizer.pad_token_id
+    pad_id: Any = tokenizer.pad_token_id
+    return encode, pad_id
 
 
 def _clip_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:

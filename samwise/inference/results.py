@@ -113,10 +113,8 @@ class FrameResult:
             if not mask.any():
                 encoded.append(None)
                 continue
-            rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
-            encoded.append(
-                {"size": [int(x) for x in rle["size"]], "counts": bytes(rle["counts"]).decode("ascii")}
-            )
+            rle: Any = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+            encoded.append({"size": [int(x) for x in rle["size"]], "counts": rle["counts"].decode("ascii")})
         return encoded
 
 

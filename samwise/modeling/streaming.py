@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from samwise.config.network import SamwiseConfig
     from samwise.encoders.sam2_backbone import Sam2Backbone
     from samwise.modeling.conditional_memory_encoder import ConditionalMemoryEncoder
-    from samwise.modeling.samwise import Samwise
 
 
 class Steps(Protocol):
@@ -51,8 +50,18 @@ class Streaming(nn.Module):
     recorded: Steps | None = None
     branchless: bool | None = None
 
+    if TYPE_CHECKING:  # Samwise's own, which these call
+
+        def see(self, frames: Tensor) -> SeenClips: ...
+
+        def encode(
+            self, seen: SeenClips, tokens: Tokens, video_of: Tensor | None = None, text: Tensor | None = None
+        ) -> tuple[FrameFeatures, Tensor]: ...
+
+        def start_text(self, tokens: Tokens) -> Tensor: ...
+
     def stream(
-        self: Samwise, frames: Tensor | SeenClips, tokens: Tokens, state: StreamState | None = None
+        self, frames: Tensor | SeenClips, tokens: Tokens, state: StreamState | None = None
     ) -> tuple[ClipOutput, StreamState]:
         """Segments the next clip of a stream, as :meth:`Samwise.forward`, and tells more of it.
 
@@ -85,7 +94,7 @@ class Streaming(nn.Module):
         """The state of ``batch`` sentences that have seen no frame."""
         return StreamState.start(batch, self.config.memory.frames, self.config.memory.pointers, device)
 
-    def see_recorded(self: Samwise, frames: Tensor) -> SeenClips:
+    def see_recorded(self, frames: Tensor) -> SeenClips:
         """``see``, as a CUDA graph where there is one."""
         return (self.recorded or self).see(frames)
 
