@@ -15,8 +15,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from samwise.benchmark.report import at_least_one, now, report
-from samwise.benchmark.stages import stage_seconds
+from samwise.benchmark.report import at_least_one, in_turn, now, report
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.tokens import Tokens
 from samwise.inference.runtime import Runtime, RuntimeConfig
@@ -56,7 +55,10 @@ def run(cfg: DictConfig) -> None:
             other = copied(model) if options.get("compile") or options.get("channels_last") else model
             runtime = Runtime(other, RuntimeConfig.from_node(OmegaConf.create(options)))
             lines[f"one expression, {name.replace('_', ' ')}"] = Ours(runtime, frames, 1, 1)
-        seconds = _in_turn(lines, cfg.repeats)
+        turns = [
+            {k: line() for k, line in lines.items()} for _ in progress(range(cfg.repeats + 1), desc="turns")
+        ]
+        seconds = {name: [turn[name] for turn in turns[1:]] for name in lines}  # the first is a warm-up
     rows = _rows(seconds, length)
     settings = {
         "model": cfg.model.name,
@@ -151,17 +153,6 @@ class Sam2:
             return now(self.device) - start
 
 
-def _in_turn(lines: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """Every line once as a warm-up, then all of them in turn, ``repeats`` times."""
-    seconds: dict[str, list[float]] = {name: [] for name in lines}
-    for turn in progress(range(repeats + 1), desc="turns", unit="turn"):
-        for name, line in lines.items():
-            taken = line()
-            if turn:
-                seconds[name].append(taken)
-    return seconds
-
-
 def _rows(seconds: dict[str, list[float]], length: int) -> list[dict[str, Any]]:
     one, sam2 = (statistics.median(seconds.get(k, [float("nan")])) for k in (_name(1), "SAM 2, one object"))
     rows = []
@@ -219,3 +210,38 @@ def _peak(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+@torch.inference_mode()
+def stage_seconds(model: Samwise, clip: Tensor, repeats: int) -> dict[str, float]:
+    """Where the time goes: median seconds per frame of each step alone, one expression, the memory full.
+
+    Args:
+        model: The network.
+        clip: (1, T, 3, h, w) normalised.
+        repeats: Timed calls of each step, after one that isn't.
+    """
+    backbone, length = model.backbone, clip.shape[1]
+    tokens = Tokens.from_ids(torch.randint(5, 400, (1, SENTENCE_TOKENS), device=clip.device))
+    seen = model.see(clip)
+    features, rho = model.encode(seen, tokens)
+    prompt, frame = backbone.sparse_prompt(rho), features.at(0, length)
+    mask = torch.zeros(1, model.canvas, model.canvas, device=clip.device)
+    memory = backbone.encode_memory(frame.top, mask, mask.new_ones(1))
+    maps = memory[:, None].repeat(1, model.config.memory.frames, 1, 1, 1)
+    pointers = mask.new_zeros(1, model.config.memory.pointers, backbone.width)
+    conditioned = backbone.with_memory(frame.top, maps, pointers)
+
+    def decode() -> object:
+        low = backbone.finish_decoding(backbone.start_decoding(conditioned, prompt), frame)
+        return backbone.to_canvas(low.low_res_logits)
+
+    steps: dict[str, tuple[Callable[[], object], int]] = {  # and the frames each call is for
+        "see (text-free stages)": (lambda: model.see(clip), length),
+        "encode (text, adapters, later stages, neck)": (lambda: model.encode(seen, tokens), length),
+        "memory attention": (lambda: backbone.with_memory(frame.top, maps, pointers), 1),
+        "decode": (decode, 1),
+        "encode memory": (lambda: backbone.encode_memory(frame.top, mask, mask.new_ones(1)), 1),
+    }
+    seconds = in_turn({name: step for name, (step, _) in steps.items()}, repeats + 1, clip.device)
+    return {name: statistics.median(seconds[name][1:]) / frames for name, (_, frames) in steps.items()}

@@ -19,10 +19,7 @@ CHECKPOINTING = ("none", "encoders", "all")
 def run(recompute: bool, function: Callable[..., R], *arguments: Any) -> R:
     """Calls a function; with ``recompute`` the backward pass computes its inner activations again.
 
-    Args:
-        recompute: Whether to; without gradients it changes nothing.
-        function: Deterministic but for PyTorch's random numbers, and without side effects: it may run twice.
-        *arguments: Its arguments.
+    It may run twice: no side effects, and no randomness but PyTorch's.
     """
     if not (recompute and torch.is_grad_enabled()):
         return function(*arguments)
@@ -56,16 +53,16 @@ def compile_parts(
 ) -> list[tuple[nn.Module, str]]:
     """Compiles the network's parts in place, at their first call; names of parameters stay as they are.
 
-    Part by part, since layers alike share their code: much quicker than compiling the whole, and nothing is
-    lost where Python decides in between (the memory, the CME).
+    Layers that are alike share their code, which is much quicker than compiling the whole; where Python
+    decides in between (the memory, the CME), nothing is lost.
 
     Args:
         model: The network.
         backend: One of ``torch.compiler.list_backends()``.
         mode: torch.compile's, for inductor.
-        text: Also those whose shapes follow the sentences' length: text layers, adapters, the decoder. Each
-            length is compiled anew (inductor fails on some of them with symbolic ones), so it is for
-            sentences that are padded to few lengths.
+        text: Also the parts whose shapes follow the sentences' length: text layers, adapters, the decoder.
+            Each length is compiled anew (inductor fails on some of them with symbolic lengths), so pad
+            sentences to few lengths.
 
     Returns:
         Modules and the attributes of theirs that hold what is compiled; without these they run as they are.

@@ -40,12 +40,7 @@ _FOR_VIDEO_CLICKS: dict[str, Any] = {
 
 
 def build_sam2(config: BackboneConfig, canvas: int, object_scores: bool = True) -> SAM2Base:
-    """Builds sam2's own ``SAM2Base`` from its own YAML.
-
-    Args:
-        config: Which YAML, what to change in it, which weights to load.
-        canvas: Side of the input square.
-        object_scores: False lets the weights lack what only object scores need.
+    """Builds sam2's own ``SAM2Base`` from its own YAML; arguments as of ``Sam2Backbone``.
 
     Raises:
         UserError: The YAML or the checkpoint isn't there, or the checkpoint is another network's.
@@ -75,16 +70,9 @@ def build_video_predictor(sam2: nn.Module, config: BackboneConfig, canvas: int) 
 def build_trainable(
     sam2: nn.Module, config: BackboneConfig, canvas: int, prompts: Mapping[str, Any]
 ) -> nn.Module:
-    """sam2's own training network, which draws prompts from true masks, with the weights of ``sam2``.
+    """sam2's own training network, which draws prompts from true masks, sharing the weights of ``sam2``.
 
-    Args:
-        sam2: The initial weights; shared, not copied.
-        config: The network.
-        canvas: Side of the input square.
-        prompts: Arguments of ``training.model.sam2.SAM2Train``.
-
-    Raises:
-        UserError: tensordict isn't installed, which sam2's training code needs.
+    ``prompts`` are arguments of ``training.model.sam2.SAM2Train``.
     """
     with needed_for("training SAM 2", "foundation"):
         import tensordict  # noqa: F401
@@ -94,11 +82,7 @@ def build_trainable(
 
 
 def set_prompts(network: nn.Module, prompts: Mapping[str, Any]) -> None:
-    """Changes arguments of a network of :func:`build_trainable`: it keeps each under its own name.
-
-    Raises:
-        UserError: sam2's network has no such argument.
-    """
+    """Changes arguments of a network of :func:`build_trainable`: it keeps each under its own name."""
     for name, value in prompts.items():
         if not hasattr(network, name):
             raise UserError(

@@ -41,8 +41,7 @@ class Recording:
 
     def __call__(self, arguments: Any) -> Any:
         """Replays it with other values; the outputs are copies that the next replay leaves alone."""
-        own, given = _leaves(self._inputs), _leaves(arguments)
-        torch._foreach_copy_(own, given)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_copy_(_leaves(self._inputs), _leaves(arguments))  # pyright: ignore[reportPrivateImportUsage]
         self._replay()
         return _rebuild(self._outputs, iter([x.clone() for x in _leaves(self._outputs)]))
 

@@ -26,19 +26,12 @@ MAX_WAITING = 256  # files on their way to the disk
 
 @dataclass
 class Summary:
-    """What a run did.
+    """What a run did."""
 
-    Attributes:
-        segmented: Expressions segmented now.
-        kept: Expressions that an earlier run had finished.
-        frames: Masks written now.
-        fired: Of these, how often the Conditional Memory Encoder fired.
-    """
-
-    segmented: int = 0
-    kept: int = 0
-    frames: int = 0
-    fired: int = 0
+    segmented: int = 0  # expressions
+    kept: int = 0  # expressions that an earlier run had finished
+    frames: int = 0  # masks written now
+    fired: int = 0  # of these, how often the Conditional Memory Encoder fired
 
 
 class DatasetInference:
@@ -49,8 +42,8 @@ class DatasetInference:
         storage: The split.
         output: Folder for ``<video>/<expression id>/<frame>.png``.
         clip_length: Frames per clip.
-        max_expressions: Expressions of a video that run as one batch; None for what suits the device. All of
-            a video share its frames and the text-free part of the encoder.
+        max_expressions: Expressions of a video that run as one batch; None for what suits the device. They
+            all share the video's frames and the text-free part of the encoder.
         shard: Which share of the work to do.
         label_maps: Writes the annotators' label maps (Ref-DAVIS17).
 

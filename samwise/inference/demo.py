@@ -7,10 +7,8 @@ import sys
 from omegaconf import DictConfig
 
 from samwise.errors import UserError
-from samwise.inference.segment import segment, slug
+from samwise.inference.segment import segment
 from samwise.running.cli import program
-
-__all__ = ["main", "segment", "slug"]
 
 
 @program("demo", as_typed=("input", "text"))

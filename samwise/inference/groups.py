@@ -21,17 +21,11 @@ R = TypeVar("R")
 
 @dataclass
 class _Group:
-    """Sentences that run as one batch: their memories are equally long.
-
-    Attributes:
-        texts: B sentences.
-        tokens: Theirs.
-        state: None before their first frame.
-    """
+    """Sentences that run as one batch: their memories are equally long."""
 
     texts: list[str]
     tokens: Tokens
-    state: StreamState | None = None
+    state: StreamState | None = None  # before their first frame
 
 
 class ExpressionGroups:
@@ -71,12 +65,12 @@ class ExpressionGroups:
 
         Args:
             clip: (1, T, 3, h, w) normalised.
-            read: Makes of each batch's output what is wanted of it. Where memory isn't enough for that, the
-                batch is halved as well.
+            read: Takes what is wanted from a batch's output. Where memory isn't enough for that, the batch is
+                halved as well.
             without_memory: Its frames don't see those before, and aren't remembered.
 
         Returns:
-            What ``read`` made of the batches; their sentences one after the other are all N, in their order.
+            What ``read`` took from each batch; together they hold all N sentences in their order.
 
         Raises:
             NotEnoughMemory: A GPU's memory isn't enough for the clip with one sentence.

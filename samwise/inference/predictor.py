@@ -100,9 +100,9 @@ class SamwisePredictor:
         return session
 
     def sam2_image_predictor(self) -> SAM2ImagePredictor:
-        """sam2's own ``SAM2ImagePredictor`` for clicks and boxes, on this model's weights.
+        """sam2's own ``SAM2ImagePredictor`` for clicks and boxes, sharing this model's weights.
 
-        The weights are shared, not copied. The adapters play no part in it: it gives what SAM 2 alone gives.
+        The adapters play no part in it: it gives what SAM 2 alone gives.
         """
         return self.model.backbone.image_predictor()
 

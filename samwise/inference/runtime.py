@@ -7,13 +7,12 @@ import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from samwise.config.typed import typed
 from samwise.encoders.recompute import compile_parts
 from samwise.errors import UserError
 from samwise.inference.cuda_graphs import Recorded
@@ -45,20 +44,10 @@ class RuntimeConfig:
     @classmethod
     def from_node(cls, node: Any) -> RuntimeConfig:
         """From the ``runtime`` block of a config; unknown keys are refused."""
-        try:
-            return cast(RuntimeConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node)))
-        except OmegaConfBaseException as error:
-            raise UserError(
-                f"runtime: {str(error).splitlines()[0]}; the keys are in configs/infer.yaml"
-            ) from error
+        return typed(cls, node, "runtime")
 
     def check(self, device: torch.device) -> None:
-        """Refuses what the device can't do.
-
-        Raises:
-            UserError: With the way out.
-        """
-        choose_precision(self.precision, device, "runtime.precision")
+        """Refuses what the device can't do, with a UserError."""
         if self.compile is not None and self.compile not in COMPILE_MODES:
             raise UserError(
                 f"runtime.compile={self.compile}: choose null or one of {', '.join(COMPILE_MODES)}; "
@@ -77,8 +66,8 @@ class Runtime:
         config: The choices.
 
     Attributes:
-        network: What is to be called: the model, or in bfloat16 and float16 a copy that shares the weights
-            which stay in float32 and has the others cast once, as they were when it was made.
+        network: What to call: the model itself; in bfloat16 and float16 a copy that shares the weights which
+            stay in float32, and has the others cast once, when it was made.
 
     Raises:
         UserError: The device can't do what was chosen.

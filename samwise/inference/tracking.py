@@ -107,8 +107,8 @@ class DetectTrack(BoxTracking):
     Args:
         backbone: SAM 2.
         detector: Finds a sentence's boxes.
-        frames: Frames looked at until boxes are found.
-        step: Distance between them.
+        frames: Frames looked at until boxes are found, ``step`` apart.
+        step: The distance.
         device: Where it runs.
         runtime: Number format.
     """

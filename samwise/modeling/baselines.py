@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
 
 class LowRank(nn.Module):
-    """LoRA's update: up(down(dropout(x))) * alpha / rank; ``up`` starts at zero.
-
-    Args:
-        down: Linear to the rank.
-        up: Linear from it.
-        dropout: On the input.
-        scale: alpha / rank.
-    """
+    """LoRA's update: up(down(dropout(x))) * scale, which is alpha / rank; ``up`` starts at zero."""
 
     def __init__(self, down: nn.Module, up: nn.Module, dropout: nn.Module, scale: float) -> None:
         super().__init__()
@@ -40,13 +33,7 @@ class LowRank(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """AdaptFormer's branch, Eq. 2: s * up(ReLU(down(x))); ``up`` starts at zero: so does what it adds.
-
-    Args:
-        dim: Width of x.
-        width: Of the bottleneck.
-        scale: s.
-    """
+    """AdaptFormer's branch, Eq. 2: s * up(ReLU(down(x))); ``up`` starts at zero: so does what it adds."""
 
     def __init__(self, dim: int, width: int, scale: float) -> None:
         super().__init__()
@@ -62,12 +49,7 @@ class Bottleneck(nn.Module):
 def build_baseline(
     config: BaselineConfig, backbone: Sam2Backbone, text_encoder: StagedTextEncoder
 ) -> nn.ModuleDict:
-    """Builds what a baseline adds and attaches it to the two encoders.
-
-    Args:
-        config: Which one.
-        backbone: SAM 2; only its image encoder is adapted.
-        text_encoder: The text encoder.
+    """Builds what a baseline adds and attaches it to the image encoder and the text encoder.
 
     Returns:
         The new modules as ``vision`` and ``text``; empty for ``none`` and ``full``.

@@ -13,7 +13,7 @@ from samwise.config.composing import compose_model, model_names
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.sam2_backbone import NUM_STAGES, FrameFeatures, Sam2Backbone
 from samwise.encoders.text_encoder import build_text_encoder
-from samwise.encoders.tokens import Tokenizer, Tokens, build_tokenizer
+from samwise.encoders.tokens import Tokenizer, Tokens
 from samwise.errors import UserError
 from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cme_pairs import compare, partners
@@ -132,9 +132,7 @@ class Samwise(Streaming):
         """
         if self._tokenizer is None:
             config, longest = self.config, self.text_encoder.longest_sentence
-            self._tokenizer = build_tokenizer(
-                config.text_encoder, config.prompt.motion, config.lowercase, longest
-            )
+            self._tokenizer = Tokenizer(config.text_encoder, config.prompt.motion, config.lowercase, longest)
         return self._tokenizer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -281,11 +279,11 @@ class Samwise(Streaming):
                 bank.add(self.encode_memory(frame, mask, tracked), tracked.pointer)
             masks.append(mask)
             scores.append(tracked.score)
-        if pairs:
-            candidates, of_decisions, of_labels = zip(*pairs, strict=True)
-            memoryless = torch.stack(candidates, 1)
-            decisions, labels = torch.cat(of_decisions, 1), torch.cat(of_labels, 1)
-        else:
-            memoryless = frames.new_zeros(batch, 0, self.canvas, self.canvas)
-            decisions, labels = frames.new_zeros(batch, 0, 2), frames.new_zeros(batch, 0, dtype=torch.long)
-        return TrainOutput(torch.stack(masks, 1), torch.stack(scores, 1), memoryless, decisions, labels)
+        logits, object_scores = torch.stack(masks, 1), torch.stack(scores, 1)  # B, T, S, S; B, T
+        if not pairs:
+            nothing, no_label = frames.new_zeros(batch, 0, 2), frames.new_zeros(batch, 0, dtype=torch.long)
+            return TrainOutput(logits, object_scores, logits[:, :0].detach(), nothing, no_label)
+        memoryless, decisions, labels = zip(*pairs, strict=True)
+        return TrainOutput(
+            logits, object_scores, torch.stack(memoryless, 1), torch.cat(decisions, 1), torch.cat(labels, 1)
+        )

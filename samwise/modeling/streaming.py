@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +18,8 @@ from samwise.modeling.outputs import ClipOutput, SeenClips, StreamStep
 if TYPE_CHECKING:
     from samwise.config.network import SamwiseConfig
     from samwise.encoders.sam2_backbone import Sam2Backbone
+    from samwise.inference.cuda_graphs import Recorded
     from samwise.modeling.conditional_memory_encoder import ConditionalMemoryEncoder
-
-
-class Steps(Protocol):
-    """What may run as recorded CUDA graphs (samwise/inference/cuda_graphs.py): the same calls, replayed."""
-
-    see: Callable[..., SeenClips]
-    encode: Callable[..., tuple[FrameFeatures, Tensor]]
-    step: Callable[..., StreamStep]
 
 
 class Streaming(nn.Module):
@@ -39,7 +31,7 @@ class Streaming(nn.Module):
         branchless: Whether every frame that the CME may look at is decoded with and without memory in one
             batch, so that its decision never leaves the device: the host doesn't wait for a GPU. False
             decodes without memory only where it is asked for. None: true on a GPU. The results are the same.
-        recorded: ``see``, ``encode`` and :meth:`step` as CUDA graphs; None for none.
+        recorded: ``see``, ``encode`` and :meth:`step` as CUDA graphs (samwise/inference/cuda_graphs.py).
     """
 
     config: SamwiseConfig
@@ -47,7 +39,7 @@ class Streaming(nn.Module):
     cme: ConditionalMemoryEncoder | None
     recompute: bool
     static_shapes: bool = False
-    recorded: Steps | None = None
+    recorded: Recorded | None = None
     branchless: bool | None = None
 
     if TYPE_CHECKING:  # Samwise's own, which these call
@@ -177,17 +169,8 @@ class Streaming(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decides for each expression whether the memory-less mask goes into the memory (Eq. 9 and 10).
 
-        Args:
-            frame: The frame.
-            prompt: Of B sentences.
-            tracked: It, decoded with memory.
-            mask: (B, S, S) P_m.
-            looks: (B,) bool, where the policy looks at it.
-            memoryless: The frame decoded without memory, where that is done already: nothing waits then for
-                what the CME says. None: it is done where the CME asks for it.
-
-        Returns:
-            Fired and p_detect (B,), and the mask (B, S, S) for the memory encoder.
+        Where the frame isn't decoded without memory yet (``memoryless``), it is only where the CME asks for
+        it. ``mask`` is P_m. Returns: fired and p_detect (B,), and the mask (B, S, S) for the memory encoder.
         """
         config, backbone = self.config.cme, self.backbone
         probability = torch.full_like(tracked.score, float("nan"))
