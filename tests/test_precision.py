@@ -14,6 +14,7 @@ import torch
 from samwise.data.geometry import normalise
 from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
+from samwise.inference.runtime import FrozenWeightsCast
 from samwise.training.config import training_config
 from tests.training_process import gradients, make_trainer
 
@@ -94,6 +95,16 @@ def test_mixed_precision(plain, precision: str, tolerance: float):
     """2 % of the loss in bfloat16, 0.5 % in float16."""
     losses, angle = _compare(plain(precision=precision), plain())
     assert 0 < losses < tolerance and angle < 0.05
+
+
+def test_frozen_weights_that_are_cast_once_change_no_bit(plain, monkeypatch: pytest.MonkeyPatch):
+    """As if autocast cast them at every call; in activation checkpointing's second pass as well."""
+    knobs = {"precision": "bfloat16", "checkpointing": "all"}
+    once = plain(*FROZEN, **knobs)
+    monkeypatch.setattr(FrozenWeightsCast, "__enter__", lambda self: None)
+    every_time = plain(*FROZEN, **knobs, lr=1e-4)  # the gradients don't know the learning rate
+    assert once["losses"] == every_time["losses"]
+    assert all(torch.equal(x, every_time["gradients"][name]) for name, x in once["gradients"].items())
 
 
 def test_the_parts_of_a_batch_are_the_batch(plain):

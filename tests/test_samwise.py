@@ -268,14 +268,14 @@ SWITCHES = [
 
 @pytest.mark.parametrize("overrides", SWITCHES, ids=lambda o: ",".join(o) or "default")
 def test_every_switch_streams_and_trains(overrides: list[str]) -> None:
-    model = build(*overrides)
+    model = build(*overrides, "model.cme.window=1")  # the CME looks at frame 2
     tokens = model.tokenize(SENTENCES[:2])
     with torch.inference_mode():
-        output, state = model.stream(clip(1, 6), tokens)
-        output, state = model.stream(clip(1, 2), tokens, state)
-    assert output.logits.isfinite().all() and state.frame_index == 8
+        output, state = model.stream(clip(1, 4), tokens)
+        output, state = model.stream(clip(1, 1), tokens, state)
+    assert output.logits.isfinite().all() and state.frame_index == 5
     model.train()
-    trained = model.forward_train(clip(2, 7), tokens)
+    trained = model.forward_train(clip(2, 3), tokens)
     (trained.logits.mean() + trained.cme_logits.sum()).backward()
     touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
     expected = {"backbone", "text_encoder", "adapters", "prompts", "cme"}

@@ -33,7 +33,7 @@ class LowRank(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """AdaptFormer's branch, Eq. 2: s * up(ReLU(down(x))); ``up`` starts at zero: so does what it adds."""
+    """AdaptFormer's branch (Sec. 3.3, Eq. 2): s * up(ReLU(down(x))), zero at the start, as ``up`` is."""
 
     def __init__(self, dim: int, width: int, scale: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Losses: focal and Dice on the masks, cross-entropy on the Conditional Memory Encoder's decisions."""
+"""Losses: focal and Dice on the masks, cross-entropy on the CME's decisions (paper Sec. 3.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame loop of inference: decode with memory, consult the CME, remember (paper Sec. 3.4 and 3.5)."""
+"""The frame loop of inference: decode with memory, consult the CME, remember (paper Sec. 3.4, Sec. 3.5)."""
 
 from __future__ import annotations
 

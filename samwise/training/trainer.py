@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from samwise.encoders.recompute import compile_parts, set_checkpointing
 from samwise.errors import UserError
-from samwise.inference.runtime import FrozenWeightsCast
 from samwise.modeling.losses import SamwiseLoss
 from samwise.running.device import choose_precision, products_in
 from samwise.running.stopping import StopRequest
@@ -148,7 +147,6 @@ class Trainer:
         """Everything that the first :meth:`take_step` needs."""
         at = self.position
         self.wrapped = in_parallel(self.step, self.device)
-        self.frozen_cast = FrozenWeightsCast(self.model, self.step.dtype)
         with together():
             self.monitor = Monitor(self.run, at.step, self.schedule.progress(at.step, at.seconds))
 
@@ -165,7 +163,7 @@ class Trainer:
         train_mode(self.model, config.freeze_batch_norm)
         factor = self.schedule.apply(self.optimizer, at.step, at.seconds)
         self.lr = factor * max(group["peak_lr"] for group in self.optimizer.param_groups)
-        with self.frozen_cast:
+        with self.step.frozen_cast:
             values, batch, output = self._accumulate(parts)
         self.scaler.unscale_(self.optimizer)
         limit = float("inf") if config.clip_norm is None else config.clip_norm
