@@ -97,7 +97,8 @@ def loading(what: str, way_out: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(f"can't load {what} ({type(error).__name__}){way_out}") from error
+        reason = str(error).strip().split("\n")[0][:200]
+        raise UserError(f"can't load {what} ({type(error).__name__}: {reason}){way_out}") from error
 
 
 @functools.cache
