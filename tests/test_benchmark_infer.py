@@ -42,4 +42,8 @@ def test_io(tmp_path: Path) -> None:
 
 def test_nothing_to_measure() -> None:
     result = run("infer", *SMALL, "expressions=[]")
-    assert result.returncode == 2 and "at least one" in result.stderr and "Traceback" not in result.stderr
+    assert (
+        result.returncode == 2
+        and "expressions=0 must be at least 1" in result.stderr
+        and "Traceback" not in result.stderr
+    )

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from samwise.errors import UserError
-from samwise.inference.demo import segment, slug
 from samwise.inference.predictor import SamwisePredictor
+from samwise.inference.segment import segment, slug
 from samwise.video.reader import open_source
 from tests.test_samwise import build
 from tests.test_scripts import run

@@ -23,7 +23,7 @@ from samwise.config.parts import TextEncoderConfig
 from samwise.encoders import tokens
 from samwise.encoders.sam2_build import build_trainable
 from samwise.encoders.text_models import build_clip_text_tower
-from samwise.encoders.tokens import build_tokenizer, verb_spans
+from samwise.encoders.tokens import Tokenizer, verb_spans
 from samwise.errors import UserError
 from samwise.evaluation.davis import score_sequence
 from samwise.training.main import train
@@ -85,7 +85,7 @@ def _figures() -> None:
 
 
 def _clip_tokenizer() -> None:
-    build_tokenizer(TextEncoderConfig(family="clip"), verbs=False, lowercase=True)
+    Tokenizer(TextEncoderConfig(family="clip"), verbs=False, lowercase=True)
 
 
 @pytest.mark.parametrize(

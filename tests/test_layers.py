@@ -37,10 +37,16 @@ def test_no_module_is_long() -> None:
 
 
 def test_every_equation_is_found_by_its_name() -> None:
-    """In the code; and the files that the map names are there."""
+    """In the files that the map names, as are the sections."""
     page = (ROOT / "samwise/README.md").read_text("utf-8")
-    code = "".join(p.read_text("utf-8") for p in (ROOT / "samwise/modeling").glob("*.py"))
-    for number in range(1, 11):
-        assert re.search(rf"Eq\. {number}\b", code), number
+    found = set()
+    for what, where in re.findall(r"^\| (Sec\. 3.*?) \| (.*) \|$", page, re.MULTILINE):
+        code = "".join((ROOT / "samwise" / x).read_text("utf-8") for x in re.findall(r"\]\((.*?)\)", where))
+        assert what.split(",")[0] in code, what
+        for first, last in re.findall(r"Eq\. (\d+)(?: (?:to|and) (\d+))?", what):
+            for number in range(int(first), int(last or first) + 1):
+                assert re.search(rf"Eq\. (\d+ and )?{number}\b", code), number
+                found.add(number)
+    assert found == set(range(1, 11))
     for link in re.findall(r"\]\(((?:modeling|encoders|inference)/\w+\.py)\)", page):
         assert (ROOT / "samwise" / link).is_file(), link

@@ -43,11 +43,11 @@ def test_filling_the_memory_changes_nothing(seen: int) -> None:
     for _ in range(seen):
         bank.add(torch.randn(2, 64, 8, 8), torch.randn(2, 128))
     top = torch.randn(2, 128, 8, 8)
-    maps, pointers, absent = bank.filled()
-    assert maps.shape[1] == 6 and pointers.shape[1] == 7 and (absent is None) == (seen >= 7)
+    maps, pointers, *absent = bank.filled()
+    assert maps.shape[1] == 6 and pointers.shape[1] == 7 and (not absent) == (seen >= 7)
     with torch.inference_mode():
         torch.testing.assert_close(
-            backbone.with_memory(top, maps, pointers, absent),
+            backbone.with_memory(top, *bank.filled()),
             backbone.with_memory(top, *bank.stacked()),
             rtol=0,
             atol=1e-5,

@@ -12,7 +12,7 @@ import torch
 from samwise.config.parts import TextEncoderConfig
 from samwise.data.build import build_storage
 from samwise.data.types import Expression
-from samwise.encoders.tokens import build_tokenizer
+from samwise.encoders.tokens import Tokenizer
 from samwise.errors import UserError
 from samwise.inference.dataset import DatasetInference
 from samwise.inference.predictor import SamwisePredictor
@@ -51,12 +51,12 @@ def word_pieces(folder: Path) -> TextEncoderConfig:
 
 
 def test_shares_of_unknown_tokens(tmp_path: Path, model: Samwise) -> None:
-    bert = build_tokenizer(word_pieces(tmp_path / "bert"), verbs=False, lowercase=True)
+    bert = Tokenizer(word_pieces(tmp_path / "bert"), verbs=False, lowercase=True)
     assert bert.look("the reddish car").unknown == 0  # pieces of a large vocabulary say something
     assert bert.look("the red zebra").unknown == pytest.approx(1 / 3)
     assert bert.look("собака бежит the").unknown == pytest.approx(2 / 3)
     clip = TextEncoderConfig(family="clip", name="ViT-B-16-quickgelu")
-    assert build_tokenizer(clip, verbs=False, lowercase=True).look(CHINESE).unknown == 0
+    assert Tokenizer(clip, verbs=False, lowercase=True).look(CHINESE).unknown == 0
     assert model.tokenizer.look(KNOWN).unknown == 0 and model.tokenizer.look(CHINESE).unknown == 1
 
 

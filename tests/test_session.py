@@ -13,7 +13,8 @@ from pycocotools import mask as coco_mask
 
 from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
-from samwise.inference.session import FrameResult, Session
+from samwise.inference.results import FrameResult
+from samwise.inference.session import Session
 from samwise.weights.checkpoint import save_checkpoint
 from tests.programs import run_program
 from tests.test_inference import TEXTS, noise

@@ -14,7 +14,7 @@ from samwise.config.composing import compose_model
 from samwise.config.network import SamwiseConfig
 from samwise.config.parts import TextEncoderConfig
 from samwise.data.types import ClipSample, Expression
-from samwise.encoders.tokens import Tokenizer, build_tokenizer, mark_spans, verb_spans
+from samwise.encoders.tokens import Tokenizer, mark_spans, verb_spans
 from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
 from samwise.synthrvos.grammar import grammar_corpus
@@ -23,14 +23,12 @@ from samwise.training.batches import BatchMaker
 
 def tiny(**changes: object) -> Tokenizer:
     config = compose_model("tiny_scratch").text_encoder
-    return build_tokenizer(config, **({"verbs": True, "lowercase": True} | changes))
+    return Tokenizer(config, **({"verbs": True, "lowercase": True} | changes))
 
 
 @pytest.fixture(scope="module")
 def clip_tokenizer() -> Tokenizer:
-    return build_tokenizer(
-        TextEncoderConfig(family="clip", name="ViT-B-16-quickgelu"), verbs=True, lowercase=True
-    )
+    return Tokenizer(TextEncoderConfig(family="clip", name="ViT-B-16-quickgelu"), verbs=True, lowercase=True)
 
 
 def words(sentence: str, spans: list[tuple[int, int]]) -> list[str]:
@@ -114,7 +112,7 @@ def test_a_tokenizer_without_files_says_so(tmp_path: Path) -> None:
     config = SamwiseConfig().text_encoder
     config.tokenizer = str(tmp_path)
     with pytest.raises(UserError, match="tokenizer"):
-        build_tokenizer(config, verbs=False, lowercase=True)
+        Tokenizer(config, verbs=False, lowercase=True)
 
 
 def test_where_the_tokenizer_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,15 +70,16 @@ def on_fake_gpu(module: M) -> M:
 def backward(loss: Tensor) -> None:
     """``loss.backward()``, node by node: PyTorch's engine would ask a driver for its streams."""
     waiting: Counter[Any] = Counter()  # gradients that a node still waits for
-    todo, seen = [loss.grad_fn], {loss.grad_fn}
+    first: Any = loss.grad_fn
+    todo, seen = [first], {first}
     while todo:
         for node, _ in todo.pop().next_functions:
             waiting[node] += 1
             if node is not None and node not in seen:
                 seen.add(node)
                 todo.append(node)
-    found: dict[Any, dict[int, Tensor]] = {loss.grad_fn: {0: torch.ones_like(loss)}}
-    ready = [loss.grad_fn]
+    found: dict[Any, dict[int, Tensor]] = {first: {0: torch.ones_like(loss)}}
+    ready = [first]
     while ready:
         node = ready.pop()
         gradients = found.pop(node, {})

@@ -49,9 +49,9 @@ def run(cfg: DictConfig) -> None:
     report("gpu", settings, list(_speed(cfg, device)), cfg.output)
     if cfg.training is not None:
         _empty()
-        options = OmegaConf.to_container(cfg.training)
+        options: Any = OmegaConf.to_container(cfg.training)
         options |= {"model": OmegaConf.to_container(cfg.model), "device": str(device), "seed": cfg.seed}
-        train.run(OmegaConf.create(options))
+        train.run(DictConfig(options))
 
 
 def _parity(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from samwise.benchmark.report import report
-from samwise.benchmark.stages import stage_seconds
+from samwise.benchmark.report import at_least_one, in_turn, now, report
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.tokens import Tokens
-from samwise.errors import UserError
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.modeling.memory import StreamState
 from samwise.modeling.samwise import Samwise
@@ -37,11 +34,9 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: There is nothing to measure, or an option isn't one.
     """
-    if cfg.repeats < 1 or cfg.max_expressions < 1 or not cfg.expressions:
-        raise UserError(
-            f"repeats={cfg.repeats}, max_expressions={cfg.max_expressions} and "
-            f"expressions={list(cfg.expressions)}: at least one each"
-        )
+    at_least_one(
+        repeats=cfg.repeats, max_expressions=cfg.max_expressions, expressions=len(cfg.expressions or [])
+    )
     device, config = choose_device(cfg.device), SamwiseConfig.from_node(cfg.model)
     config.text_encoder.pretrained = False  # any weights cost the same
     torch.manual_seed(cfg.seed)
@@ -60,7 +55,10 @@ def run(cfg: DictConfig) -> None:
             other = copied(model) if options.get("compile") or options.get("channels_last") else model
             runtime = Runtime(other, RuntimeConfig.from_node(OmegaConf.create(options)))
             lines[f"one expression, {name.replace('_', ' ')}"] = Ours(runtime, frames, 1, 1)
-        seconds = _in_turn(lines, cfg.repeats)
+        turns = [
+            {k: line() for k, line in lines.items()} for _ in progress(range(cfg.repeats + 1), desc="turns")
+        ]
+        seconds = {name: [turn[name] for turn in turns[1:]] for name in lines}  # the first is a warm-up
     rows = _rows(seconds, length)
     settings = {
         "model": cfg.model.name,
@@ -105,11 +103,11 @@ class Ours:
             if not self.states:
                 first = self.model.see(self.clip[:, :1])
                 self.states = [fill(self.model.stream(first, tokens)[1]) for tokens in self.batches]
-            start = _now(self.model.device)
+            start = now(self.model.device)
             seen = self.model.see_recorded(self.clip)
             for tokens, state in zip(self.batches, self.states, strict=True):
                 self.model.stream(seen, tokens, state)
-            return _now(self.model.device) - start
+            return now(self.model.device) - start
 
 
 class Sam2:
@@ -149,21 +147,10 @@ class Sam2:
     def __call__(self) -> float:
         """Seconds for T frames."""
         with self.runtime():
-            start = _now(self.device)
+            start = now(self.device)
             for _ in range(self.length):
                 next(self.stream)
-            return _now(self.device) - start
-
-
-def _in_turn(lines: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """Every line once as a warm-up, then all of them in turn, ``repeats`` times."""
-    seconds: dict[str, list[float]] = {name: [] for name in lines}
-    for turn in progress(range(repeats + 1), desc="turns", unit="turn"):
-        for name, line in lines.items():
-            taken = line()
-            if turn:
-                seconds[name].append(taken)
-    return seconds
+            return now(self.device) - start
 
 
 def _rows(seconds: dict[str, list[float]], length: int) -> list[dict[str, Any]]:
@@ -218,14 +205,43 @@ def copied(model: Samwise) -> Samwise:
     return other
 
 
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def _peak(device: torch.device) -> float:
     """The most memory in MiB: of the GPU's tensors, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+@torch.inference_mode()
+def stage_seconds(model: Samwise, clip: Tensor, repeats: int) -> dict[str, float]:
+    """Where the time goes: median seconds per frame of each step alone, one expression, the memory full.
+
+    Args:
+        model: The network.
+        clip: (1, T, 3, h, w) normalised.
+        repeats: Timed calls of each step, after one that isn't.
+    """
+    backbone, length = model.backbone, clip.shape[1]
+    tokens = Tokens.from_ids(torch.randint(5, 400, (1, SENTENCE_TOKENS), device=clip.device))
+    seen = model.see(clip)
+    features, rho = model.encode(seen, tokens)
+    prompt, frame = backbone.sparse_prompt(rho), features.at(0, length)
+    mask = torch.zeros(1, model.canvas, model.canvas, device=clip.device)
+    memory = backbone.encode_memory(frame.top, mask, mask.new_ones(1))
+    maps = memory[:, None].repeat(1, model.config.memory.frames, 1, 1, 1)
+    pointers = mask.new_zeros(1, model.config.memory.pointers, backbone.width)
+    conditioned = backbone.with_memory(frame.top, maps, pointers)
+
+    def decode() -> object:
+        low = backbone.finish_decoding(backbone.start_decoding(conditioned, prompt), frame)
+        return backbone.to_canvas(low.low_res_logits)
+
+    steps: dict[str, tuple[Callable[[], object], int]] = {  # and the frames each call is for
+        "see (text-free stages)": (lambda: model.see(clip), length),
+        "encode (text, adapters, later stages, neck)": (lambda: model.encode(seen, tokens), length),
+        "memory attention": (lambda: backbone.with_memory(frame.top, maps, pointers), 1),
+        "decode": (decode, 1),
+        "encode memory": (lambda: backbone.encode_memory(frame.top, mask, mask.new_ones(1)), 1),
+    }
+    seconds = in_turn({name: step for name, (step, _) in steps.items()}, repeats + 1, clip.device)
+    return {name: statistics.median(seconds[name][1:]) / frames for name, (_, frames) in steps.items()}

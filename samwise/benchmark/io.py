@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from samwise.benchmark.report import report
+from samwise.benchmark.report import at_least_one, in_turn, report
 from samwise.data.geometry import fit_frame
-from samwise.errors import UserError
 from samwise.evaluation.submission import write_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.video.images import read_image
@@ -28,8 +26,7 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: There are no frames.
     """
-    if cfg.frames < 1 or cfg.repeats < 1:
-        raise UserError(f"frames={cfg.frames} and repeats={cfg.repeats} must be at least 1")
+    at_least_one(frames=cfg.frames, repeats=cfg.repeats)
     rng = np.random.default_rng(cfg.seed)
     names = [f"{index:05d}" for index in range(cfg.frames)]
     size = (cfg.height, cfg.width)
@@ -58,12 +55,7 @@ def run(cfg: DictConfig) -> None:
             "write a mask PNG": write,
             "zip and check": lambda: write_submission(predictions, plan, root / "masks.zip"),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(cfg.repeats):
-            for name, step in steps.items():
-                start = time.perf_counter()
-                step()
-                seconds[name].append(time.perf_counter() - start)
+        seconds = in_turn(steps, cfg.repeats)
     rows = [
         {"step": name, "ms/frame": 1e3 * statistics.median(values) / cfg.frames}
         for name, values in seconds.items()

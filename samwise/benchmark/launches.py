@@ -78,7 +78,8 @@ def run(cfg: DictConfig) -> None:
                 "copies from it/step": counts.downloads,
             }
         )
-    settings = {"model": cfg.model.name, "canvas": config.canvas, **OmegaConf.to_container(cfg.training)}
+    options: Any = OmegaConf.to_container(cfg.training)
+    settings = {"model": cfg.model.name, "canvas": config.canvas, **options}
     report("training launches", settings, rows, cfg.training.output)
 
 

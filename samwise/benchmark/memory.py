@@ -8,9 +8,8 @@ import time
 import numpy as np
 from omegaconf import DictConfig
 
-from samwise.benchmark.report import report
+from samwise.benchmark.report import at_least_one, report
 from samwise.config.network import SamwiseConfig
-from samwise.errors import UserError
 from samwise.inference.predictor import SamwisePredictor
 from samwise.modeling.samwise import Samwise
 from samwise.progress import progress
@@ -27,8 +26,7 @@ def run(cfg: DictConfig) -> None:
         UserError: There is no frame count to note memory at.
     """
     at = sorted({int(count) for count in cfg.at if count <= cfg.frames} | {int(cfg.frames)})
-    if at[0] < 1:
-        raise UserError(f"frames={cfg.frames} and at={list(cfg.at)} must be at least 1")
+    at_least_one(frames=cfg.frames, at=at[0])
     model = Samwise(SamwiseConfig.from_node(cfg.model))
     session = SamwisePredictor(model, choose_device(cfg.device)).start_session(
         list(cfg.text), cfg.clip_length

@@ -1,14 +1,51 @@
-"""What every benchmark prints and writes: a table, and the same as JSON with the machine it was made on."""
+"""What every benchmark does: times steps in turn, prints a table and writes it as JSON with the machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from samwise.errors import UserError
 from samwise.io import write_json
 from samwise.running.machine import machine
 from samwise.tables import markdown_table
+
+CPU = torch.device("cpu")
+
+
+def now(device: torch.device) -> float:
+    """Seconds of a clock, when the device has done all that it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def in_turn(
+    steps: Mapping[str, Callable[[], object]], repeats: int, device: torch.device = CPU
+) -> dict[str, list[float]]:
+    """Seconds of each step; all take turns, so that what else the machine does slows all of them alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            start = now(device)
+            step()
+            seconds[name].append(now(device) - start)
+    return seconds
+
+
+def at_least_one(**values: int) -> None:
+    """Refuses a benchmark of nothing.
+
+    Raises:
+        UserError: A value is below 1.
+    """
+    for key, value in values.items():
+        if value < 1:
+            raise UserError(f"{key}={value} must be at least 1")
 
 
 def report(

@@ -6,7 +6,6 @@ The line "float32, rounded once" is what torchvision does on a GPU, and on CPUs 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 
 import cv2
@@ -18,9 +17,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from samwise.benchmark.report import report
+from samwise.benchmark.report import at_least_one, in_turn, report
 from samwise.data.geometry import canvas_size, resize_frame
-from samwise.errors import UserError
 
 
 def run(cfg: DictConfig) -> None:
@@ -29,8 +27,7 @@ def run(cfg: DictConfig) -> None:
     Raises:
         UserError: There is nothing to repeat.
     """
-    if cfg.repeats < 1:
-        raise UserError(f"repeats={cfg.repeats} must be at least 1")
+    at_least_one(repeats=cfg.repeats)
     rng, rows = np.random.default_rng(cfg.seed), []
     for height, width in cfg.sizes:
         image = _picture(rng, height, width)
@@ -40,12 +37,7 @@ def run(cfg: DictConfig) -> None:
             "torchvision, uint8": lambda image=image, size=size: _torchvision(image, size),
             "float32, rounded once": lambda image=image, size=size: _rounded_once(image, size),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(cfg.repeats):
-            for name, way in ways.items():
-                start = time.perf_counter()
-                way()
-                seconds[name].append(time.perf_counter() - start)
+        seconds = in_turn(ways, cfg.repeats)
         expected = ways["Pillow"]().astype(int)
         for name, way in ways.items():
             difference = np.abs(way() - expected)

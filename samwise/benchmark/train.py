@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from samwise.benchmark.report import report
+from samwise.benchmark.report import now, report
 from samwise.config.network import SamwiseConfig
 from samwise.data.types import ClipBatch, Expression
 from samwise.encoders.recompute import CHECKPOINTING, compile_parts, set_checkpointing
@@ -121,11 +121,9 @@ def run(config: DictConfig) -> None:
     for _ in progress(range(config.repeats), desc="measuring", unit="round"):
         for name, step in steps.items():
             _reset_peak(device)
-            start = time.perf_counter()
+            start = now(device)
             step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(now(device) - start)
             peaks[name] = max(peaks[name], _peak(device))
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     first = medians[next(iter(medians))]
@@ -140,8 +138,7 @@ def run(config: DictConfig) -> None:
         for name, step in steps.items()
     ]
     settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    report("train", settings, rows, config.output)
+    report("train", cast("dict[str, Any]", settings), rows, config.output)
 
 
 def _reset_peak(device: torch.device) -> None:

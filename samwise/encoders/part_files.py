@@ -1,12 +1,18 @@
-"""Files of frozen weights: where they are, and the part of the network that is wanted from them."""
+"""Files of frozen weights: where they are, here or on the hub, and the part that is wanted of them."""
 
 from __future__ import annotations
 
+import functools
+import os
 import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import PARTS
@@ -16,6 +22,8 @@ from samwise.errors import UserError
 _OBJECT_SCORES = re.compile(
     r"(.*\.)?(no_obj_ptr|sam_mask_decoder\.(obj_score_token|pred_obj_score_head)\..+)"
 )
+
+_SECONDS = 3.0  # to wait for the hub's first answer
 
 
 def only_for_object_scores(name: str) -> bool:
@@ -64,3 +72,46 @@ def read_part(path: str | Path, part: str, inner: str) -> dict[str, Tensor]:
     if any(name.startswith(PARTS) for name in tensors):
         raise UserError(f"{path} holds no {part} weights; name another file in model.{part}.checkpoint")
     return tensors
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, key: str) -> None:
+    """Loads exactly these weights.
+
+    Raises:
+        UserError: They are another network's; ``key`` names the part of the config.
+    """
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{path} doesn't fit {key}: {str(error).splitlines()[1].strip()}") from error
+
+
+def local_only(name: str) -> bool:
+    """Whether only this machine can have what ``name`` stands for: a folder, or the hub is out of reach."""
+    return Path(name).exists() or not _hub_reachable()
+
+
+@contextmanager
+def loading(what: str, way_out: str) -> Iterator[None]:
+    """Turns whatever transformers, open_clip or the hub's client raises into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise UserError(f"can't load {what} ({type(error).__name__}: {reason}){way_out}") from error
+
+
+@functools.cache
+def _hub_reachable() -> bool:
+    """Asked once: without a network the hub's client tries for minutes."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True  # the proxy knows
+    address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    try:
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname or "", port), _SECONDS).close()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Attach = Callable[[nn.Module], None]
+Attach = Callable[[nn.Module], object]
 
 
 @dataclass(frozen=True)
@@ -32,28 +32,26 @@ class Place:
     attach: Attach
 
 
-# The hooks are objects, not closures, so that a deep copy of a network calls modules of its own.
+# Hooks hold what is added as a partial's argument, not in a closure: a deep copy of a network calls its own.
 
 
-class _Beside:
-    """A forward hook: y + added(x)."""
-
-    def __init__(self, added: nn.Module) -> None:
-        self.added = added
-
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + self.added(inputs[0])
+def beside(layer: nn.Module) -> Attach:
+    """Attaches to a layer with one input."""
+    return lambda added: layer.register_forward_hook(partial(_add_beside, added))
 
 
-class _ToResidual:
-    """A forward pre-hook on a layer called as layer(h, x): x + added(x) in place of x."""
+def _add_beside(added: nn.Module, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output + added(inputs[0])
 
-    def __init__(self, added: nn.Module) -> None:
-        self.added = added
 
-    def __call__(self, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden, x = inputs
-        return hidden, x + self.added(x)
+def to_residual(layer: nn.Module) -> Attach:
+    """Attaches to the residual input of an MLP's last layer, called as layer(h, x): what the MLP has read."""
+    return lambda added: layer.register_forward_pre_hook(partial(_add_to_residual, added))
+
+
+def _add_to_residual(added: nn.Module, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    hidden, x = inputs
+    return hidden, x + added(x)
 
 
 class _InSelfAttention:
@@ -82,41 +80,18 @@ class _InSelfAttention:
         return output + self.added[name](x) if name in self.added else output
 
 
-def beside(layer: nn.Module) -> Attach:
-    """Attaches to a layer with one input."""
-
-    def attach(added: nn.Module) -> None:
-        layer.register_forward_hook(_Beside(added))
-
-    return attach
-
-
-def to_residual(layer: nn.Module) -> Attach:
-    """Attaches to the residual input of an MLP's last layer: what the MLP has read."""
-
-    def attach(added: nn.Module) -> None:
-        layer.register_forward_pre_hook(_ToResidual(added))
-
-    return attach
-
-
 def linear_places(module: nn.Module, prefix: str, part: str) -> list[Place]:
     """The linear layers inside a module."""
     return [
-        Place(
-            f"{prefix}.{name}".replace(".", "_"),
-            part,
-            linear.in_features,
-            linear.out_features,
-            beside(linear),
-        )
-        for name, linear in module.named_modules()
-        if isinstance(linear, nn.Linear)
+        Place(f"{prefix}.{name}".replace(".", "_"), part, x.in_features, x.out_features, beside(x))
+        for name, x in module.named_modules()
+        if isinstance(x, nn.Linear)
     ]
 
 
-def attention_places(attention: nn.MultiheadAttention, prefix: str) -> list[Place]:
-    """The two projections of a self-attention whose batch comes first."""
+def attention_places(attention: nn.Module, prefix: str) -> list[Place]:
+    """The two projections of an ``nn.MultiheadAttention`` that attends to itself, its batch first."""
+    assert isinstance(attention, nn.MultiheadAttention)
     hook = _InSelfAttention()
 
     def attach(added: nn.Module, name: str) -> None:

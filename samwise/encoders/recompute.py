@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from samwise.modeling.samwise import Samwise
 
 R = TypeVar("R")
 
@@ -16,10 +19,7 @@ CHECKPOINTING = ("none", "encoders", "all")
 def run(recompute: bool, function: Callable[..., R], *arguments: Any) -> R:
     """Calls a function; with ``recompute`` the backward pass computes its inner activations again.
 
-    Args:
-        recompute: Whether to; without gradients it changes nothing.
-        function: Deterministic but for PyTorch's random numbers, and without side effects: it may run twice.
-        *arguments: Its arguments.
+    It may run twice: no side effects, and no randomness but PyTorch's.
     """
     if not (recompute and torch.is_grad_enabled()):
         return function(*arguments)
@@ -28,38 +28,41 @@ def run(recompute: bool, function: Callable[..., R], *arguments: Any) -> R:
     return checkpoint(function, *arguments, use_reentrant=False)
 
 
-def set_checkpointing(model: nn.Module, what: str) -> None:
-    """Chooses the parts of a :class:`samwise.modeling.samwise.Samwise` whose activations aren't kept.
+def set_checkpointing(model: Samwise, what: str) -> None:
+    """Chooses the parts whose activations aren't kept.
 
     Args:
         model: The network.
         what: ``none``; ``encoders``, for SAM 2's vision blocks and the text layers, frozen but on the
             gradient's way to the adapters; ``all``, for the adapters' attention and every frame's memory
             attention, decoder and memory encoder as well.
+
+    Raises:
+        ValueError: ``what`` is none of these.
     """
     if what not in CHECKPOINTING:
         raise ValueError(f"{what}: choose one of {', '.join(CHECKPOINTING)}")
     model.backbone.recompute = model.text_encoder.recompute = what != "none"
     model.recompute = what == "all"
     for adapter in model.adapters:
-        adapter.recompute = what == "all"
+        setattr(adapter, "recompute", what == "all")  # noqa: B010  (an extension's may know nothing of it)
 
 
 def compile_parts(
-    model: nn.Module, backend: str = "inductor", mode: str | None = None, text: bool = False
+    model: Samwise, backend: str = "inductor", mode: str | None = None, text: bool = False
 ) -> list[tuple[nn.Module, str]]:
     """Compiles the network's parts in place, at their first call; names of parameters stay as they are.
 
-    Part by part, since layers alike share their code: much quicker than compiling the whole, and nothing is
-    lost where Python decides in between (the memory, the CME).
+    Layers that are alike share their code, which is much quicker than compiling the whole; where Python
+    decides in between (the memory, the CME), nothing is lost.
 
     Args:
-        model: A :class:`samwise.modeling.samwise.Samwise`.
+        model: The network.
         backend: One of ``torch.compiler.list_backends()``.
         mode: torch.compile's, for inductor.
-        text: Also those whose shapes follow the sentences' length: text layers, adapters, the decoder. Each
-            length is compiled anew (inductor fails on some of them with symbolic ones), so it is for
-            sentences that are padded to few lengths.
+        text: Also the parts whose shapes follow the sentences' length: text layers, adapters, the decoder.
+            Each length is compiled anew (inductor fails on some of them with symbolic lengths), so pad
+            sentences to few lengths.
 
     Returns:
         Modules and the attributes of theirs that hold what is compiled; without these they run as they are.
@@ -70,8 +73,8 @@ def compile_parts(
     torch._dynamo.config.accumulated_cache_size_limit = 4096
     options = {"backend": backend, "mode": mode, "dynamic": False}
     backbone = model.backbone
-    hsa = [adapter.hsa for adapter in model.adapters if getattr(adapter, "hsa", None) is not None]
-    parts = [*backbone.layers, *hsa]
+    parts = [*backbone.layers, *(hsa for adapter in model.adapters if (hsa := getattr(adapter, "hsa", None)))]
+    methods: list[tuple[nn.Module, str]]
     methods = [(backbone, name) for name in ("run_neck", "with_memory", "encode_memory")]
     if text:
         parts = [*backbone.blocks, *model.text_encoder.layers, *model.adapters]

@@ -1,24 +1,20 @@
-"""SAM 2, taken apart into the steps SAMWISE interleaves with text.
-
-With sam2_memory.py, its memory half, sam2_build.py, which makes it, and sam2_tracking.py the only file that
-knows sam2's insides.
+"""SAM 2 (paper Sec. 3.1), taken apart into the steps that SAMWISE interleaves with text.
 
 All modules come from the installed sam2 package. What is ours is the order in which they run: the image
-encoder stage by stage, the mask decoder with one more sparse prompt and its early token, the memory without
-"conditioning" frames.
+encoder stage by stage, the mask decoder with one more sparse prompt and its early token, and, in
+sam2_memory.py, the memory without "conditioning" frames.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samwise.config.parts import BackboneConfig
-from samwise.encoders.canvas import to_canvas_scale
 from samwise.encoders.places import Place, beside, linear_places
 from samwise.encoders.positions import sine_grid
 from samwise.encoders.recompute import run
@@ -26,6 +22,8 @@ from samwise.encoders.sam2_build import build_image_predictor, build_sam2, build
 from samwise.encoders.sam2_memory import Sam2Memory
 
 if TYPE_CHECKING:
+    from sam2.modeling.backbones.hieradet import MultiScaleBlock
+    from sam2.modeling.sam.transformer import TwoWayTransformer
     from sam2.sam2_image_predictor import SAM2ImagePredictor
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
@@ -55,8 +53,10 @@ class FrameFeatures:
 
     def repeated(self, count: int) -> FrameFeatures:
         """The same frames ``count`` times over."""
-        of_one = (x.repeat(count, 1, 1, 1) if len(x) > 1 else x for x in (self.stride4, self.stride8))
-        return FrameFeatures(*of_one, self.top)
+        stride4, stride8 = (
+            x.repeat(count, 1, 1, 1) if len(x) > 1 else x for x in (self.stride4, self.stride8)
+        )
+        return FrameFeatures(stride4, stride8, self.top)
 
 
 @dataclass
@@ -93,8 +93,14 @@ class Decoded:
         return Decoded(*first), Decoded(*second)
 
 
+def to_canvas_scale(low_res_logits: Tensor, canvas: int) -> Tensor:
+    """(B, S/4, S/4) mask logits -> (B, S, S), bilinear, float32."""
+    x = low_res_logits.float()[:, None]
+    return F.interpolate(x, size=(canvas, canvas), mode="bilinear", align_corners=False)[:, 0]
+
+
 class Sam2Backbone(Sam2Memory):
-    """SAM 2's parts as steps.
+    """SAM 2's parts as steps (Sec. 3.1).
 
     Args:
         config: Which SAM 2.
@@ -102,13 +108,15 @@ class Sam2Backbone(Sam2Memory):
         object_scores: Whether frames can be declared without the object.
     """
 
+    dense_position: Tensor  # 1, HW, C: the decoder's positional encoding of the top features
+
     def __init__(self, config: BackboneConfig, canvas: int, object_scores: bool = True) -> None:
         super().__init__()
         self.sam2 = build_sam2(config, canvas, object_scores)
         if config.trainable and not config.checkpoint:
             self._start_positions()
         self.keep_positions(canvas // 16)
-        self.register_buffer("dense_position", self._dense_position(), persistent=False)  # 1, HW, C
+        self.register_buffer("dense_position", self._dense_position(), persistent=False)
         self.register_load_state_dict_post_hook(_renew_dense_position)
         self.recompute = False
         self.config, self.canvas = config, canvas
@@ -146,21 +154,25 @@ class Sam2Backbone(Sam2Memory):
         return build_video_predictor(self.sam2, self.config, self.canvas)
 
     @property
-    def blocks(self) -> list[nn.Module]:
+    def blocks(self) -> list[MultiScaleBlock]:
         """The image encoder's blocks."""
         return list(self.sam2.image_encoder.trunk.blocks)
 
     @property
     def layers(self) -> list[nn.Module]:
         """The blocks, and the mask decoder's layers."""
-        return [*self.blocks, *self.sam2.sam_mask_decoder.transformer.layers]
+        return [*self.blocks, *self._two_way.layers]
+
+    @property
+    def _two_way(self) -> TwoWayTransformer:
+        return cast("TwoWayTransformer", self.sam2.sam_mask_decoder.transformer)
 
     @property
     def linears(self) -> list[Place]:
         """The linear layers of the image encoder's blocks."""
         return [
             place
-            for index, block in enumerate(self.sam2.image_encoder.trunk.blocks)
+            for index, block in enumerate(self.blocks)
             for part, module in (("attention", block.attn), ("mlp", block.mlp))
             for place in linear_places(module, f"{index}.{part}", part)
         ]
@@ -168,8 +180,7 @@ class Sam2Backbone(Sam2Memory):
     @property
     def mlps(self) -> list[Place]:
         """The MLPs of the image encoder's blocks, after their LayerNorm."""
-        blocks = self.sam2.image_encoder.trunk.blocks
-        return [Place(f"{k}", "mlp", b.dim_out, b.dim_out, beside(b.mlp)) for k, b in enumerate(blocks)]
+        return [Place(f"{k}", "mlp", b.dim_out, b.dim_out, beside(b.mlp)) for k, b in enumerate(self.blocks)]
 
     # image encoder
 
@@ -238,13 +249,13 @@ class Sam2Backbone(Sam2Memory):
         dense = prompt_encoder.no_mask_embed.weight[..., None, None]  # 1, C, 1, 1
         keys = (features + dense).flatten(2).transpose(1, 2)  # B, HW, C
         position = self.dense_position.to(keys.dtype)
-        queries, keys = decoder.transformer.layers[0](tokens, keys, tokens, position)
+        queries, keys = self._two_way.layers[0](tokens, keys, tokens, position)
         return DecoderProgress(tokens, queries, keys, position, queries[:, self._mask_token])
 
     def finish_decoding(self, progress: DecoderProgress, frames: FrameFeatures) -> Decoded:
         """Runs the rest of the decoder for the single-mask output (mask token 0)."""
         decoder = self.sam2.sam_mask_decoder
-        transformer = decoder.transformer
+        transformer = self._two_way
         queries, keys = progress.queries, progress.keys
         for layer in transformer.layers[1:]:
             queries, keys = layer(queries, keys, progress.tokens, progress.image_position)

@@ -14,12 +14,13 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from samwise.config.parts import BackboneConfig
-from samwise.encoders.part_files import locate, only_for_object_scores, read_part
+from samwise.encoders.part_files import load_strictly, locate, only_for_object_scores, read_part
 from samwise.encoders.pickled import load_pickled
 from samwise.errors import UserError
 from samwise.extras import needed_for
 
 if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
     from sam2.sam2_image_predictor import SAM2ImagePredictor
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
@@ -38,13 +39,8 @@ _FOR_VIDEO_CLICKS: dict[str, Any] = {
 }
 
 
-def build_sam2(config: BackboneConfig, canvas: int, object_scores: bool = True) -> nn.Module:
-    """Builds sam2's own ``SAM2Base`` from its own YAML.
-
-    Args:
-        config: Which YAML, what to change in it, which weights to load.
-        canvas: Side of the input square.
-        object_scores: False lets the weights lack what only object scores need.
+def build_sam2(config: BackboneConfig, canvas: int, object_scores: bool = True) -> SAM2Base:
+    """Builds sam2's own ``SAM2Base`` from its own YAML; arguments as of ``Sam2Backbone``.
 
     Raises:
         UserError: The YAML or the checkpoint isn't there, or the checkpoint is another network's.
@@ -61,9 +57,8 @@ def build_image_predictor(sam2: nn.Module, config: BackboneConfig, canvas: int) 
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
     predictor = SAM2ImagePredictor(_sharing(sam2, _instantiate(config, canvas, _FOR_CLICKS)))
-    predictor._bb_feat_sizes = [
-        (canvas // stride, canvas // stride) for stride in (4, 8, 16)
-    ]  # it assumes 1024
+    sides = [canvas // stride for stride in (4, 8, 16)]
+    predictor._bb_feat_sizes = [(side, side) for side in sides]  # it assumes a canvas of 1024
     return predictor
 
 
@@ -75,16 +70,9 @@ def build_video_predictor(sam2: nn.Module, config: BackboneConfig, canvas: int) 
 def build_trainable(
     sam2: nn.Module, config: BackboneConfig, canvas: int, prompts: Mapping[str, Any]
 ) -> nn.Module:
-    """sam2's own training network, which draws prompts from true masks, with the weights of ``sam2``.
+    """sam2's own training network, which draws prompts from true masks, sharing the weights of ``sam2``.
 
-    Args:
-        sam2: The initial weights; shared, not copied.
-        config: The network.
-        canvas: Side of the input square.
-        prompts: Arguments of ``training.model.sam2.SAM2Train``.
-
-    Raises:
-        UserError: tensordict isn't installed, which sam2's training code needs.
+    ``prompts`` are arguments of ``training.model.sam2.SAM2Train``.
     """
     with needed_for("training SAM 2", "foundation"):
         import tensordict  # noqa: F401
@@ -94,11 +82,7 @@ def build_trainable(
 
 
 def set_prompts(network: nn.Module, prompts: Mapping[str, Any]) -> None:
-    """Changes arguments of a network of :func:`build_trainable`: it keeps each under its own name.
-
-    Raises:
-        UserError: sam2's network has no such argument.
-    """
+    """Changes arguments of a network of :func:`build_trainable`: it keeps each under its own name."""
     for name, value in prompts.items():
         if not hasattr(network, name):
             raise UserError(
@@ -118,7 +102,7 @@ def build_training_loss(weights: Mapping[str, float]) -> nn.Module:
         iou_use_l1_loss=True,
         pred_obj_scores=True,
         focal_gamma_obj_score=0.0,
-        focal_alpha_obj_score=-1.0,
+        focal_alpha_obj_score=-1,
     )
 
 
@@ -139,7 +123,7 @@ def import_sam2() -> None:
     GlobalHydra.instance().hydra = before
 
 
-def _instantiate(config: BackboneConfig, canvas: int, changes: Mapping[str, Any]) -> nn.Module:
+def _instantiate(config: BackboneConfig, canvas: int, changes: Mapping[str, Any]) -> Any:
     import_sam2()
     from hydra.utils import instantiate
 
@@ -220,7 +204,4 @@ def load_weights(network: nn.Module, path: str, object_scores: bool = True) -> N
             )
         if not object_scores:
             state = {**state, **{name: x for name, x in lacking.items() if only_for_object_scores(name)}}
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise UserError(f"{path} doesn't fit model.backbone: {str(error).splitlines()[1].strip()}") from error
+    load_strictly(network, state, path, "model.backbone")

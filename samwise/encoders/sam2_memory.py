@@ -5,12 +5,17 @@ Without "conditioning" frames: every frame attends to the maps and object pointe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samwise.encoders.rotary import rotate
 from samwise.running.device import for_matmul
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam.transformer import RoPEAttention
+    from sam2.modeling.sam2_base import SAM2Base
 
 
 class Sam2Memory(nn.Module):
@@ -20,7 +25,7 @@ class Sam2Memory(nn.Module):
         sam2: sam2's own network.
     """
 
-    sam2: nn.Module
+    sam2: SAM2Base
     rotary_table: Tensor  # HW, D/2, 2
     top_position: Tensor  # 1, HW, C: sines of the places of the top features
     map_position: Tensor  # 1, HW, Cm: the same for the memory's maps
@@ -34,11 +39,10 @@ class Sam2Memory(nn.Module):
         sam2 = self.sam2
         angles = torch.view_as_real(sam2.memory_attention.layers[0].self_attn.freqs_cis)
         self.register_buffer("rotary_table", angles.clone(), persistent=False)
-        encodings = {
-            "top_position": (sam2.image_encoder.neck.position_encoding, sam2.hidden_dim),
-            "map_position": (sam2.memory_encoder.position_encoding, sam2.mem_dim),
-        }
-        for name, (encoding, width) in encodings.items():
+        for name, encoding, width in (
+            ("top_position", sam2.image_encoder.neck.position_encoding, sam2.hidden_dim),
+            ("map_position", sam2.memory_encoder.position_encoding, sam2.mem_dim),
+        ):
             grid = encoding(angles.new_zeros(1, width, side, side))  # 1, C, H, W
             self.register_buffer(name, grid.flatten(2).transpose(1, 2).contiguous(), persistent=False)
             encoding.cache.clear()
@@ -139,7 +143,7 @@ class Sam2Memory(nn.Module):
 
 
 def _rotary_attention(
-    attention: nn.Module,
+    attention: RoPEAttention,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -155,9 +159,26 @@ def _rotary_attention(
             (attention.q_proj, attention.k_proj, attention.v_proj), (query, key, value), strict=True
         )
     )
-    q = rotate(q, table)
-    placed = rotate(k[:, :, :rotated], table)
+    q = _rotate(q, table)
+    placed = _rotate(k[:, :, :rotated], table)
     k = placed if rotated == k.shape[2] else torch.cat([placed, k[:, :, rotated:]], 2)
     dropout = attention.dropout_p if attention.training else 0.0
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     return attention.out_proj(out.transpose(1, 2).flatten(2))
+
+
+def _rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Rotary position embedding: turns pairs of channels by the angles of their place on a square map.
+
+    Args:
+        x: (B, heads, K*HW, D): tokens of K maps one after the other.
+        table: (HW, D/2, 2), cosine and sine of the angles.
+    """
+    pairs = x.float().unflatten(2, (-1, table.shape[0])).unflatten(-1, (-1, 2))  # B, heads, K, HW, D/2, 2
+    if torch.compiler.is_compiling():  # the compiler fuses real numbers only
+        a, b = pairs.unbind(-1)
+        cos, sin = table.unbind(-1)
+        turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(table))
+    return turned.flatten(-2).flatten(2, 3).to(x.dtype)  # B, heads, K*HW, D

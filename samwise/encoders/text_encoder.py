@@ -1,6 +1,9 @@
-"""Text encoders run layer group by layer group, beside the vision stages."""
+"""Text encoders run layer group by layer group, beside the vision stages (paper Sec. 3.3)."""
 
 from __future__ import annotations
+
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +12,13 @@ from samwise.config.parts import TextEncoderConfig
 from samwise.config.registry import TEXT_ENCODERS
 from samwise.encoders.places import Place, attention_places, beside, linear_places, to_residual
 from samwise.encoders.recompute import run
-from samwise.encoders.text_models import build_bert_like, build_clip_text_tower, check_staged
+from samwise.encoders.text_models import build_bert_like, build_clip_text_tower
 from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
+
+if TYPE_CHECKING:
+    from open_clip.transformer import TextTransformer
+    from transformers import BertModel
 
 PAPER_SPREAD = (1, 3, 4, 4)  # of twelve layers, beside vision stages 0 to 3
 
@@ -21,8 +28,8 @@ def spread_layers(depth: int) -> list[int]:
 
     Twelve layers give 1, 3, 4 and 4; each stage ends at its share of the depth, halves rounded up.
     """
-    ends = [int(depth * sum(PAPER_SPREAD[: i + 1]) / sum(PAPER_SPREAD) + 0.5) for i in range(4)]
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    ends = [int(depth * done / sum(PAPER_SPREAD) + 0.5) for done in accumulate(PAPER_SPREAD, initial=0)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 class StagedTextEncoder(nn.Module):
@@ -51,8 +58,7 @@ class StagedTextEncoder(nn.Module):
                 f"model.text_encoder.max_tokens={config.max_tokens}: {config.name} takes {most}; null is as "
                 "many as it can"
             )
-        ends = [sum(counts[: i + 1]) for i in range(len(counts))]
-        self._groups = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+        self._groups = [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
 
     @property
     def positions(self) -> int | None:
@@ -101,6 +107,8 @@ class StagedTextEncoder(nn.Module):
 class BertLikeEncoder(StagedTextEncoder):
     """RoBERTa, BERT and their like through transformers. The sentence state is token 0."""
 
+    model: BertModel
+
     def __init__(self, config: TextEncoderConfig) -> None:
         model = build_bert_like(config)
         super().__init__(config, model, model.config.hidden_size)
@@ -110,7 +118,7 @@ class BertLikeEncoder(StagedTextEncoder):
 
     @property
     def positions(self) -> int | None:
-        sizes = self.model.config
+        sizes: Any = self.model.config
         # RoBERTa's first place comes after that of the padding token.
         used = sizes.pad_token_id + 1 if sizes.model_type == "roberta" else 0
         return sizes.max_position_embeddings - used
@@ -126,13 +134,15 @@ class BertLikeEncoder(StagedTextEncoder):
             place
             for index, layer in enumerate(self.layers)
             for name, part in parts.items()
-            for place in linear_places(getattr(layer, name), f"{index}.{name}", part)
+            for place in linear_places(layer.get_submodule(name), f"{index}.{name}", part)
         ]
 
     @property
     def mlps(self) -> list[Place]:
-        width = self.width
-        return [Place(f"{k}", "mlp", width, width, to_residual(x.output)) for k, x in enumerate(self.layers)]
+        return [
+            Place(f"{index}", "mlp", self.width, self.width, to_residual(layer.get_submodule("output")))
+            for index, layer in enumerate(self.layers)
+        ]
 
     def embed(self, tokens: Tokens) -> Tensor:
         x = self.model.embeddings(input_ids=tokens.ids)
@@ -140,9 +150,7 @@ class BertLikeEncoder(StagedTextEncoder):
         return x.masked_fill(tokens.padding[..., None], 0.0) if tokens.padded else x
 
     def run_layer(self, layer: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
-        mask = (
-            ~tokens.padding[:, None, None] if tokens.padded else None
-        )  # B, 1, 1, L: what may be attended to
+        mask = ~tokens.padding[:, None, None] if tokens.padded else None  # B, 1, 1, L: true where attended
         out = layer(x, attention_mask=mask)
         return out[0] if isinstance(out, tuple) else out
 
@@ -151,19 +159,32 @@ class BertLikeEncoder(StagedTextEncoder):
 
     @torch.inference_mode()
     def _check_as_a_whole(self) -> None:
+        """Refuses an encoder whose own forward pass does more than embed and run its layers.
+
+        Relative positions (MPNet, DeBERTa), say, are handed from the encoder to its layers; run one by one,
+        these would silently compute something else.
+        """
         was_training = self.training
         self.eval()
         tokens = Tokens.from_ids(torch.arange(10, 15)[None])
         x = self.embed(tokens)
         for stage in range(len(self._groups)):
             x = self.run_stage(stage, x, tokens)
-        check_staged(self.model, x, tokens.ids, self.config.name)
+        whole = self.model(input_ids=tokens.ids).last_hidden_state  # 1, L, Ct
+        if x.shape != whole.shape or not torch.allclose(x, whole, rtol=1e-3, atol=1e-4):
+            raise UserError(
+                f"model.text_encoder.name={self.config.name}: run layer by layer, "
+                f"{type(self.model).__name__} doesn't give what it gives as a whole: it can't run beside the "
+                "vision stages; choose BERT, RoBERTa or their like"
+            )
         self.train(was_training)
 
 
 @TEXT_ENCODERS.register("clip")
 class ClipTextEncoder(StagedTextEncoder):
     """CLIP's text tower through open_clip; the sentence state is the normalised end-of-text token."""
+
+    model: TextTransformer
 
     def __init__(self, config: TextEncoderConfig) -> None:
         model = build_clip_text_tower(config)
@@ -179,23 +200,26 @@ class ClipTextEncoder(StagedTextEncoder):
 
     @property
     def linears(self) -> list[Place]:
-        places = []
+        places: list[Place] = []
         for index, layer in enumerate(self.layers):
-            places += attention_places(layer.attn, f"{index}.attn")
-            places += linear_places(layer.mlp, f"{index}.mlp", "mlp")
+            places += attention_places(layer.get_submodule("attn"), f"{index}.attn")
+            places += linear_places(layer.get_submodule("mlp"), f"{index}.mlp", "mlp")
         return places
 
     @property
     def mlps(self) -> list[Place]:
-        width = self.width
-        return [Place(f"{k}", "mlp", width, width, beside(x.mlp)) for k, x in enumerate(self.layers)]
+        return [
+            Place(f"{index}", "mlp", self.width, self.width, beside(layer.get_submodule("mlp")))
+            for index, layer in enumerate(self.layers)
+        ]
 
     def embed(self, tokens: Tokens) -> Tensor:
         return self.model.token_embedding(tokens.ids) + self.model.positional_embedding[: tokens.ids.shape[1]]
 
     def run_layer(self, layer: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
-        # Causal, and padding comes last: no real token ever sees it.
-        return layer(x, attn_mask=self.model.attn_mask[: x.shape[1], : x.shape[1]].to(x.dtype))
+        length, mask = x.shape[1], self.model.attn_mask
+        assert mask is not None  # causal, and padding comes last: no real token ever sees it
+        return layer(x, attn_mask=mask[:length, :length].to(x.dtype))
 
     def sentence_state(self, x: Tensor, tokens: Tokens) -> Tensor:
         last = (~tokens.padding).sum(1) - 1

@@ -7,17 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
 from samwise.config.parts import TextEncoderConfig
-from samwise.encoders.hub_reach import local_only
-from samwise.encoders.part_files import locate, read_part
+from samwise.encoders.part_files import load_strictly, loading, local_only, locate, read_part
 from samwise.errors import UserError
 from samwise.extras import needed_for
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from open_clip.transformer import TextTransformer
+    from transformers import BertModel, PretrainedConfig
 
 _ROBERTA = {
     "vocab_size": 50265,
@@ -41,10 +38,11 @@ PUBLISHED_SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "sentence-transformers/all-MiniLM-L12-v2": ("bert", _MINILM),
 }
 _SEE = "see checkpoints/README.md"
+_PLACE = f"; put it where model.text_encoder.checkpoint says; {_SEE}"
 
 
-def build_bert_like(config: TextEncoderConfig) -> nn.Module:
-    """A BERT-like encoder of transformers: something with ``embeddings`` and ``encoder.layer``.
+def build_bert_like(config: TextEncoderConfig) -> BertModel:
+    """A BERT-like encoder of transformers: BERT, or another with ``embeddings`` and ``encoder.layer``.
 
     Raises:
         UserError: Its sizes or weights aren't there, or its layers can't be run one by one.
@@ -56,9 +54,12 @@ def build_bert_like(config: TextEncoderConfig) -> nn.Module:
     architecture = _architecture(config)
     from_file = config.checkpoint is not None and Path(config.checkpoint).is_file()
     if from_file or not (config.checkpoint or config.pretrained):
-        model = _build(architecture)
+        from transformers import AutoModel
+
+        model = AutoModel.from_config(architecture, **_without_pooler(architecture))
         if from_file:
-            load_part(model, str(config.checkpoint))
+            path = str(config.checkpoint)
+            load_strictly(model, read_part(path, "text_encoder", "model"), path, "model.text_encoder")
     else:
         model = _load_published(str(config.checkpoint or config.name), architecture)
     if not hasattr(model, "embeddings") or not hasattr(getattr(model, "encoder", None), "layer"):
@@ -78,18 +79,11 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
         kind, sizes = PUBLISHED_SIZES[config.name]
         found = AutoConfig.for_model(kind, **{**sizes, **config.overrides})
     else:
-        try:
+        where = folder or config.name
+        with loading(f"the text encoder '{where}'", _PLACE):
             found = AutoConfig.from_pretrained(
-                folder or config.name,
-                trust_remote_code=False,
-                local_files_only=local_only(folder or config.name),
-                **config.overrides,
+                where, trust_remote_code=False, local_files_only=local_only(where), **config.overrides
             )
-        except Exception as error:  # transformers raises whatever the hub client raised
-            raise UserError(
-                f"can't look up the text encoder '{folder or config.name}' ({type(error).__name__}); "
-                "put its folder where model.text_encoder.checkpoint says; " + _SEE
-            ) from error
     if config.trainable and not (config.pretrained or config.checkpoint):
         found.hidden_dropout_prob = found.attention_probs_dropout_prob = 0.0
     return found
@@ -104,16 +98,10 @@ def _without_pooler(architecture: PretrainedConfig) -> dict[str, bool]:
     return {"add_pooling_layer": False} if known else {}
 
 
-def _build(architecture: PretrainedConfig) -> nn.Module:
+def _load_published(where: str, architecture: PretrainedConfig) -> Any:
     from transformers import AutoModel
 
-    return AutoModel.from_config(architecture, **_without_pooler(architecture))
-
-
-def _load_published(where: str, architecture: PretrainedConfig) -> nn.Module:
-    from transformers import AutoModel
-
-    try:
+    with loading(f"the text encoder '{where}'", _PLACE):
         model, info = AutoModel.from_pretrained(
             where,
             config=architecture,
@@ -122,54 +110,14 @@ def _load_published(where: str, architecture: PretrainedConfig) -> nn.Module:
             local_files_only=local_only(where),
             **_without_pooler(architecture),
         )
-    except Exception as error:  # transformers raises whatever the hub client raised
-        raise UserError(
-            f"can't load the text encoder '{where}' ({type(error).__name__}); put its folder where "
-            f"model.text_encoder.checkpoint says; {_SEE}"
-        ) from error
-    # transformers only warns, and goes on with random numbers
-    if missing := sorted(info["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):  # transformers only warns, and goes on with random numbers
         raise UserError(
             f"the text encoder '{where}' lacks the weights {', '.join(missing[:3])}; fetch it again"
         )
     return model.float()  # transformers 5 keeps the file's number format
 
 
-def load_part(model: nn.Module, path: str) -> None:
-    """Loads a text encoder from a safetensors file, strictly: a frozen file of ours, or the part's own."""
-    _load_strictly(model, read_part(path, "text_encoder", "model"), path)
-
-
-def _load_strictly(model: nn.Module, state: dict[str, Tensor], path: str) -> None:
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise UserError(
-            f"{path} doesn't fit model.text_encoder: {str(error).splitlines()[1].strip()}"
-        ) from error
-
-
-def check_staged(model: nn.Module, staged: Tensor, ids: Tensor, name: str) -> None:
-    """Refuses an encoder whose own forward pass does more than embed and run its layers.
-
-    Relative positions (MPNet, DeBERTa), say, are handed from the encoder to its layers; run one by one, these
-    would silently compute something else.
-
-    Args:
-        model: The transformers model.
-        staged: (1, L, Ct), what embedding ``ids`` and running the layers one by one gave.
-        ids: (1, L).
-        name: What to call it.
-    """
-    whole = model(input_ids=ids).last_hidden_state
-    if staged.shape != whole.shape or not torch.allclose(staged, whole, rtol=1e-3, atol=1e-4):
-        raise UserError(
-            f"model.text_encoder.name={name}: run layer by layer, {type(model).__name__} doesn't give what "
-            "it gives as a whole: it can't run beside the vision stages; choose BERT, RoBERTa or their like"
-        )
-
-
-def build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
+def build_clip_text_tower(config: TextEncoderConfig) -> TextTransformer:
     """CLIP's text tower through open_clip.
 
     Raises:
@@ -187,11 +135,10 @@ def build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
         )
     text_sizes = {**sizes["text_cfg"], **config.overrides}
     try:
-        tower = _build_text_tower(
-            sizes["embed_dim"], CLIPTextCfg(**text_sizes), sizes.get("quick_gelu", False)
-        )
+        text_config = CLIPTextCfg(**text_sizes)
     except TypeError as error:
         raise UserError(f"model.text_encoder.overrides={config.overrides}: {error}") from error
+    tower: Any = _build_text_tower(sizes["embed_dim"], text_config, sizes.get("quick_gelu", False))
     if not hasattr(tower, "token_embedding"):
         raise UserError(
             f"model.text_encoder.name={config.name}: its text tower isn't CLIP's; set family=bert and name "
@@ -202,7 +149,7 @@ def build_clip_text_tower(config: TextEncoderConfig) -> nn.Module:
     return tower
 
 
-def _load_clip_text(tower: nn.Module, config: TextEncoderConfig) -> None:
+def _load_clip_text(tower: TextTransformer, config: TextEncoderConfig) -> None:
     import open_clip
 
     if config.checkpoint and not Path(config.checkpoint).is_file():
@@ -211,15 +158,11 @@ def _load_clip_text(tower: nn.Module, config: TextEncoderConfig) -> None:
         state = read_part(config.checkpoint, "text_encoder", "model")
         wanted = tower.state_dict().keys()
         if wanted <= state.keys():  # a frozen file of ours, or the whole CLIP as open_clip publishes it
-            _load_strictly(tower, {name: state[name] for name in wanted}, config.checkpoint)
+            own = {name: state[name] for name in wanted}
+            load_strictly(tower, own, config.checkpoint, "model.text_encoder")
             return
-    try:
+    with loading(f"CLIP's weights '{config.name}'", _PLACE):
         source = config.checkpoint or "openai"
         clip = open_clip.create_model(config.name, pretrained=source, load_weights_only=True)
-    except Exception as error:  # open_clip raises whatever the hub client raised
-        raise UserError(
-            f"can't load CLIP's weights '{config.name}' ({type(error).__name__}); put the file where "
-            f"model.text_encoder.checkpoint says; {_SEE}"
-        ) from error
     state = clip.state_dict()
     tower.load_state_dict({name: state[name] for name in tower.state_dict()}, strict=True)

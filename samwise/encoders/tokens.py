@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import TextEncoderConfig
-from samwise.encoders.hub_reach import local_only
+from samwise.encoders.part_files import loading, local_only
 from samwise.errors import UserError
 from samwise.extras import needed_for
 
@@ -44,12 +45,14 @@ class Tokens:
         return len(self.ids)
 
     def to(self, device: str | torch.device, non_blocking: bool = False) -> Tokens:
-        moved = (x.to(device, non_blocking=non_blocking) for x in (self.ids, self.padding, self.verbs))
-        return Tokens(*moved, self.padded)
+        return self._each(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Tokens:
         """The tokens in memory from which copies to a GPU run beside the rest."""
-        return Tokens(*(x.pin_memory() for x in (self.ids, self.padding, self.verbs)), self.padded)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Tokens:
+        return Tokens(change(self.ids), change(self.padding), change(self.verbs), self.padded)
 
     @property
     def padding_or_none(self) -> Tensor | None:
@@ -78,32 +81,28 @@ class Encoding:
 
 
 class Tokenizer:
-    """Tokenizes sentences and marks their verbs.
+    """Tokenizes sentences for a text encoder and marks their verbs.
 
     Args:
-        encode: Turns a sentence into an :class:`Encoding`.
-        pad_id: Id of the padding token.
-        max_tokens: Longest sentence; None for any length.
+        config: The text encoder.
         verbs: Whether verbs are marked (needs spaCy's tagger).
         lowercase: Whether sentences are lower-cased first.
+        longest: Longest sentence in tokens; by default as configured, which is None for any length.
 
-    Attributes:
-        settings: What :func:`build_tokenizer` makes it of; other processes make their own of it, as functions
-            can't be sent there.
+    Raises:
+        UserError: The tokenizer's files aren't there.
     """
 
-    settings: tuple[Any, ...] | None = None
-
     def __init__(
-        self,
-        encode: Callable[[str], Encoding],
-        pad_id: int,
-        max_tokens: int | None,
-        verbs: bool,
-        lowercase: bool = True,
+        self, config: TextEncoderConfig, verbs: bool, lowercase: bool, longest: int | None = None
     ) -> None:
-        self._encode, self._pad_id, self.max_tokens = encode, pad_id, max_tokens
+        self._settings = config, verbs, lowercase, longest
+        self._encode, self._pad_id = (_clip if config.family == "clip" else _transformers)(config)
+        self.max_tokens = longest or config.max_tokens
         self._verbs, self._lowercase = verbs, lowercase
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tokenizer, self._settings  # another process makes its own: functions can't be sent there
 
     def __call__(self, sentences: list[str], multiple: int = 1) -> Tokens:
         """Tokenizes a batch.
@@ -124,8 +123,7 @@ class Tokenizer:
                     f"the sentence '{sentence[:60]}...' has {length} tokens, the text encoder takes "
                     f"{self.max_tokens}; shorten it"
                 )
-        longest = -(-max(lengths) // multiple) * multiple
-        longest = longest if self.max_tokens is None else min(longest, self.max_tokens)
+        longest = min(-(-max(lengths) // multiple) * multiple, self.max_tokens or sys.maxsize)
         ids = torch.full((len(sentences), longest), self._pad_id)
         padding = torch.ones_like(ids, dtype=torch.bool)
         verbs = torch.zeros_like(padding)
@@ -137,9 +135,6 @@ class Tokenizer:
             if self._verbs:
                 verbs[row, :length] = torch.tensor(mark_spans(encoding.spans, spans[row]))
         return Tokens(ids, padding, verbs, min(lengths) < longest)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return build_tokenizer, self.settings
 
     def look(self, sentence: str) -> Encoding:
         """What becomes of one sentence, however long it is.
@@ -203,27 +198,6 @@ def _tagger() -> Any:
     )
 
 
-def build_tokenizer(
-    config: TextEncoderConfig, verbs: bool, lowercase: bool, longest: int | None = None
-) -> Tokenizer:
-    """Builds the tokenizer that goes with a text encoder.
-
-    Args:
-        config: The text encoder.
-        verbs: Whether verbs are marked.
-        lowercase: Whether sentences are lower-cased.
-        longest: Longest sentence in tokens; by default as configured.
-
-    Raises:
-        UserError: Its files aren't there.
-    """
-    build = _clip_encode if config.family == "clip" else _transformers_encode
-    encode, pad_id = build(config)
-    tokenizer = Tokenizer(encode, pad_id, longest or config.max_tokens, verbs, lowercase)
-    tokenizer.settings = (config, verbs, lowercase, longest)
-    return tokenizer
-
-
 def _tokenizer_place(config: TextEncoderConfig) -> str:
     """Where a tokenizer's files are: as configured, beside the weights, in ``checkpoints/``, or by name."""
     if config.tokenizer:
@@ -235,27 +209,23 @@ def _tokenizer_place(config: TextEncoderConfig) -> str:
     return next((str(folder) for folder in folders if folder.is_dir()), config.name)
 
 
-def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
+def _transformers(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     where = _tokenizer_place(config)
-    try:
-        if (
-            config.tokenizer
-            and (asset := Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))).is_file()
-        ):
+    way_out = (
+        ": it isn't on this machine, and the hub doesn't give it. Put its files (tokenizer.json, or "
+        f"vocab.json and merges.txt) into checkpoints/{Path(where).name}/, or name their folder in "
+        "model.text_encoder.tokenizer; checkpoints/README.md says where they come from"
+    )
+    with loading(f"the tokenizer '{where}'", way_out):
+        asset = Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))
+        if config.tokenizer and asset.is_file():
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 where, trust_remote_code=False, local_files_only=local_only(where)
             )
-    except Exception as error:  # transformers raises whatever the hub client raised
-        raise UserError(
-            f"can't load the tokenizer '{where}' ({type(error).__name__}): it isn't on this machine, and the "
-            f"hub doesn't give it. Put its files (tokenizer.json, or vocab.json and merges.txt) into "
-            f"checkpoints/{Path(where).name}/, or name their folder in model.text_encoder.tokenizer; "
-            "checkpoints/README.md says where they come from"
-        ) from error
     if len(tokenizer) < MIN_VOCABULARY:
         raise UserError(
             f"the tokenizer '{where}' has only {len(tokenizer)} tokens: its vocabulary isn't there. Put "
@@ -274,10 +244,11 @@ def _transformers_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Enc
         share = sum(unknown) / max(len(unknown), 1)
         return Encoding(ids, [tuple(span) for span in out["offset_mapping"]], share)
 
-    return encode, tokenizer.pad_token_id
+    pad_id: Any = tokenizer.pad_token_id
+    return encode, pad_id
 
 
-def _clip_encode(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
+def _clip(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
     with needed_for(f"the text encoder {config.name}", "clip"):
         from open_clip.tokenizer import SimpleTokenizer
 

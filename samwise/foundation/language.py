@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.text_encoder import StagedTextEncoder, build_text_encoder
-from samwise.encoders.tokens import Tokens, build_tokenizer
+from samwise.encoders.tokens import Tokenizer, Tokens
 from samwise.progress import progress
 from samwise.synthrvos.grammar import grammar_corpus
 from samwise.training.config import OptimizerConfig, TrainingConfig
@@ -122,7 +122,7 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
     """
     torch.manual_seed(config.seed)
     network = MaskedLanguageModel(build_text_encoder(model.text_encoder), model.text_encoder.max_tokens)
-    tokenize = build_tokenizer(model.text_encoder, verbs=False, lowercase=True)
+    tokenize = Tokenizer(model.text_encoder, verbs=False, lowercase=True)
     corpus = list(dict.fromkeys(grammar_corpus(config.sentences + config.held_out, config.seed + 1)))
     held_out, corpus = corpus[: config.held_out], corpus[config.held_out :]
     optimizer = build_optimizer(

@@ -41,8 +41,7 @@ class Recording:
 
     def __call__(self, arguments: Any) -> Any:
         """Replays it with other values; the outputs are copies that the next replay leaves alone."""
-        own, given = _leaves(self._inputs), _leaves(arguments)
-        torch._foreach_copy_(own, given)
+        torch._foreach_copy_(_leaves(self._inputs), _leaves(arguments))  # pyright: ignore[reportPrivateImportUsage]
         self._replay()
         return _rebuild(self._outputs, iter([x.clone() for x in _leaves(self._outputs)]))
 
@@ -117,7 +116,7 @@ def _rebuild(value: Any, tensors: Iterator[Tensor]) -> Any:
     """The same structure with other tensors."""
     if isinstance(value, Tensor):
         return next(tensors)
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: _rebuild(getattr(value, f.name), tensors) for f in fields(value)})
     if isinstance(value, tuple | list):
         return type(value)(_rebuild(part, tensors) for part in value)

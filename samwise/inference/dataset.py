@@ -14,7 +14,7 @@ from samwise.evaluation.protocol_a import LabelMapWriter, annotator_name
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.sentences import check_expressions
 from samwise.inference.sharing import Job, Shard, make_jobs, shard_jobs
-from samwise.inference.tracking import DetectTrack, OracleBox
+from samwise.inference.tracking import BoxTracking
 from samwise.progress import progress
 from samwise.video.mask_png import read_mask_png, write_mask_png
 from samwise.video.reader import ImageFiles
@@ -26,19 +26,12 @@ MAX_WAITING = 256  # files on their way to the disk
 
 @dataclass
 class Summary:
-    """What a run did.
+    """What a run did."""
 
-    Attributes:
-        segmented: Expressions segmented now.
-        kept: Expressions that an earlier run had finished.
-        frames: Masks written now.
-        fired: Of these, how often the Conditional Memory Encoder fired.
-    """
-
-    segmented: int = 0
-    kept: int = 0
-    frames: int = 0
-    fired: int = 0
+    segmented: int = 0  # expressions
+    kept: int = 0  # expressions that an earlier run had finished
+    frames: int = 0  # masks written now
+    fired: int = 0  # of these, how often the Conditional Memory Encoder fired
 
 
 class DatasetInference:
@@ -49,8 +42,8 @@ class DatasetInference:
         storage: The split.
         output: Folder for ``<video>/<expression id>/<frame>.png``.
         clip_length: Frames per clip.
-        max_expressions: Expressions of a video that run as one batch; None for what suits the device. All of
-            a video share its frames and the text-free part of the encoder.
+        max_expressions: Expressions of a video that run as one batch; None for what suits the device. They
+            all share the video's frames and the text-free part of the encoder.
         shard: Which share of the work to do.
         label_maps: Writes the annotators' label maps (Ref-DAVIS17).
 
@@ -60,7 +53,7 @@ class DatasetInference:
 
     def __init__(
         self,
-        predictor: SamwisePredictor | DetectTrack | OracleBox,
+        predictor: SamwisePredictor | BoxTracking,
         storage: VideoStorage,
         output: Path,
         clip_length: int,
@@ -68,14 +61,12 @@ class DatasetInference:
         shard: Shard | None = None,
         label_maps: LabelMapWriter | None = None,
     ) -> None:
-        self.predictor, self.storage, self.output = predictor, storage, output
         if max_expressions is not None and max_expressions < 1:
             raise UserError(f"max_expressions={max_expressions} must be at least 1")
-        self.clip_length = clip_length
-        self.label_maps = label_maps
-        self.max_expressions = max_expressions
-        if self.label_maps:
-            jobs = make_jobs(storage, MAX_JOB, lambda expression: annotator_name(storage, expression))
+        self.predictor, self.storage, self.output = predictor, storage, output
+        self.clip_length, self.max_expressions, self.label_maps = clip_length, max_expressions, label_maps
+        if label_maps:  # an annotator's expressions together: a label map joins their masks
+            jobs = make_jobs(storage, MAX_JOB, lambda x: annotator_name(label_maps.storage, x))
         else:
             jobs = make_jobs(storage, MAX_JOB)
         self.jobs = shard_jobs(jobs, shard or Shard())
@@ -103,14 +94,10 @@ class DatasetInference:
     def _unfinished(self, job: Job) -> list[Expression]:
         """The job's expressions that lack a mask, and those whose annotator lacks a label map."""
         todo = {expression for expression in job.expressions if not self._finished(expression)}
-        if self.label_maps:
-            names = {expression: annotator_name(self.storage, expression) for expression in job.expressions}
+        if maps := self.label_maps:
+            names = {expression: annotator_name(maps.storage, expression) for expression in job.expressions}
             again = {names[expression] for expression in todo}
-            again |= {
-                name
-                for name in set(names.values()) - again
-                if not self.label_maps.finished(name, job.video_id)
-            }
+            again |= {name for name in set(names.values()) - again if not maps.finished(name, job.video_id)}
             todo = {expression for expression, name in names.items() if name in again}
         return [expression for expression in job.expressions if expression in todo]
 

@@ -7,10 +7,8 @@ import sys
 from omegaconf import DictConfig
 
 from samwise.errors import UserError
-from samwise.inference.segment import segment, slug
+from samwise.inference.segment import segment
 from samwise.running.cli import program
-
-__all__ = ["main", "segment", "slug"]
 
 
 @program("demo", as_typed=("input", "text"))
@@ -26,6 +24,7 @@ def main(cfg: DictConfig) -> None:
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.runtime import RuntimeConfig
     from samwise.inference.systems import build_tracking, system_config
+    from samwise.inference.tracking import DetectTrack
     from samwise.io import writable_folder
     from samwise.running.reporting import caution
     from samwise.running.stopping import StopRequest
@@ -45,6 +44,7 @@ def main(cfg: DictConfig) -> None:
             caution(predictor.warning)
     else:
         predictor, about = build_tracking(cfg, cfg.device)
+        assert isinstance(predictor, DetectTrack)  # the others want a dataset
     if source.frame_count is None and None is cfg.max_frames is cfg.max_seconds:
         print("Ctrl-C ends it and finishes what is written", file=sys.stderr)
     options = {"clip_length": cfg.clip_length, "masks": cfg.masks, "opacity": cfg.opacity, "about": about}

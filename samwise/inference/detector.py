@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from samwise.encoders.part_files import loading
 from samwise.errors import UserError
 
 
@@ -26,18 +28,12 @@ class GroundedDetector:
     def __init__(self, name: str, threshold: float, max_boxes: int | None, device: torch.device) -> None:
         from transformers import AutoProcessor, GroundingDinoForObjectDetection
 
-        try:
+        way_out = "; give the folder of a Grounding DINO in transformers' form, or its name on the hub"
+        with loading(f"system.detector={name}", way_out):
             self.processor = AutoProcessor.from_pretrained(name)
-            model, info = GroundingDinoForObjectDetection.from_pretrained(name, output_loading_info=True)
-        except Exception as error:  # transformers raises whatever the hub client raised
-            raise UserError(
-                f"can't load system.detector={name} ({type(error).__name__}: "
-                f"{str(error).splitlines()[0][:200]}); give the folder of a Grounding DINO in transformers' "
-                "form, or its name on the hub"
-            ) from error
-        if missing := sorted(
-            info["missing_keys"]
-        ):  # transformers only warns, and goes on with random numbers
+            found: Any = GroundingDinoForObjectDetection.from_pretrained(name, output_loading_info=True)
+        model, info = found
+        if missing := sorted(info["missing_keys"]):  # transformers only warns, and takes random numbers
             raise UserError(
                 f"system.detector={name} lacks the weights {', '.join(missing[:3])}: it isn't a whole "
                 "Grounding DINO; fetch it again"

@@ -21,17 +21,11 @@ R = TypeVar("R")
 
 @dataclass
 class _Group:
-    """Sentences that run as one batch: their memories are equally long.
-
-    Attributes:
-        texts: B sentences.
-        tokens: Theirs.
-        state: None before their first frame.
-    """
+    """Sentences that run as one batch: their memories are equally long."""
 
     texts: list[str]
     tokens: Tokens
-    state: StreamState | None = None
+    state: StreamState | None = None  # before their first frame
 
 
 class ExpressionGroups:
@@ -71,12 +65,12 @@ class ExpressionGroups:
 
         Args:
             clip: (1, T, 3, h, w) normalised.
-            read: Makes of each batch's output what is wanted of it. Where memory isn't enough for that, the
-                batch is halved as well.
+            read: Takes what is wanted from a batch's output. Where memory isn't enough for that, the batch is
+                halved as well.
             without_memory: Its frames don't see those before, and aren't remembered.
 
         Returns:
-            What ``read`` made of the batches; their sentences one after the other are all N, in their order.
+            What ``read`` took from each batch; together they hold all N sentences in their order.
 
         Raises:
             NotEnoughMemory: A GPU's memory isn't enough for the clip with one sentence.
@@ -124,19 +118,17 @@ class ExpressionGroups:
         index = 0
         while index + 1 < len(self._groups):
             first, second = self._groups[index : index + 2]
-            texts = first.texts + second.texts
-            if len(texts) > self.max_together or not _mergeable(
-                first.state, second.state, self.model.config.cme
-            ):
+            texts, a, b = first.texts + second.texts, first.state, second.state
+            fits = len(texts) <= self.max_together
+            if fits and a and b and _mergeable(a, b, self.model.config.cme):
+                self._groups[index : index + 2] = [_Group(texts, self.model.tokenize(texts), a.join(b))]
+            else:
                 index += 1
-                continue
-            state = first.state.join(second.state)
-            self._groups[index : index + 2] = [_Group(texts, self.model.tokenize(texts), state)]
 
 
-def _mergeable(first: StreamState | None, second: StreamState | None, cme: CmeConfig) -> bool:
+def _mergeable(first: StreamState, second: StreamState, cme: CmeConfig) -> bool:
     """Whether two streams differ in nothing but their expressions and what they remember."""
-    if first is None or second is None or not (first.bank.full and second.bank.full):
+    if not (first.bank.full and second.bank.full):
         return False
     if cme.policy == "every":
         return first.frame_index % cme.every == second.frame_index % cme.every

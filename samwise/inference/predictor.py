@@ -17,10 +17,11 @@ from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.inference.segmentation import Segmentation
 from samwise.inference.sentences import fitting, warn_of_unknown
 from samwise.inference.session import Session
+from samwise.modeling.samwise import Samwise
 from samwise.running.device import choose_device
 from samwise.video.reader import open_source
 from samwise.video.source import Frame
-from samwise.weights.hub import Samwise
+from samwise.weights import hub
 from samwise.weights.zoo import warning_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class SamwisePredictor:
         Raises:
             UserError: There is no checkpoint, or it doesn't fit the frozen weights at hand.
         """
-        predictor = cls(Samwise.from_pretrained(path, **options), device, runtime, geometry)
+        predictor = cls(hub.Samwise.from_pretrained(path, **options), device, runtime, geometry)
         if path is None and predictor.warning:
             warnings.warn(
                 predictor.warning.replace("checkpoint=mevis", 'from_pretrained("mevis")'), stacklevel=2
@@ -99,9 +100,9 @@ class SamwisePredictor:
         return session
 
     def sam2_image_predictor(self) -> SAM2ImagePredictor:
-        """sam2's own ``SAM2ImagePredictor`` for clicks and boxes, on this model's weights.
+        """sam2's own ``SAM2ImagePredictor`` for clicks and boxes, sharing this model's weights.
 
-        The weights are shared, not copied. The adapters play no part in it: it gives what SAM 2 alone gives.
+        The adapters play no part in it: it gives what SAM 2 alone gives.
         """
         return self.model.backbone.image_predictor()
 

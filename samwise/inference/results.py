@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samwise.encoders.canvas import to_canvas_scale
+from samwise.encoders.sam2_backbone import to_canvas_scale
 
 _NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8, torch.bool: np.bool_}
 
@@ -24,11 +24,9 @@ def to_frame_size(logits: Tensor, size: tuple[int, int], mode: str = "bilinear")
 
 def to_host(masks: Tensor) -> np.ndarray:
     """(N, H, W) bool on any device -> the same in main memory; from a GPU it travels as bits."""
-    return (
-        masks.numpy()
-        if masks.device.type == "cpu"
-        else from_bits(to_bits(masks).cpu().numpy(), masks.shape[-1])
-    )
+    if masks.device.type == "cpu":
+        return masks.numpy()
+    return from_bits(to_bits(masks).cpu().numpy(), masks.shape[-1])
 
 
 def to_host_together(tensors: Sequence[Tensor]) -> list[np.ndarray]:
@@ -115,7 +113,7 @@ class FrameResult:
             if not mask.any():
                 encoded.append(None)
                 continue
-            rle = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+            rle: Any = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
             encoded.append({"size": [int(x) for x in rle["size"]], "counts": rle["counts"].decode("ascii")})
         return encoded
 

@@ -7,18 +7,18 @@ import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
+from samwise.config.typed import typed
 from samwise.encoders.recompute import compile_parts
 from samwise.errors import UserError
 from samwise.inference.cuda_graphs import Recorded
 from samwise.running.device import AUTOCAST, choose_precision, products_in
 
+M = TypeVar("M", bound=nn.Module)
 COMPILE_MODES = ("default", "max-autotune-no-cudagraphs")
 
 
@@ -44,20 +44,10 @@ class RuntimeConfig:
     @classmethod
     def from_node(cls, node: Any) -> RuntimeConfig:
         """From the ``runtime`` block of a config; unknown keys are refused."""
-        try:
-            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node))
-        except OmegaConfBaseException as error:
-            raise UserError(
-                f"runtime: {str(error).splitlines()[0]}; the keys are in configs/infer.yaml"
-            ) from error
+        return typed(cls, node, "runtime")
 
     def check(self, device: torch.device) -> None:
-        """Refuses what the device can't do.
-
-        Raises:
-            UserError: With the way out.
-        """
-        choose_precision(self.precision, device, "runtime.precision")
+        """Refuses what the device can't do, with a UserError."""
         if self.compile is not None and self.compile not in COMPILE_MODES:
             raise UserError(
                 f"runtime.compile={self.compile}: choose null or one of {', '.join(COMPILE_MODES)}; "
@@ -76,8 +66,8 @@ class Runtime:
         config: The choices.
 
     Attributes:
-        network: What is to be called: the model, or in bfloat16 and float16 a copy that shares the weights
-            which stay in float32 and has the others cast once, as they were when it was made.
+        network: What to call: the model itself; in bfloat16 and float16 a copy that shares the weights which
+            stay in float32, and has the others cast once, when it was made.
 
     Raises:
         UserError: The device can't do what was chosen.
@@ -93,8 +83,8 @@ class Runtime:
 
     @functools.cached_property
     def network(self) -> Any:
-        cast = AUTOCAST.get(self.precision)
-        network = self._model if cast is None else with_cast_weights(self._model, cast)
+        kind = AUTOCAST.get(self.precision)
+        network: Any = self._model if kind is None else with_cast_weights(self._model, kind)
         if self.config.channels_last:
             network.to(memory_format=torch.channels_last)
         if self.config.compile is not None:
@@ -123,20 +113,55 @@ class Runtime:
             yield
 
 
-def with_cast_weights(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def with_cast_weights(model: M, dtype: torch.dtype) -> M:
     """A copy whose matrix products and convolutions have their weights in ``dtype``; the rest is shared.
 
     Autocast would cast them at every call. What it leaves in float32 (norms, embeddings, positions) stays.
     """
     shared = {id(x): x for x in (*model.parameters(), *model.buffers())}
     network = copy.deepcopy(model, shared)
-    for module in network.modules():
+    for module, name, weight in _cast_by_autocast(network):
+        setattr(module, name, _cast(weight, dtype))
+    return network
+
+
+class FrozenWeightsCast:
+    """A context of training: inside, autocast finds the frozen weights in its own type, cast once.
+
+    It would cast them at every call: the casts that it remembers are those of weights that train. Losses and
+    gradients are the same.
+
+    Args:
+        model: The network, on its device.
+        dtype: Autocast's; None for training without it, where nothing is cast.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype | None) -> None:
+        weights = [] if dtype is None else _cast_by_autocast(model)
+        self._frozen = [(module, name, x) for module, name, x in weights if not x.requires_grad]
+        self._cast = [_cast(x, dtype) for _, _, x in self._frozen if dtype is not None]
+
+    def __enter__(self) -> None:
+        for (module, name, _), cast_weight in zip(self._frozen, self._cast, strict=True):
+            setattr(module, name, cast_weight)
+
+    def __exit__(self, *_: object) -> None:
+        for module, name, weight in self._frozen:
+            setattr(module, name, weight)
+
+
+def _cast(weight: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+    return nn.Parameter(weight.detach().to(dtype), requires_grad=False)
+
+
+def _cast_by_autocast(model: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    """The weights of matrix products and convolutions: their modules, their names there, themselves."""
+    found = []
+    for module in model.modules():
         names: tuple[str, ...] = ()
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             names = ("weight", "bias")
         elif isinstance(module, nn.MultiheadAttention):
             names = ("in_proj_weight", "in_proj_bias")
-        for name in names:
-            if (weight := getattr(module, name)) is not None:
-                setattr(module, name, nn.Parameter(weight.detach().to(dtype), requires_grad=False))
-    return network
+        found += [(module, name, weight) for name in names if (weight := getattr(module, name)) is not None]
+    return found

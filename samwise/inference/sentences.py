@@ -35,11 +35,7 @@ def doubt(model: Samwise, text: str) -> str | None:
 
 
 def warn_of_unknown(model: Samwise, texts: Iterable[str]) -> None:
-    """Logs the :func:`doubt` about typed sentences, once for each of them.
-
-    Raises:
-        UserError: A sentence is empty or none.
-    """
+    """Logs the :func:`doubt` about typed sentences, once for each of them."""
     for text in texts:
         if (message := doubt(model, text)) and _first_time(model, text):
             log.warning("%s", message)
@@ -48,7 +44,7 @@ def warn_of_unknown(model: Samwise, texts: Iterable[str]) -> None:
 def fitting(model: Samwise, expression: Expression) -> str:
     """A dataset's sentence, cut with one warning where it is longer than the text encoder takes.
 
-    Nobody who typed it can shorten it, and a run of hours mustn't end by it.
+    Nobody is there to shorten it, and a run of hours mustn't end because of it.
     """
     text = cut(model.tokenizer, expression.text)
     if text != expression.text and _first_time(model, expression.key):
@@ -86,10 +82,7 @@ def cut(tokenizer: Tokenizer, text: str) -> str:
 
 
 def check_expressions(model: Samwise, expressions: Sequence[Expression]) -> None:
-    """Says, before a dataset is gone through, which sentences are cut and how many are doubtful.
-
-    The doubtful ones get a line in all, not one each.
-    """
+    """Warns, before a dataset is segmented, of each sentence that is cut, and in one line of the doubtful."""
     shares = {x.text: model.tokenizer.look(fitting(model, x)).unknown for x in expressions}
     doubtful = [text for text, share in shares.items() if share > MOSTLY]
     if doubtful:

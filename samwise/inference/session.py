@@ -19,8 +19,6 @@ from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
 from samwise.video.reader import as_rgb
 
-__all__ = ["FrameResult", "Session"]
-
 MAX_TOGETHER = 8
 SMALL_CANVAS = 256
 
@@ -104,10 +102,9 @@ class Session:
 
     def _join(self) -> None:
         """Lets the sentences that wait for a new clip begin."""
-        if not self._joining:
-            return
-        self._groups.add(self._joining)
-        self._joining = []
+        if self._joining:
+            self._groups.add(self._joining)
+            self._joining = []
 
     def held_bytes(self) -> int:
         """Bytes of all tensors the session keeps between frames, whole storages behind views counted."""
@@ -161,9 +158,8 @@ class Session:
     def _upload(self, fitted: Tensor) -> Tensor:
         """(3, h, w) uint8 to the network's device; a GPU takes it while the next frame is read."""
         device = self.model.device
-        return (
-            fitted.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else fitted.to(device)
-        )
+        fitted = fitted.pin_memory() if device.type == "cuda" else fitted
+        return fitted.to(device, non_blocking=device.type == "cuda")
 
     def flush(self) -> list[FrameResult]:
         """Segments the frames that wait for their clip to fill."""
@@ -191,14 +187,8 @@ class Session:
         for t in range(output.low_res_logits.shape[1]):
             frame = to_frame_size(output.frame_logits(t), self._size, self._resizing) > 0  # sigmoid > 0.5
             masks.append(to_bits(frame) if frame.is_cuda else frame)
-        logits = output.low_res_logits
-        return (
-            torch.stack(masks, 1),
-            logits,
-            output.object_scores.float(),
-            logits.sum((2, 3)),
-            output.cme_fired,
-        )
+        logits, scores = output.low_res_logits, output.object_scores.float()
+        return torch.stack(masks, 1), logits, scores, logits.sum((2, 3)), output.cme_fired
 
     def _results(
         self, masks: np.ndarray, logits: np.ndarray, scores: np.ndarray, sums: np.ndarray, fired: np.ndarray

@@ -13,32 +13,20 @@ from samwise.running.processes import find_place, number
 
 @dataclass(frozen=True)
 class Job:
-    """Expressions of one video that run together and share its frames.
-
-    Attributes:
-        video_id: The video.
-        expressions: The expressions.
-        cost: Frames times expressions.
-    """
+    """Expressions of one video that run together and share its frames."""
 
     video_id: str
     expressions: tuple[Expression, ...]
-    cost: int
+    cost: int  # frames times expressions
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several processes that divide a dataset among them.
-
-    Attributes:
-        index: From 0.
-        count: Number of processes.
-        source: Where the two come from, for the log.
-    """
+    """Process ``index``, from 0, of ``count`` that divide a dataset among them."""
 
     index: int = 0
     count: int = 1
-    source: str = ""
+    source: str = ""  # where the two come from, for the log
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

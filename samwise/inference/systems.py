@@ -42,11 +42,6 @@ class SystemConfig:
     step: int = 1
 
     def check(self) -> None:
-        """Refuses impossible values.
-
-        Raises:
-            UserError: With the sentence that tells the way out.
-        """
         if self.name not in SYSTEMS:
             raise UserError(f"system.name={self.name}: choose one of {', '.join(SYSTEMS)}")
         if self.name == "detect_track" and not self.detector:
@@ -63,11 +58,7 @@ class SystemConfig:
 
 
 def system_config(node: Any) -> SystemConfig:
-    """Builds and checks the ``system`` group.
-
-    Raises:
-        UserError: A key is unknown, or a value has the wrong type or is impossible.
-    """
+    """The ``system`` group of a config; raises a UserError where a key or a value of it is wrong."""
     config = typed(SystemConfig, node, "system")
     config.check()
     return config
@@ -94,22 +85,16 @@ def build_tracking(
         raise UserError("system=oracle_box needs true masks: it is for datasets, with scripts/infer.py")
     backbone, weights = _sam2(cfg)
     runtime = RuntimeConfig.from_node(cfg.runtime)
-    if config.name == "oracle_box":
-        return OracleBox(backbone, storage, device, runtime), {
-            "system": {"name": config.name},
-            "sam2": weights,
-        }
-    detector = GroundedDetector(config.detector, config.threshold, config.max_boxes, device)
+    if config.name == "oracle_box" and storage is not None:
+        settings = {"system": {"name": config.name}, "sam2": weights}
+        return OracleBox(backbone, storage, device, runtime), settings
+    detector = GroundedDetector(str(config.detector), config.threshold, config.max_boxes, device)
     tracking = DetectTrack(backbone, detector, config.frames, config.step, device, runtime)
     return tracking, {"system": asdict(config), "sam2": weights}
 
 
 def _sam2(cfg: Any) -> tuple[Sam2Backbone, str]:
-    """SAM 2 as ``model.backbone`` describes it; a checkpoint's where one is named or there is no such node.
-
-    Returns:
-        The network, and what to call its weights.
-    """
+    """SAM 2 as ``model.backbone`` says, or a checkpoint's where one is named; and a name for its weights."""
     if cfg.checkpoint is None and "model" in cfg:
         config = SamwiseConfig.from_node(cfg.model)
         if not config.backbone.checkpoint:

@@ -38,7 +38,7 @@ class Start:
 
 
 class BoxTracking:
-    """Tracks boxes with SAM 2's own video predictor; before its start a sentence has empty masks.
+    """Tracks boxes with SAM 2's own video predictor; before it starts, a sentence has empty masks.
 
     Args:
         backbone: SAM 2.
@@ -58,6 +58,12 @@ class BoxTracking:
                 "runtime.compile and runtime.channels_last are for system=samwise: leave them out here"
             )
         self.runtime = Runtime(self.backbone, runtime)
+
+    def expression_results(
+        self, source: Any, expressions: Sequence[Expression], *_: int | None
+    ) -> Iterator[tuple[Frame, FrameResult]]:
+        """As :meth:`samwise.SamwisePredictor.expression_results`; clips and batches don't matter here."""
+        raise NotImplementedError
 
     def track(
         self, frames: Iterable[Frame], starts: Sequence[Start | None], frame_count: int | None
@@ -85,7 +91,7 @@ class BoxTracking:
 def _result(
     index: int, logits: torch.Tensor, scores: torch.Tensor, owners: list[int], sentences: int
 ) -> FrameResult:
-    """Joins the objects of each sentence: (K, H, W) -> (N, H, W)."""
+    """Joins the K objects of N sentences: (K, H, W) logits and (K,) scores."""
     joined = logits.new_full((sentences, *logits.shape[1:]), ABSENT_LOGIT)
     best = scores.new_full((sentences,), ABSENT_LOGIT)
     for position, owner in enumerate(owners):
@@ -101,8 +107,8 @@ class DetectTrack(BoxTracking):
     Args:
         backbone: SAM 2.
         detector: Finds a sentence's boxes.
-        frames: Frames looked at until boxes are found.
-        step: Distance between them.
+        frames: Frames looked at until boxes are found, ``step`` apart.
+        step: The distance.
         device: Where it runs.
         runtime: Number format.
     """
@@ -123,10 +129,9 @@ class DetectTrack(BoxTracking):
         self,
         source: Any,
         texts: Sequence[str],
-        clip_length: int | None = None,
-        max_together: int | None = None,
+        *_: int | None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        """As :meth:`samwise.SamwisePredictor.results`; clips and batches are of no account here."""
+        """As :meth:`samwise.SamwisePredictor.results`; clips and batches don't matter here."""
         if isinstance(texts, str) or not texts or not all(text.strip() for text in texts):
             raise UserError("give a list of at least one sentence, none empty, that says what to segment")
         source = open_source(source)
@@ -149,13 +154,8 @@ class DetectTrack(BoxTracking):
         yield from self.track(chain(seen, frames), starts, source.frame_count)
 
     def expression_results(
-        self,
-        source: Any,
-        expressions: Sequence[Expression],
-        clip_length: int | None = None,
-        max_together: int | None = None,
+        self, source: Any, expressions: Sequence[Expression], *_: int | None
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        """As :meth:`results`, for expressions of a dataset."""
         return self.results(source, [expression.text for expression in expressions])
 
 
@@ -191,13 +191,8 @@ class OracleBox(BoxTracking):
         self.storage = storage
 
     def expression_results(
-        self,
-        source: Any,
-        expressions: Sequence[Expression],
-        clip_length: int | None = None,
-        max_together: int | None = None,
+        self, source: Any, expressions: Sequence[Expression], *_: int | None
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        """As :meth:`DetectTrack.expression_results`."""
         source = open_source(source)
         starts = [self.start(expression) for expression in expressions]
         yield from self.track(source.frames(), starts, source.frame_count)

@@ -6,7 +6,7 @@ encoders stay as they are. (Full finetuning adds nothing; the encoders just trai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
 
 class LowRank(nn.Module):
-    """LoRA's update: up(down(dropout(x))) * alpha / rank; ``up`` starts at zero.
-
-    Args:
-        down: Linear to the rank.
-        up: Linear from it.
-        dropout: On the input.
-        scale: alpha / rank.
-    """
+    """LoRA's update: up(down(dropout(x))) * scale, which is alpha / rank; ``up`` starts at zero."""
 
     def __init__(self, down: nn.Module, up: nn.Module, dropout: nn.Module, scale: float) -> None:
         super().__init__()
@@ -40,13 +33,7 @@ class LowRank(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """AdaptFormer's branch, Eq. 2: s * up(ReLU(down(x))); ``up`` starts at zero: so does what it adds.
-
-    Args:
-        dim: Width of x.
-        width: Of the bottleneck.
-        scale: s.
-    """
+    """AdaptFormer's branch (Sec. 3.3, Eq. 2): s * up(ReLU(down(x))), zero at the start, as ``up`` is."""
 
     def __init__(self, dim: int, width: int, scale: float) -> None:
         super().__init__()
@@ -62,12 +49,7 @@ class Bottleneck(nn.Module):
 def build_baseline(
     config: BaselineConfig, backbone: Sam2Backbone, text_encoder: StagedTextEncoder
 ) -> nn.ModuleDict:
-    """Builds what a baseline adds and attaches it to the two encoders.
-
-    Args:
-        config: Which one.
-        backbone: SAM 2; only its image encoder is adapted.
-        text_encoder: The text encoder.
+    """Builds what a baseline adds and attaches it to the image encoder and the text encoder.
 
     Returns:
         The new modules as ``vision`` and ``text``; empty for ``none`` and ``full``.
@@ -78,22 +60,19 @@ def build_baseline(
     added = nn.ModuleDict()
     if config.kind == "adaptformer":
         for key, places in (("vision", backbone.mlps), ("text", text_encoder.mlps)):
-            added[key] = nn.ModuleDict(
-                {place.name: Bottleneck(place.inputs, config.width, config.scale) for place in places}
-            )
-            _attach(added[key], places)
+            branches = {place.name: Bottleneck(place.inputs, config.width, config.scale) for place in places}
+            added[key] = _attached(nn.ModuleDict(branches), places)
     if config.kind == "lora":
         for key, places in (("vision", backbone.linears), ("text", text_encoder.linears)):
-            chosen = [place for place in places if place.part in getattr(config, key)]
-            if chosen:
-                added[key] = _low_rank_updates(config, chosen)
-                _attach(added[key], chosen)
+            if chosen := [place for place in places if place.part in getattr(config, key)]:
+                added[key] = _attached(_low_rank_updates(config, chosen), chosen)
     return added
 
 
-def _attach(added: nn.ModuleDict, places: list[Place]) -> None:
+def _attached(added: nn.ModuleDict, places: list[Place]) -> nn.ModuleDict:
     for place in places:
         place.attach(added[place.name])
+    return added
 
 
 def _low_rank_updates(config: BaselineConfig, places: list[Place]) -> nn.ModuleDict:
@@ -101,15 +80,14 @@ def _low_rank_updates(config: BaselineConfig, places: list[Place]) -> nn.ModuleD
     with needed_for("adapter=lora", "lora"):
         from peft import LoraConfig, inject_adapter_in_model
 
-    lora = LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=["layer"]
-    )
+    alpha: Any = config.alpha  # peft takes a float as well
+    lora = LoraConfig(r=config.rank, lora_alpha=alpha, lora_dropout=config.dropout, target_modules=["layer"])
     updates = nn.ModuleDict()
     for place in places:
         # peft wraps the layer it is shown; a stand-in of the same size keeps the frozen one out of its hands.
         device = torch.get_default_device()
         stand_in = nn.ModuleDict({"layer": skip_init(nn.Linear, place.inputs, place.outputs, device=device)})
-        layer = inject_adapter_in_model(lora, stand_in)["layer"]
+        layer: Any = inject_adapter_in_model(lora, stand_in).get_submodule("layer")
         down, up, dropout = (part["default"] for part in (layer.lora_A, layer.lora_B, layer.lora_dropout))
         updates[place.name] = LowRank(down, up, dropout, layer.scaling["default"])
     return updates

@@ -50,10 +50,10 @@ def compare(
     Args:
         model: The network.
         frame: The frame's features.
-        prompt: Of B sentences.
-        tracked: The frame, decoded with their own memory.
+        prompt: (B, n, C) of B sentences.
+        tracked: The frame, decoded with their own memory, ``bank``.
         mask: (B, S, S) logits of it.
-        bank: That memory.
+        bank: The memory.
         crossed: What :func:`partners` says: a second pair is tracked with the partner's memory, as where
             memory has gone astray (``model.cme.crossed``). None for own pairs only.
         valid: (B, S, S) bool, the unpadded frame.
@@ -61,21 +61,23 @@ def compare(
     Returns:
         Memory-less masks (B, S, S), decisions (B, n, 2) and labels (B, n); n is 2 with ``crossed``, else 1.
     """
-    assert model.cme is not None
-    appearing = model.config.cme.appearing
+    cme = model.cme
+    assert cme is not None
     memoryless = model.memoryless(frame, prompt)
-    candidate = model.backbone.to_canvas(memoryless.low_res_logits)
-    token = memoryless.early_token.detach()
-    decisions = [model.cme(tracked.pointer.detach(), token)]
-    score = tracked.score.detach() if appearing else None
-    labels = [cme_labels(mask.detach(), candidate, memoryless.score, score, valid)]
+    candidate, token = model.backbone.to_canvas(memoryless.low_res_logits), memoryless.early_token
+
+    def pair(decoded: Decoded, mask: Tensor) -> tuple[Tensor, Tensor]:
+        score = decoded.score.detach() if model.config.cme.appearing else None
+        label = cme_labels(mask.detach(), candidate, memoryless.score, score, valid)
+        return cme(decoded.pointer.detach(), token), label
+
+    pairs = [pair(tracked, mask)]
     if crossed is not None:
         partner, alone = crossed
         with torch.no_grad():
             astray = model.track(frame, prompt, *bank.part(partner).stacked())
             other = model.backbone.to_canvas(astray.low_res_logits)
-        decisions.append(model.cme(astray.pointer, token))
-        score = astray.score if appearing else None
-        label = cme_labels(other, candidate, memoryless.score, score, valid)
-        labels.append(label.masked_fill(alone, IGNORED))
+        decision, label = pair(astray, other)
+        pairs.append((decision, label.masked_fill(alone, IGNORED)))
+    decisions, labels = zip(*pairs, strict=True)
     return candidate, torch.stack(decisions, 1), torch.stack(labels, 1)

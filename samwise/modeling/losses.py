@@ -1,4 +1,4 @@
-"""Losses: focal and Dice on the masks, cross-entropy on the Conditional Memory Encoder's decisions."""
+"""Losses: focal and Dice on the masks, cross-entropy on the CME's decisions (paper Sec. 3.5)."""
 
 from __future__ import annotations
 
@@ -41,15 +41,7 @@ def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
 
 
 def cme_weights(labels: Tensor, different_weight: float = 2.0) -> Tensor:
-    """What each pair counts in the CME loss: 1 for "same", more for "different", 0 where it is ignored.
-
-    Args:
-        labels: (...) long, 1 different, 0 same, -1 ignored.
-        different_weight: Weight of class 1.
-
-    Returns:
-        (...) float32.
-    """
+    """(...) float32 weights of pairs in the CME loss: 1 for "same", more for "different", 0 for "ignored"."""
     weights = torch.where(labels == 1, different_weight, 1.0)
     return weights.masked_fill(labels == IGNORED, 0.0)
 

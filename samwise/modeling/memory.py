@@ -6,6 +6,7 @@ There are no "conditioning" frames as in SAM 2's click tracking: every frame is 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -23,6 +24,7 @@ class MemoryBank:
     """
 
     def __init__(self, frames: int, pointers: int) -> None:
+        self._most = frames, pointers
         self._maps: deque[Tensor] = deque(maxlen=frames)
         self._pointers: deque[Tensor] = deque(maxlen=pointers)
 
@@ -37,10 +39,6 @@ class MemoryBank:
         self._pointers.append(pointer)
 
     @property
-    def empty(self) -> bool:
-        return not self._maps
-
-    @property
     def maps(self) -> list[Tensor]:
         """Memory features, oldest first."""
         return list(self._maps)
@@ -50,23 +48,23 @@ class MemoryBank:
         """Object pointers, nearest first."""
         return list(self._pointers)[::-1]
 
-    def stacked(self) -> tuple[Tensor, Tensor]:
-        """Maps (B, M, Cm, H, W), oldest first, and pointers (B, P, C), nearest first."""
+    def stacked(self) -> tuple[Tensor, ...]:
+        """Maps (B, M, Cm, H, W), oldest first, and pointers (B, P, C), nearest first; () at the start."""
+        if not self._maps:
+            return ()
         maps = torch.stack(self.maps, 1)
         return maps, torch.stack(self.pointers, 1) if self._pointers else maps.new_zeros(len(maps), 0, 0)
 
-    def filled(self) -> tuple[Tensor, Tensor, Tensor | None]:
+    def filled(self) -> tuple[Tensor, ...]:
         """As :meth:`stacked`, always as many as the bank can hold, for code that is compiled for one shape.
 
-        Returns:
-            Maps, pointers, and which of them, maps then pointers, only fill the shape (None if none does).
+        Until the bank is full, a third tensor says which of them, maps then pointers, only fill the shape.
         """
+        if self.full or not self._maps:
+            return self.stacked()
         maps, pointers = self.stacked()
-        no_maps = (self._maps.maxlen or 0) - maps.shape[1]
-        no_pointers = (self._pointers.maxlen or 0) - pointers.shape[1]
-        if no_maps == no_pointers == 0:
-            return maps, pointers, None
-        absent = torch.zeros(self._maps.maxlen + self._pointers.maxlen, dtype=torch.bool)
+        no_maps, no_pointers = self._most[0] - maps.shape[1], self._most[1] - pointers.shape[1]
+        absent = torch.zeros(sum(self._most), dtype=torch.bool)
         absent[:no_maps] = True
         absent[len(absent) - no_pointers :] = True
         maps = torch.cat([maps.new_zeros(len(maps), no_maps, *maps.shape[2:]), maps], 1)
@@ -76,27 +74,29 @@ class MemoryBank:
     @property
     def full(self) -> bool:
         """Whether every further frame makes an old one fall out."""
-        return len(self._maps) == self._maps.maxlen and len(self._pointers) == self._pointers.maxlen
+        return (len(self._maps), len(self._pointers)) == self._most
 
     def join(self, other: MemoryBank) -> MemoryBank:
         """Two full banks as one, the expressions of ``self`` first."""
-        joined = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)
-        joined._maps.extend(torch.cat(pair) for pair in zip(self._maps, other._maps, strict=True))
-        joined._pointers.extend(torch.cat(pair) for pair in zip(self._pointers, other._pointers, strict=True))
-        return joined
+        maps, pointers = (
+            zip(self._maps, other._maps, strict=True),
+            zip(self._pointers, other._pointers, strict=True),
+        )
+        return self._with(map(torch.cat, maps), map(torch.cat, pointers))
 
     def part(self, expressions: slice | Tensor) -> MemoryBank:
         """The memory of some of the expressions."""
-        other = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)
-        other._maps.extend(x[expressions] for x in self._maps)
-        other._pointers.extend(x[expressions] for x in self._pointers)
-        return other
+        return self._with((x[expressions] for x in self._maps), (x[expressions] for x in self._pointers))
 
     def copy(self) -> MemoryBank:
         """A bank that can grow on its own; the tensors, never written to, are shared."""
-        other = MemoryBank(self._maps.maxlen or 0, self._pointers.maxlen or 0)
-        other._maps.extend(self._maps)
-        other._pointers.extend(self._pointers)
+        return self._with(self._maps, self._pointers)
+
+    def _with(self, maps: Iterable[Tensor], pointers: Iterable[Tensor]) -> MemoryBank:
+        """A bank of the same size that holds these, oldest first."""
+        other = MemoryBank(*self._most)
+        other._maps.extend(maps)
+        other._pointers.extend(pointers)
         return other
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samwise.encoders.canvas import to_canvas_scale
+from samwise.encoders.sam2_backbone import to_canvas_scale
 
 
 @dataclass

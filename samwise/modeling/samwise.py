@@ -13,7 +13,7 @@ from samwise.config.composing import compose_model, model_names
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.sam2_backbone import NUM_STAGES, FrameFeatures, Sam2Backbone
 from samwise.encoders.text_encoder import build_text_encoder
-from samwise.encoders.tokens import Tokenizer, Tokens, build_tokenizer
+from samwise.encoders.tokens import Tokenizer, Tokens
 from samwise.errors import UserError
 from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cme_pairs import compare, partners
@@ -29,7 +29,7 @@ TOKENS_TOGETHER = 8  # compiled and recorded code is of one shape; few lengths o
 FIRST_ADAPTED_STAGE = 1  # nothing before its end depends on the text
 
 
-class Samwise(Streaming, nn.Module):
+class Samwise(Streaming):
     """The network. ``from samwise import Samwise`` has the hub's methods as well (samwise/weights/hub.py).
 
     Args:
@@ -132,9 +132,7 @@ class Samwise(Streaming, nn.Module):
         """
         if self._tokenizer is None:
             config, longest = self.config, self.text_encoder.longest_sentence
-            self._tokenizer = build_tokenizer(
-                config.text_encoder, config.prompt.motion, config.lowercase, longest
-            )
+            self._tokenizer = Tokenizer(config.text_encoder, config.prompt.motion, config.lowercase, longest)
         return self._tokenizer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -193,29 +191,25 @@ class Samwise(Streaming, nn.Module):
             return x if shared or clips == batch else x.repeat(batch, 1, 1, 1)
 
         visual = for_each(seen.stage) if self.adapters else seen.stage  # B*T, H, W, C
-        text = self.start_text(tokens) if text is None else text  # B, L, Ct
-        padding = tokens.padding_or_none
+        words = self.start_text(tokens) if text is None else text  # B, L, Ct
         stages = []
         for stage in range(FIRST_ADAPTED_STAGE, NUM_STAGES):
             if stage > FIRST_ADAPTED_STAGE:
-                text = self.text_encoder.run_stage(stage, text, tokens)
-            if not self.adapters:
-                continue
-            if stage > FIRST_ADAPTED_STAGE:
-                visual = self.backbone.run_stage(stage, visual)
-            more_visual, more_text = self.adapters[stage - FIRST_ADAPTED_STAGE](
-                visual.permute(0, 3, 1, 2), text, padding, length
-            )
-            visual = visual + more_visual.permute(0, 2, 3, 1)
-            text = text + more_text
-            stages.append(visual)
+                words = self.text_encoder.run_stage(stage, words, tokens)
+                visual = self.backbone.run_stage(stage, visual) if self.adapters else visual
+            if self.adapters:
+                more_visual, more_words = self.adapters[stage - FIRST_ADAPTED_STAGE](
+                    visual.permute(0, 3, 1, 2), words, tokens.padding_or_none, length
+                )
+                visual, words = visual + more_visual.permute(0, 2, 3, 1), words + more_words  # Eq. 3
+                stages.append(visual)
         if seen.neck is None:
             stride8, top = self.backbone.run_neck(stages)
         else:
             stride8, top = for_each(seen.neck[0], shared=True), for_each(seen.neck[1])
         features = FrameFeatures(for_each(seen.stride4, shared=True), stride8, top)
-        sentence = self.text_encoder.sentence_state(text, tokens)
-        return features, self.prompts(sentence, text, tokens.verbs, self.backbone.not_a_point)
+        sentence = self.text_encoder.sentence_state(words, tokens)
+        return features, self.prompts(sentence, words, tokens.verbs, self.backbone.not_a_point)
 
     def start_text(self, tokens: Tokens) -> Tensor:
         """(B, L, Ct): the text up to its first adapter. No frame plays a part, so a stream does it once."""
@@ -272,25 +266,24 @@ class Samwise(Streaming, nn.Module):
             valid = self.pad(torch.ones_like(frames[:1, 0, 0], dtype=torch.bool))
         features, rho = self.encode(self.see(frames), tokens, video_of)
         prompt = self.backbone.sparse_prompt(rho)
-        memory = self.config.memory
-        state = StreamState.start(batch, memory.frames, memory.pointers, frames.device)
+        bank = self.start_stream(batch, frames.device).bank
         masks, scores, pairs = [], [], []
         crossed = partners(video_of, batch, frames.device) if self.config.cme.crossed else None
         for t in range(length):
             frame = features.at(t, length)
-            tracked = self._decode_with_memory(frame, prompt, state)
+            tracked = self.track_recomputed(frame, prompt, *bank.stacked())
             mask = self.backbone.to_canvas(tracked.low_res_logits)
             if self.cme is not None and t > self.config.cme.window:
-                pairs.append(compare(self, frame, prompt, tracked, mask, state.bank, crossed, valid))
+                pairs.append(compare(self, frame, prompt, tracked, mask, bank, crossed, valid))
             if t + 1 < length:
-                state.bank.add(self._encode_memory(frame, mask, tracked), tracked.pointer)
+                bank.add(self.encode_memory(frame, mask, tracked), tracked.pointer)
             masks.append(mask)
             scores.append(tracked.score)
-        if pairs:
-            candidates, of_decisions, of_labels = zip(*pairs, strict=True)
-            memoryless = torch.stack(candidates, 1)
-            decisions, labels = torch.cat(of_decisions, 1), torch.cat(of_labels, 1)
-        else:
-            memoryless = frames.new_zeros(batch, 0, self.canvas, self.canvas)
-            decisions, labels = frames.new_zeros(batch, 0, 2), frames.new_zeros(batch, 0, dtype=torch.long)
-        return TrainOutput(torch.stack(masks, 1), torch.stack(scores, 1), memoryless, decisions, labels)
+        logits, object_scores = torch.stack(masks, 1), torch.stack(scores, 1)  # B, T, S, S; B, T
+        if not pairs:
+            nothing, no_label = frames.new_zeros(batch, 0, 2), frames.new_zeros(batch, 0, dtype=torch.long)
+            return TrainOutput(logits, object_scores, logits[:, :0].detach(), nothing, no_label)
+        memoryless, decisions, labels = zip(*pairs, strict=True)
+        return TrainOutput(
+            logits, object_scores, torch.stack(memoryless, 1), torch.cat(decisions, 1), torch.cat(labels, 1)
+        )

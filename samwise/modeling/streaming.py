@@ -1,15 +1,14 @@
-"""The frame loop of inference: decode with memory, consult the CME, remember (paper Sec. 3.4 and 3.5)."""
+"""The frame loop of inference: decode with memory, consult the CME, remember (paper Sec. 3.4, Sec. 3.5)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from samwise.encoders.recompute import run
-from samwise.encoders.sam2_backbone import ABSENT_LOGIT, Decoded, FrameFeatures
+from samwise.encoders.sam2_backbone import ABSENT_LOGIT, Decoded, DecoderProgress, FrameFeatures
 from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.conditional_memory_encoder import consultable, fuse_masks, never_consulted
@@ -19,18 +18,11 @@ from samwise.modeling.outputs import ClipOutput, SeenClips, StreamStep
 if TYPE_CHECKING:
     from samwise.config.network import SamwiseConfig
     from samwise.encoders.sam2_backbone import Sam2Backbone
+    from samwise.inference.cuda_graphs import Recorded
     from samwise.modeling.conditional_memory_encoder import ConditionalMemoryEncoder
 
 
-class Steps(Protocol):
-    """What may run as recorded CUDA graphs (samwise/inference/cuda_graphs.py): the same calls, replayed."""
-
-    see: Callable[..., SeenClips]
-    encode: Callable[..., tuple[FrameFeatures, Tensor]]
-    step: Callable[..., StreamStep]
-
-
-class Streaming:
+class Streaming(nn.Module):
     """What :class:`samwise.modeling.samwise.Samwise` does with a stream of clips.
 
     Attributes:
@@ -39,7 +31,7 @@ class Streaming:
         branchless: Whether every frame that the CME may look at is decoded with and without memory in one
             batch, so that its decision never leaves the device: the host doesn't wait for a GPU. False
             decodes without memory only where it is asked for. None: true on a GPU. The results are the same.
-        recorded: :meth:`see`, :meth:`encode` and :meth:`step` as CUDA graphs; None for none.
+        recorded: ``see``, ``encode`` and :meth:`step` as CUDA graphs (samwise/inference/cuda_graphs.py).
     """
 
     config: SamwiseConfig
@@ -47,8 +39,18 @@ class Streaming:
     cme: ConditionalMemoryEncoder | None
     recompute: bool
     static_shapes: bool = False
-    recorded: Steps | None = None
+    recorded: Recorded | None = None
     branchless: bool | None = None
+
+    if TYPE_CHECKING:  # Samwise's own, which these call
+
+        def see(self, frames: Tensor) -> SeenClips: ...
+
+        def encode(
+            self, seen: SeenClips, tokens: Tokens, video_of: Tensor | None = None, text: Tensor | None = None
+        ) -> tuple[FrameFeatures, Tensor]: ...
+
+        def start_text(self, tokens: Tokens) -> Tensor: ...
 
     def stream(
         self, frames: Tensor | SeenClips, tokens: Tokens, state: StreamState | None = None
@@ -71,22 +73,21 @@ class Streaming:
                 f"the state is of {len(state.last_fired)} sentences, and these are {batch}: a stream goes on "
                 "with the sentences it began with"
             )
-        memory = self.config.memory
-        state = (
-            StreamState.start(batch, memory.frames, memory.pointers, seen.stage.device)
-            if state is None
-            else state.copy()
-        )
+        state = self.start_stream(batch, seen.stage.device) if state is None else state.copy()
         if state.text is None or state.tokens is not tokens:
             state.tokens, state.text = tokens, self.start_text(tokens)
         features, rho = (self.recorded or self).encode(seen, tokens, None, state.text)
-        prompt = self.backbone.sparse_prompt(rho)
+        prompt = self.backbone.sparse_prompt(rho)  # B, 2+p, C
         rows = [self.segment_frame(features.at(t, length), prompt, state) for t in range(length)]
-        columns = (torch.stack(column, 1) for column in zip(*rows, strict=True))
+        columns = (torch.stack(column, 1) for column in zip(*rows, strict=True))  # B, T, ...
         return ClipOutput(*columns, size=seen.size, canvas=self.config.canvas), state
 
+    def start_stream(self, batch: int, device: torch.device) -> StreamState:
+        """The state of ``batch`` sentences that have seen no frame."""
+        return StreamState.start(batch, self.config.memory.frames, self.config.memory.pointers, device)
+
     def see_recorded(self, frames: Tensor) -> SeenClips:
-        """:meth:`see`, as a CUDA graph where there is one."""
+        """``see``, as a CUDA graph where there is one."""
         return (self.recorded or self).see(frames)
 
     def segment_frame(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> tuple[Tensor, ...]:
@@ -94,17 +95,16 @@ class Streaming:
         config, bank = self.config.cme, state.bank
         looks = consultable(state.frame_index, state.last_fired, config)
         consulted = not never_consulted(state.frame_index, config)
-        memory = () if bank.empty else bank.filled() if self.static_shapes else bank.stacked()
+        memory = bank.filled() if self.static_shapes else bank.stacked()
         result = ((bank.full and self.recorded) or self).step(frame, prompt, looks, consulted, *memory)
         bank.add(result.memory, result.pointer)
-        state.last_fired = (
-            state.last_fired.masked_fill(result.fires, state.frame_index) if consulted else state.last_fired
-        )
+        if consulted:
+            state.last_fired = state.last_fired.masked_fill(result.fires, state.frame_index)
         state.frame_index += 1
         return result.low_res_logits, result.score, looks, result.fires, result.probability
 
     def step(
-        self, frame: FrameFeatures, prompt: Tensor, looks: Tensor, consulted: bool, *memory: Tensor | None
+        self, frame: FrameFeatures, prompt: Tensor, looks: Tensor, consulted: bool, *memory: Tensor
     ) -> StreamStep:
         """A frame of B sentences: tracked, compared with what it shows alone, encoded for the memory.
 
@@ -116,37 +116,35 @@ class Streaming:
             *memory: ``MemoryBank.stacked`` or ``filled``; nothing at the start.
         """
         branchless = frame.top.is_cuda if self.branchless is None else self.branchless
-        memoryless = None
         if branchless and consulted:
             tracked, memoryless = self._decode_both(frame, prompt, memory)
         else:
-            tracked = run(self.recompute, self.track, frame, prompt, *memory)
+            tracked, memoryless = self.track_recomputed(frame, prompt, *memory), None
         low = self.present(tracked)  # B, S/4, S/4
-        mask = self.backbone.to_canvas(low)  # P_m
-        fires, probability, for_memory = looks, torch.full_like(tracked.score, float("nan")), mask
+        mask = self.backbone.to_canvas(low)  # B, S, S: P_m
+        fires, probability = looks, torch.full_like(tracked.score, float("nan"))
         if consulted:
-            fires, probability, for_memory = self._consult_cme(
-                frame, prompt, tracked, mask, looks, memoryless
-            )
-        encoded = self._encode_memory(frame, for_memory, tracked)
-        return StreamStep(low, tracked.score, fires, probability, encoded, tracked.pointer)
+            fires, probability, mask = self._consult_cme(frame, prompt, tracked, mask, looks, memoryless)
+        memory_map = self.encode_memory(frame, mask, tracked)
+        return StreamStep(low, tracked.score, fires, probability, memory_map, tracked.pointer)
 
-    def _decode_with_memory(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> Decoded:
-        """Eq. 7: the mask and the token of the object tracked so far."""
-        memory = () if state.bank.empty else state.bank.stacked()
+    def track(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor) -> Decoded:
+        """Eq. 7: mask and token of the object tracked so far, by the memory that is given, or none."""
+        top, backbone = frame.top, self.backbone
+        features = backbone.with_memory(top, *memory) if memory else backbone.without_memory(top)
+        return backbone.finish_decoding(backbone.start_decoding(features, prompt), frame)
+
+    def track_recomputed(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor) -> Decoded:
+        """:meth:`track`; the backward pass computes it again where :attr:`recompute` says so."""
         return run(self.recompute, self.track, frame, prompt, *memory)
 
-    def track(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor | None) -> Decoded:
-        """Eq. 7 with the memory that is given (``MemoryBank.stacked`` or ``filled``), or none."""
-        features = (
-            self.backbone.with_memory(frame.top, *memory)
-            if memory
-            else self.backbone.without_memory(frame.top)
-        )
-        return self.backbone.finish_decoding(self.backbone.start_decoding(features, prompt), frame)
+    @torch.no_grad()
+    def memoryless(self, frame: FrameFeatures, prompt: Tensor) -> Decoded:
+        """Eq. 8: what the frame alone shows, and the memory-less token."""
+        return self.track(frame, prompt)
 
     def _decode_both(
-        self, frame: FrameFeatures, prompt: Tensor, memory: tuple[Tensor | None, ...]
+        self, frame: FrameFeatures, prompt: Tensor, memory: tuple[Tensor, ...]
     ) -> tuple[Decoded, Decoded]:
         """Eq. 7 and 8 in one batch of 2 B."""
         features = self.backbone.with_memory(frame.top, *memory)
@@ -167,48 +165,33 @@ class Streaming:
         tracked: Decoded,
         mask: Tensor,
         looks: Tensor,
-        memoryless: Decoded | None = None,
+        memoryless: Decoded | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decides for each expression whether the memory-less mask goes into the memory (Eq. 9 and 10).
 
-        Args:
-            frame: The frame.
-            prompt: Of B sentences.
-            tracked: It, decoded with memory.
-            mask: (B, S, S) P_m.
-            looks: (B,) bool, where the policy looks at it.
-            memoryless: The frame decoded without memory, where that is done already: nothing waits then for
-                what the CME says. None: it is done where the CME asks for it.
-
-        Returns:
-            Fired and p_detect (B,), and the mask (B, S, S) for the memory encoder.
+        Where the frame isn't decoded without memory yet (``memoryless``), it is only where the CME asks for
+        it. ``mask`` is P_m. Returns: fired and p_detect (B,), and the mask (B, S, S) for the memory encoder.
         """
-        config = self.config.cme
+        config, backbone = self.config.cme, self.backbone
         probability = torch.full_like(tracked.score, float("nan"))
-        progress = None
-        if memoryless is None:
+        alone: Decoded | DecoderProgress | None = memoryless
+        if alone is None:
             if not bool(looks.any()):
                 return looks, probability, mask
-            progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
+            alone = backbone.start_decoding(backbone.without_memory(frame.top), prompt)
         fires = looks
-        if config.policy == "learned":
-            early = memoryless.early_token if progress is None else progress.early_token
-            decision = self.cme(tracked.pointer, early)
+        if self.cme is not None and config.policy == "learned":
+            decision = self.cme(tracked.pointer, alone.early_token)  # B, 2
             fires = looks & (decision.argmax(1) == 1)
             probability = decision.softmax(1)[:, 1].to(probability.dtype).masked_fill(~looks, float("nan"))
-        if progress is not None:
+        if isinstance(alone, DecoderProgress):
             if not bool(fires.any()):
                 return fires, probability, mask
-            memoryless = self.backbone.finish_decoding(progress, frame)
-        candidate = self.backbone.to_canvas(self.present(memoryless))  # P_l
+            alone = backbone.finish_decoding(alone, frame)
+        candidate = backbone.to_canvas(self.present(alone))  # B, S, S: P_l
         mask = torch.where(fires[:, None, None], fuse_masks(mask, candidate, config), mask)
         return fires, probability, mask
 
-    def _encode_memory(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded) -> Tensor:
+    def encode_memory(self, frame: FrameFeatures, mask: Tensor, tracked: Decoded) -> Tensor:
+        """(B, Cm, H, W): the frame and its (B, S, S) mask logits as a memory map."""
         return run(self.recompute, self.backbone.encode_memory, frame.top, mask, tracked.score)
-
-    @torch.no_grad()
-    def memoryless(self, frame: FrameFeatures, prompt: Tensor) -> Decoded:
-        """Eq. 8: what the frame alone shows, and the memory-less token."""
-        progress = self.backbone.start_decoding(self.backbone.without_memory(frame.top), prompt)
-        return self.backbone.finish_decoding(progress, frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from samwise.errors import UserError
+from samwise.inference.runtime import FrozenWeightsCast
 from samwise.modeling.losses import SamwiseLoss, cme_loss, cme_weights
 from samwise.modeling.outputs import TrainOutput
 from samwise.modeling.samwise import Samwise
@@ -52,6 +54,11 @@ class ClipStep(nn.Module):
         super().__init__()
         self.model, self.loss, self.parts = model, loss, parts
         self.dtype = AUTOCAST.get(precision)
+
+    @cached_property
+    def frozen_cast(self) -> FrozenWeightsCast:
+        """The context in which a step's forward and backward pass run."""
+        return FrozenWeightsCast(self.model, self.dtype)
 
     def forward(
         self, batch: TrainingBatch, earlier: Sequence[Pairs], last: bool

@@ -161,7 +161,8 @@ class Trainer:
         train_mode(self.model, config.freeze_batch_norm)
         factor = self.schedule.apply(self.optimizer, at.step, at.seconds)
         self.lr = factor * max(group["peak_lr"] for group in self.optimizer.param_groups)
-        values, batch, output = self._accumulate(parts)
+        with self.step.frozen_cast:
+            values, batch, output = self._accumulate(parts)
         self.scaler.unscale_(self.optimizer)
         limit = float("inf") if config.clip_norm is None else config.clip_norm
         values["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, limit)

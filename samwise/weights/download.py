@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from samwise.encoders.hub_reach import local_only
+from samwise.encoders.part_files import local_only
 from samwise.errors import UserError
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "config.json")
