@@ -37,7 +37,7 @@ class ZooEntry:
         purpose: What it is for, in a few words.
         sam2: Its SAM 2.
         text_encoder: Its text encoder.
-        canvas: Side of its square canvas in pixels; 0 where nobody says.
+        canvas: Side of its square canvas in pixels.
         licence: Of the weights.
         object_scores: Whether SAM 2's object scores are in it.
         figures: Benchmark -> published J&F in percent.
@@ -47,7 +47,7 @@ class ZooEntry:
     purpose: str = ""
     sam2: str = ""
     text_encoder: str = ""
-    canvas: int = 0
+    canvas: int = 1024
     licence: str = ""
     object_scores: bool = True
     figures: dict[str, float] = field(default_factory=dict)
@@ -97,7 +97,10 @@ def _read_table(path: Path, base: Path) -> dict[str, ZooEntry]:
             raise UserError(f"{path}: '{name}' has no source: say where the checkpoint is")
         if not str(node["source"]).startswith((_DRIVE, _HUB)):
             node["source"] = str(base / Path(node["source"]).expanduser())
-        entries[str(name)] = typed(ZooEntry, node, f"{path}: {name}")
+        try:
+            entries[str(name)] = typed(ZooEntry, node, str(name))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     return entries
 
 
@@ -191,7 +194,7 @@ def _convert(name: str, entry: ZooEntry, released: Path, target: Path) -> None:
         )
     print(f"{name}: converting {released}; nothing in it is executed", file=sys.stderr, flush=True)
     config = compose_model("released", ["model.text_encoder.pretrained=false"])
-    config.canvas = entry.canvas or config.canvas
+    config.canvas = entry.canvas
     done = convert(released, target, config)
     if done.config.object_scores != entry.object_scores:
         for file in (target, done.frozen_file):
