@@ -24,8 +24,8 @@ from samwise.foundation.language import FIRST_WORD, MASK_ID, LanguageConfig, cor
 from samwise.foundation.segmentation import SegmentationTrainer
 from samwise.foundation.tracking import score_tracking
 from samwise.synthrvos.images import write_images
+from samwise.synthrvos.mevis import write_split
 from samwise.synthrvos.vocabulary import SHAPES
-from samwise.synthrvos.writer import write_split
 from tests.conftest import FRAMES
 from tests.programs import run_program
 

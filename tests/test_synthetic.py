@@ -19,10 +19,10 @@ from samwise.data.refcoco import RefCocoStorage
 from samwise.errors import UserError
 from samwise.synthrvos.grammar import grammar_corpus
 from samwise.synthrvos.images import write_images
+from samwise.synthrvos.mevis import write_split
 from samwise.synthrvos.queries import KINDS, satisfied
 from samwise.synthrvos.video import SyntheticVideo, VideoSettings, make_video
 from samwise.synthrvos.vocabulary import COLOURS, paint
-from samwise.synthrvos.writer import write_split
 
 SHORT = VideoSettings(frames=(18, 20))
 
@@ -101,12 +101,10 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_split_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import samwise.synthrvos.writer as writer
-
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writer, "_write_annotations", fail)
+    monkeypatch.setattr("samwise.synthrvos.mevis._write_annotations", fail)
     with pytest.raises(KeyboardInterrupt):
         write_split(tmp_path, "train", 2, settings=SHORT)
     assert not list(tmp_path.iterdir())

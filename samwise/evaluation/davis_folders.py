@@ -19,8 +19,8 @@ from samwise.evaluation.davis import ObjectScore, late_objects, score_sequence
 from samwise.evaluation.evaluate import refuse_missing
 from samwise.evaluation.figures import ExpressionScore
 from samwise.evaluation.metrics import Score
-from samwise.evaluation.parallel import available_cores, map_in_processes
 from samwise.evaluation.report import Report
+from samwise.running.parallel import available_cores, map_in_processes
 
 _WORTH_PROCESSES = 300  # frames; starting processes costs a second or two, scoring this many about as long
 

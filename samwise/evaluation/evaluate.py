@@ -12,9 +12,9 @@ from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
 from samwise.evaluation.figures import NO_TARGET, RVOS, ExpressionScore
 from samwise.evaluation.metrics import Score, overlap, score_masks, score_trivial
-from samwise.evaluation.parallel import available_cores, map_in_processes
 from samwise.evaluation.predictions import Predictions, decode_prediction, open_predictions
 from samwise.evaluation.report import Report, mean_score
+from samwise.running.parallel import available_cores, map_in_processes
 
 logger = logging.getLogger("samwise.evaluation")
 

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from samwise.errors import UserError
-from samwise.evaluation.parallel import available_cores
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.io import BROKEN_ZIP
 from samwise.progress import progress
+from samwise.running.parallel import available_cores
 from samwise.video.mask_png import decode_mask_png, png_size
 
 MAX_BYTES = 1 << 26  # of a mask; 8K video has 33 million pixels

@@ -15,17 +15,8 @@ from samwise.synthrvos.motion import DIRECTIONS, OPPOSITE
 from samwise.synthrvos.vocabulary import LARGE, SIDES, SMALL
 from samwise.synthrvos.world import World
 
-KINDS = (
-    "appearance",
-    "position",
-    "relation",
-    "motion",
-    "late_motion",
-    "multiple",
-    "entering",
-    "leaving",
-    "occluded",
-)
+STATIC = ("appearance", "position", "relation")  # what a single frame shows
+KINDS = (*STATIC, "motion", "late_motion", "multiple", "entering", "leaving", "occluded")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from samwise.errors import UserError
 from samwise.synthrvos.expressions import Statement, statements
 from samwise.synthrvos.motion import MOTIONS
 from samwise.synthrvos.planning import GROUPS, draw_scene
-from samwise.synthrvos.queries import KINDS
+from samwise.synthrvos.queries import KINDS, STATIC
 from samwise.synthrvos.render import render, visible_masks
 from samwise.synthrvos.world import World, measure
 
@@ -30,7 +30,6 @@ _WEIGHTS = {
     "leaving": 1.5,
     "occluded": 2.0,
 }
-_STATIC = ("appearance", "position", "relation")
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,11 @@ def make_video(
     rng = seeded(seed, split, index)
     kinds = {
         kind: _WEIGHTS[kind]
-        for kind in (_STATIC if still else KINDS)
+        for kind in (STATIC if still else KINDS)
         if settings.kinds is None or kind in settings.kinds
     }
     if not kinds:
-        raise UserError(f"kinds={list(settings.kinds or ())}: images need one of {', '.join(_STATIC)}")
+        raise UserError(f"kinds={list(settings.kinds or ())}: images need one of {', '.join(STATIC)}")
     names = [name for name in GROUPS if name in kinds]
     while True:
         width, height, frames, count = (
