@@ -21,7 +21,7 @@ from samwise.errors import UserError
 from samwise.evaluation.evaluate import evaluate_predictions
 from samwise.evaluation.main import main
 from samwise.evaluation.predictions import PredictionZip
-from samwise.evaluation.submission_check import check_submission
+from samwise.evaluation.submission import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.video.mask_png import encode_mask_png
 from tests.test_evaluate import write_predictions
