@@ -122,8 +122,7 @@ def test_a_zip_scores_as_its_folder(
         archive.writestr("readme.txt", "hello")
         archive.writestr(f"__MACOSX/{top}video_a/0/._00000.png", "")
     shutil.rmtree(predictions)
-    workers = 1 if top else 2
-    assert evaluate_predictions(storage, path, workers).overall.jf == 1
+    assert evaluate_predictions(storage, path).overall.jf == 1
     assert sorted(x.name for x in tmp_path.iterdir()) == ["mevis", "run", "s.zip"]  # nothing is unpacked
     said = [message for message in caplog.messages if f"below {top};" in message]
     assert len(said) == (1 if top in ("sub/Annotations/", "a/b/c/") else 0)
