@@ -19,8 +19,8 @@ from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.errors import UserError
 from samwise.foundation.categories import CategoryHead, CategoryImages, collate_labelled
 from samwise.foundation.clips import ObjectClips, collate_objects
-from samwise.foundation.config import Phase, SegmentationConfig
-from samwise.foundation.language import FIRST_WORD, MASK_ID, LanguageConfig, corrupt, train_language
+from samwise.foundation.config import LanguageConfig, Phase, SegmentationConfig
+from samwise.foundation.language import FIRST_WORD, MASK_ID, corrupt, train_language
 from samwise.foundation.segmentation import SegmentationTrainer
 from samwise.foundation.tracking import score_tracking
 from samwise.synthrvos.images import write_images
