@@ -57,9 +57,11 @@ class ScoreAccumulator:
         """Means over the frames of each expression."""
         rows = []
         for key, expression in self._expressions.items():
-            scores = map(mean_score, zip(*self._frames[key].values(), strict=True))
+            frames = self._frames[key]
+            score, everything, nothing = map(mean_score, zip(*frames.values(), strict=True))
             pixels = map(sum, zip(*self._pixels[key].values(), strict=True))
-            rows.append(ExpressionScore(expression, len(self._frames[key]), *scores, *pixels))
+            row = ExpressionScore(expression, len(frames), score, everything, nothing, *pixels)
+            rows.append(row)
         return Report(rows)
 
 

@@ -38,7 +38,7 @@ def evaluate_dataset(
     Raises:
         UserError: The data or the predictions are missing, incomplete or broken.
     """
-    storage = build_storage(data, split)
+    storage: Any = build_storage(data, split)
     report = evaluate_predictions(storage, predictions, workers, missing)
     reports = {"": report}
     if data.format == "refcoco":

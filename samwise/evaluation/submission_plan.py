@@ -66,16 +66,7 @@ class SubmissionPlan:
             if not videos:
                 raise UserError(f"nothing remains of {source}; minus= is the test split's expression file")
         frames = {video_id: list(video.frames) for video_id, video in videos.items()}
-        sizes = {}
-        for video_id, (first, *_) in frames.items() if frames_root is not None else ():
-            folder = Path(frames_root) / video_id
-            if not folder.is_dir():
-                raise UserError(
-                    f"{frames_root} lacks the video {video_id} of {source}; if it is a test video, leave "
-                    "those out with minus=<the test split's expression file>"
-                )
-            files = check_files(folder, [first], FRAME_SUFFIXES, source)
-            sizes[video_id] = frame_size(folder / files.get(first, f"{first}.jpg"))
+        sizes = {} if frames_root is None else _sizes(Path(frames_root), frames, source)
         ids = {video_id: [e.expression_id for e in video.expressions] for video_id, video in videos.items()}
         return cls(frames, ids, layout, sizes, source)
 
@@ -113,6 +104,21 @@ class SubmissionPlan:
             f"{len(self.frames)} videos, {count} expressions, {masks} masks in the layout of "
             f"{BENCHMARKS[self.layout]} ({self.top}<video>/<expression>/<frame>.png)"
         )
+
+
+def _sizes(root: Path, frames: Mapping[str, Sequence[str]], source: str) -> dict[str, tuple[int, int]]:
+    """(height, width) of each video's first frame."""
+    sizes = {}
+    for video_id, (first, *_) in frames.items():
+        folder = root / video_id
+        if not folder.is_dir():
+            raise UserError(
+                f"{root} lacks the video {video_id} of {source}; if it is a test video, leave those out with "
+                "minus=<the test split's expression file>"
+            )
+        files = check_files(folder, [first], FRAME_SUFFIXES, source)
+        sizes[video_id] = frame_size(folder / files.get(first, f"{first}.jpg"))
+    return sizes
 
 
 def guess_layout(videos: Mapping[str, VideoEntry]) -> str:

@@ -129,5 +129,6 @@ def collate_objects(clips: Sequence[ObjectClip]) -> BatchedVideoDatapoint:
             Frame(image, [Object(k, t, mask) for k, mask in enumerate(masks)])
             for t, (image, masks) in enumerate(zip(clip.frames, clip.masks, strict=True))
         ]
-        videos.append(VideoDatapoint(frames, number, tuple(clip.frames.shape[-2:])))
+        height, width = clip.frames.shape[-2:]
+        videos.append(VideoDatapoint(frames, number, (height, width)))
     return collate_fn(videos, dict_key="clips")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.text_encoder import StagedTextEncoder, build_text_encoder
 from samwise.encoders.tokens import Tokenizer, Tokens
+from samwise.errors import UserError
 from samwise.foundation.config import LanguageConfig
 from samwise.progress import progress
 from samwise.synthrvos.grammar import grammar_corpus
@@ -46,19 +47,22 @@ class MaskedLanguageModel(nn.Module):
         self.sentence_head = nn.Sequential(
             nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.LayerNorm(width)
         )
-        words = encoder.model.embeddings.word_embeddings.weight
-        self.bias = nn.Parameter(torch.zeros(len(words)))
+        self.bias = nn.Parameter(torch.zeros(len(self.words)))
+
+    @property
+    def words(self) -> Tensor:
+        """(V, Ct): the word embeddings."""
+        return self.encoder.model.get_parameter("embeddings.word_embeddings.weight")
 
     def forward(self, tokens: Tokens, teller: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, V) logits of the masked words, and those of all words from token ``teller`` (B,) alone."""
         x = self.encoder.embed(tokens)
         for stage in range(4):
             x = self.encoder.run_stage(stage, x, tokens)
-        words = self.encoder.model.embeddings.word_embeddings.weight
         sentence = x[torch.arange(len(x)), teller][:, None].expand_as(x)  # B, L, Ct
         place = self.place.weight[: x.shape[1]].expand_as(x)
         told = self.sentence_head(torch.cat([sentence, place], -1))
-        return self.head(x) @ words.T + self.bias, told @ words.T + self.bias
+        return self.head(x) @ self.words.T + self.bias, told @ self.words.T + self.bias
 
 
 def corrupt(
@@ -97,8 +101,10 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
         ``loss`` in nats and ``accuracy`` in [0, 1] of the masked words on held-out sentences,
         ``sentence_accuracy`` of all their words told from a token at random, and seconds.
     """
+    if (longest := model.text_encoder.max_tokens) is None:
+        raise UserError("model.text_encoder.max_tokens: say how long sentences may be")
     torch.manual_seed(config.seed)
-    network = MaskedLanguageModel(build_text_encoder(model.text_encoder), model.text_encoder.max_tokens)
+    network = MaskedLanguageModel(build_text_encoder(model.text_encoder), longest)
     tokenize = Tokenizer(model.text_encoder, verbs=False, lowercase=True)
     corpus = list(dict.fromkeys(grammar_corpus(config.sentences + config.held_out, config.seed + 1)))
     held_out, corpus = corpus[: config.held_out], corpus[config.held_out :]

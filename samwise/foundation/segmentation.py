@@ -151,9 +151,9 @@ class SegmentationTrainer:
         losses = self.loss(self.network(batch), batch.masks)
         total = losses.pop("core_loss") / batch.num_frames
         values = {name: value.item() / batch.num_frames for name, value in losses.items()}
-        if labelled is not None:
+        if labelled is not None and self.head is not None:
             labelled = labelled.to(self.device)
-            stages = self.network.image_encoder.trunk(labelled.images)
+            stages = self.network.get_submodule("image_encoder.trunk")(labelled.images)
             loss, right = self.head(stages[1:], labelled)
             total = total + self.config.images.weight * loss
             values |= {"categories": loss.item(), "right": right[-1].item()}

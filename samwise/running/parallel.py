@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from samwise.errors import UserError
 from samwise.progress import progress
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def available_cores() -> int:

@@ -77,7 +77,7 @@ def write_refcoco(root: str | Path, images: int, **options: Any) -> dict[str, in
     return build(Path(root), "refcoco", {"images": images}, write, chosen, zips)
 
 
-def _polygons(rle: dict[str, Any]) -> list[list[float]] | dict[str, Any]:
+def _polygons(rle: Any) -> list[list[float]] | Any:
     """A mask's outlines as COCO writes them; the mask itself where they don't enclose anything."""
     outlines, _ = cv2.findContours(coco.decode(rle), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = [outline.ravel().astype(float).tolist() for outline in outlines if len(outline) > 2]

@@ -182,7 +182,7 @@ def _starts(clause: Clause, world: World, k: int, among: list[int]) -> bool | No
         first = [d for d in DIRECTIONS if world.does(k, d, 0, onset + 1)]
         if first:
             return world.does(k, OPPOSITE[first[0]], onset)
-        return graded(False, world.does(k, "still", 0, onset + 1))
+        return graded(False, world.does(k, "still", 0, onset + 1) is True)
     before, after = world.does(k, clause.value, 0, onset + 1), world.does(k, clause.value, onset)
     return graded(before is False and after is True, after is False or (before is True and after is True))
 

@@ -129,16 +129,15 @@ def make_video(
             for low, high in (settings.width, settings.height, settings.frames, settings.expressions)
         )
         # Features take turns, so that small splits have some of everything.
-        features = (names[index % len(names)], names[int(rng.integers(len(names)))]) if names else ()
+        features: tuple[str, ...] = ()
+        if names:
+            features = names[index % len(names)], names[int(rng.integers(len(names)))]
         scene = draw_scene(rng, height, width, 1 if still else frames, features, settings.objects)
         pixels, layers = render(scene)
         masks = visible_masks(scene, layers)
         world = measure(scene, layers, masks)
         found = statements(world, rng, count, kinds, features, settings.motions)
-        if len(found) >= settings.expressions[0] and (not names or found_kinds(found) & {features[0]}):
+        if len(found) >= settings.expressions[0] and (
+            not names or features[0] in {s.query.kind for s in found}
+        ):
             return SyntheticVideo(pixels, masks, found, world)
-
-
-def found_kinds(found: list[Statement]) -> set[str]:
-    """The kinds among the sentences."""
-    return {statement.query.kind for statement in found}

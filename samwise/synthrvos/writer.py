@@ -63,7 +63,7 @@ class Drawn:
     frames: list[str]
     size: tuple[int, int]
     shapes: list[str]
-    masks: list[list[dict[str, Any] | None]]
+    masks: list[list[Any | None]]
     sentences: list[tuple[str, list[int], str]]
 
     def about_one(self) -> list[tuple[str, int, str]]:
@@ -114,10 +114,10 @@ def _write_jpeg(path: Path, image: np.ndarray) -> None:
     path.write_bytes(cv2.imencode(".jpg", image[..., ::-1], flags)[1].tobytes())
 
 
-def _run_lengths(mask: np.ndarray) -> dict[str, Any] | None:
+def _run_lengths(mask: np.ndarray) -> Any | None:
     if not mask.any():
         return None
-    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    rle: Any = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
