@@ -129,15 +129,13 @@ def make_video(
             for low, high in (settings.width, settings.height, settings.frames, settings.expressions)
         )
         # Features take turns, so that small splits have some of everything.
-        features: tuple[str, ...] = ()
-        if names:
-            features = names[index % len(names)], names[int(rng.integers(len(names)))]
+        first = names[index % len(names)] if names else None
+        features = (first, names[int(rng.integers(len(names)))]) if first else ()
         scene = draw_scene(rng, height, width, 1 if still else frames, features, settings.objects)
         pixels, layers = render(scene)
         masks = visible_masks(scene, layers)
         world = measure(scene, layers, masks)
         found = statements(world, rng, count, kinds, features, settings.motions)
-        if len(found) >= settings.expressions[0] and (
-            not names or features[0] in {s.query.kind for s in found}
-        ):
+        said = {statement.query.kind for statement in found}
+        if len(found) >= settings.expressions[0] and (first is None or first in said):
             return SyntheticVideo(pixels, masks, found, world)
