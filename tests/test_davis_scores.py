@@ -17,10 +17,12 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 from samwise.data.masks.label_maps import VOID, read_label_map, write_label_map
+from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.evaluation.davis import score_sequence, statistics
-from samwise.evaluation.davis_folders import list_truth, official_figures, score_annotators, score_folder
+from samwise.evaluation.davis_folders import list_truth, official_figures, score_folder
 from samwise.evaluation.metrics import score_masks
+from samwise.evaluation.protocol_a import score_annotators
 from tests.programs import run_program
 
 ROOT = Path(__file__).parent.parent
@@ -138,6 +140,25 @@ def test_objects_of_the_first_frame_count(tmp_path: Path) -> None:
     assert "v: objects [3] aren't in the first frame" in done.stdout
 
 
+class Annotated:
+    """Stands in for Ref-DAVIS17's storage: two videos, in which two annotators name both objects."""
+
+    def __init__(self, truth: dict[str, list[Path]]) -> None:
+        self.truth = truth
+
+    def expressions(self) -> list[Expression]:
+        return [Expression(video, f"{k}", "it") for video in self.truth for k in range(2)]
+
+    def frame_names(self, video_id: str) -> list[str]:
+        return [path.stem for path in self.truth[video_id]]
+
+    def annotator(self, expression: Expression) -> int:
+        return int(expression.expression_id)
+
+    def palette_path(self, video_id: str, frame_name: str) -> Path:
+        return self.truth[video_id][0].with_name(f"{frame_name}.png")
+
+
 def test_processes_give_the_same_and_protocol_a_is_the_mean_over_annotators(tmp_path: Path) -> None:
     truth = np.stack([square(20, 1) + square(20, 2, 10)] * 3)
     for video in "ab":
@@ -145,10 +166,9 @@ def test_processes_give_the_same_and_protocol_a_is_the_mean_over_annotators(tmp_
         for k in range(2):
             write(tmp_path / f"anno_{k}" / video, np.roll(truth, k * (1 + (video == "b")), axis=1))
     listed = list_truth(tmp_path / "gt")
-    folders = {name: tmp_path / name for name in ("anno_0", "anno_1")}
-    alone = [score_folder(listed, folder, workers=1) for folder in folders.values()]
-    assert score_folder(listed, folders["anno_1"], workers=2) == alone[1]
-    report = score_annotators(listed, folders)
+    alone = [score_folder(listed, tmp_path / name, workers=1) for name in ("anno_0", "anno_1")]
+    assert score_folder(listed, tmp_path / "anno_1", workers=2) == alone[1]
+    report = score_annotators(Annotated(listed), tmp_path)  # type: ignore[arg-type]
     means = [official_figures(scores)["global"]["J&F-Mean"] for scores in alone]
     assert means[0] == 1 > means[1]
     assert report.overall.jf == pytest.approx(np.mean(means))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -140,8 +141,10 @@ def test_split_without_masks(mevis_tree, predictions):
 
 
 def test_processes_give_the_same(storage, predictions):
+    """From a zip too, which each opens for itself."""
+    packed = shutil.make_archive(str(predictions), "zip", predictions)
     assert (
-        evaluate_predictions(storage, predictions, workers=2).rows
+        evaluate_predictions(storage, packed, workers=2).rows
         == evaluate_predictions(storage, predictions).rows
     )
 

@@ -39,9 +39,10 @@ from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
 from samwise.data.refs_file import read_refs
 from samwise.encoders.pickled import load_pickled
-from samwise.evaluation.predictions import PredictionZip, decode_prediction
+from samwise.evaluation.evaluate import decode_prediction
+from samwise.evaluation.predictions import PredictionZip
 from samwise.evaluation.protocols import find_predictions
-from samwise.evaluation.submission_check import check_submission
+from samwise.evaluation.submission import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.video.images import frame_size, read_frame
 from samwise.video.mask_png import decode_mask_png, encode_mask_png, png_size

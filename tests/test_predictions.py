@@ -21,7 +21,7 @@ from samwise.errors import UserError
 from samwise.evaluation.evaluate import evaluate_predictions
 from samwise.evaluation.main import main
 from samwise.evaluation.predictions import PredictionZip
-from samwise.evaluation.submission_check import check_submission
+from samwise.evaluation.submission import check_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.video.mask_png import encode_mask_png
 from tests.test_evaluate import write_predictions
@@ -122,8 +122,7 @@ def test_a_zip_scores_as_its_folder(
         archive.writestr("readme.txt", "hello")
         archive.writestr(f"__MACOSX/{top}video_a/0/._00000.png", "")
     shutil.rmtree(predictions)
-    workers = 1 if top else 2
-    assert evaluate_predictions(storage, path, workers).overall.jf == 1
+    assert evaluate_predictions(storage, path).overall.jf == 1
     assert sorted(x.name for x in tmp_path.iterdir()) == ["mevis", "run", "s.zip"]  # nothing is unpacked
     said = [message for message in caplog.messages if f"below {top};" in message]
     assert len(said) == (1 if top in ("sub/Annotations/", "a/b/c/") else 0)

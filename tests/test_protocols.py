@@ -170,32 +170,35 @@ def reports(differences: list[list[float]]) -> tuple[Report, Report]:
 
 def test_comparison_orders_expressions() -> None:
     comparison = compare_reports(*reports([[0.1, -0.3], [0.4, 0], [0.2]]))
-    assert [b.expression.key for _, b in comparison.worst()] == [("v0", "1")]
-    assert [b.expression.key for _, b in comparison.best()] == [("v1", "0"), ("v2", "0"), ("v0", "0")]
-    j, f, jf = comparison.figures
-    assert jf.difference == pytest.approx(0.4 / 5) and (j.a, j.b) == (pytest.approx(0.5), pytest.approx(0.58))
+    assert [(x["video"], x["expression"]) for x in comparison.worst()] == [("v0", "1")]
+    assert [(x["video"], x["expression"]) for x in comparison.best()] == [
+        ("v1", "0"),
+        ("v2", "0"),
+        ("v0", "0"),
+    ]
+    assert comparison.figures["J&F"]["difference"] == pytest.approx(0.4 / 5)
+    assert (comparison.figures["J"]["a"], comparison.figures["J"]["b"]) == pytest.approx((0.5, 0.58))
     assert r"a \| dog" in comparison.to_markdown()
 
 
 def test_interval_is_over_videos_paired_and_seeded() -> None:
     # Within each video all expressions agree: 60 expressions, but only 3 independent units.
     clustered = reports([[0.3] * 20, [0.1] * 20, [-0.1] * 20])
-    figure = compare_reports(*clustered).figures[2]
-    assert (figure.low, figure.high) == (pytest.approx(-0.1), pytest.approx(0.3))  # all draws of 3 from 3
+    figure = compare_reports(*clustered).figures["J&F"]
+    assert (figure["low"], figure["high"]) == pytest.approx((-0.1, 0.3))  # all draws of 3 from 3
     assert compare_reports(*clustered, seed=0) == compare_reports(*clustered, seed=0)
     # The same difference everywhere: no doubt at all, however unlike the expressions are (paired).
-    constant = compare_reports(*reports([[0.1]] * 8)).figures[2]
-    assert (constant.low, constant.high) == (pytest.approx(0.1), pytest.approx(0.1))
-    assert np.isnan(compare_reports(*reports([[0.1, 0.2]])).figures[0].low)  # one video says nothing
-    assert compare_reports(*reports([[0.1, 0.2]])).to_dict()["figures"]["J"]["low"] is None
+    constant = compare_reports(*reports([[0.1]] * 8)).figures["J&F"]
+    assert (constant["low"], constant["high"]) == pytest.approx((0.1, 0.1))
+    assert compare_reports(*reports([[0.1, 0.2]])).figures["J"]["low"] is None  # one video says nothing
 
 
 def test_interval_of_a_ratio_of_sums() -> None:
     a = Report([row("v0", "0", 10, 10), row("v1", "0", 0, 90)], figures=RIS)
     b = Report([row("v0", "0", 5, 10), row("v1", "0", 90, 90)], figures=RIS)
-    figure = compare_reports(a, b).figures[0]
-    assert figure.name == "overall IoU" and figure.difference == pytest.approx(0.95 - 0.1)
-    assert (figure.low, figure.high) == (pytest.approx(-0.5), pytest.approx(1))  # twice v0, twice v1
+    figure = compare_reports(a, b).figures["overall IoU"]
+    assert figure["difference"] == pytest.approx(0.95 - 0.1)
+    assert (figure["low"], figure["high"]) == pytest.approx((-0.5, 1))  # twice v0, twice v1
 
 
 @given(
@@ -203,9 +206,9 @@ def test_interval_of_a_ratio_of_sums() -> None:
     seed=st.integers(0, 9),
 )
 def test_interval_lies_within_the_videos_differences(values: list[list[float]], seed: int) -> None:
-    figure = compare_reports(*reports(values), seed=seed, resamples=200).figures[2]
+    figure = compare_reports(*reports(values), seed=seed, resamples=200).figures["J&F"]
     means = [np.mean([round(100 * d) / 100 for d in video]) for video in values]
-    assert min(means) - 1e-9 <= figure.low <= figure.high <= max(means) + 1e-9
+    assert min(means) - 1e-9 <= figure["low"] <= figure["high"] <= max(means) + 1e-9
 
 
 def test_different_expressions_cannot_be_compared() -> None:

@@ -12,8 +12,7 @@ import pytest
 from conftest import FRAMES, HEIGHT, WIDTH
 
 from samwise.errors import UserError
-from samwise.evaluation.submission import write_submission
-from samwise.evaluation.submission_check import check_submission
+from samwise.evaluation.submission import check_submission, write_submission
 from samwise.evaluation.submission_plan import SubmissionPlan
 from samwise.video.mask_png import encode_mask_png, write_mask_png
 from tests.programs import run_program

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from samwise.errors import UserError
-from samwise.evaluation.submission_check import MAX_BYTES
+from samwise.evaluation.predictions import MAX_BYTES
 from samwise.video.mask_png import encode_mask_png
 from tests.conftest import HEIGHT, WIDTH
 from tests.test_submission import MASK, NAME, check, pack, predictions, split  # noqa: F401

@@ -19,7 +19,7 @@ POSITIONS = ("zip", "expressions", "frames_root")
 @program("check_submission")
 def main(cfg: DictConfig) -> None:
     """Checks the zip and says what it holds."""
-    from samwise.evaluation.submission_check import check_submission
+    from samwise.evaluation.submission import check_submission
     from samwise.evaluation.submission_plan import SubmissionPlan
 
     require_keys(cfg, USAGE)

@@ -27,8 +27,7 @@ def main(cfg: DictConfig) -> None:
     from samwise.io import atomic_path
     from samwise.video.overlay import draw_overlay
     from samwise.video.reader import ImageFiles
-    from samwise.visualization.contact_sheet import contact_sheet
-    from samwise.visualization.picture_file import check_picture
+    from samwise.visualization.pictures import check_picture, contact_sheet
 
     endings = Image.registered_extensions()
     check_picture(cfg.output, [ending[1:] for ending, name in endings.items() if name in Image.SAVE])
@@ -70,7 +69,7 @@ def _save_moving(clips: list[list[np.ndarray]], columns: int, fps: float, path: 
     """Writes clips of (H, W, 3) frames side by side, for ever; the shorter ones wait on their last frame."""
     from PIL import Image
 
-    from samwise.visualization.contact_sheet import contact_sheet
+    from samwise.visualization.pictures import contact_sheet
 
     sheets = [
         Image.fromarray(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from samwise.errors import UserError
-from samwise.evaluation.figures import RVOS, ExpressionScore, Figure
+from samwise.evaluation.figures import ExpressionScore, Figure, main_figure
 from samwise.evaluation.report import Report
 from samwise.tables import save_files, to_csv, to_markdown, to_text
 
@@ -17,80 +18,55 @@ _AT_ONCE = 256  # resamples whose weights are in memory at once
 _EXTREMES = 10
 CONFIDENCE = 0.95
 
-
-@dataclass(frozen=True)
-class FigureDifference:
-    """One figure of both, in [0, 1].
-
-    Attributes:
-        name: The figure.
-        a: Of the first predictions.
-        b: Of the second.
-        low: Lower end of the 95 % interval of b - a; NaN where there is only one video.
-        high: Upper end.
-    """
-
-    name: str
-    a: float
-    b: float
-    low: float
-    high: float
-
-    @property
-    def difference(self) -> float:
-        return self.b - self.a
+Table = tuple[list[str], list[list[str]]]  # header, rows
 
 
 @dataclass
 class Comparison:
-    """The second predictions against the first.
+    """The second predictions against the first; figures in [0, 1].
 
     Attributes:
         title: What the figures are.
-        figures: Each figure of the protocol.
-        pairs: The scores of each expression, the first's and the second's.
-        main: The figure that orders the expressions: J&F, or the IoU of an image.
+        figures: Of each figure of the protocol ``a``, ``b``, ``difference`` (b - a), and the ends ``low`` and
+            ``high`` of its 95 % interval; None where there is only one video.
+        main: The figure in which the expressions are compared: J&F, or the IoU of an image.
+        expressions: Of each expression ``video``, ``expression``, ``a``, ``b``, ``difference``, ``kind`` and
+            ``text``.
         videos: Number of videos, the units that the bootstrap draws.
         settings: What was compared, the seed and the number of resamples.
     """
 
     title: str
-    figures: list[FigureDifference]
-    pairs: list[tuple[ExpressionScore, ExpressionScore]]
-    main: Figure
+    figures: dict[str, dict[str, float | None]]
+    main: str
+    expressions: list[dict[str, Any]]
     videos: int
     settings: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values in [0, 1]; ``null`` where there is no interval."""
+        """Everything as plain values."""
         return {
             "settings": self.settings,
             "title": self.title,
-            "expressions": len(self.pairs),
+            "expressions": len(self.expressions),
             "videos": self.videos,
             "interval": self.interval(),
-            "figures": {
-                f.name: {
-                    "a": f.a,
-                    "b": f.b,
-                    "difference": f.difference,
-                    "low": None if np.isnan(f.low) else f.low,
-                    "high": None if np.isnan(f.high) else f.high,
-                }
-                for f in self.figures
-            },
-            "worst": self._plain(self.worst()),
-            "best": self._plain(self.best()),
-            "by_expression": self._plain(self.pairs),
+            "figures": self.figures,
+            "worst": self.worst(),
+            "best": self.best(),
+            "by_expression": self.expressions,
         }
 
-    def worst(self) -> list[tuple[ExpressionScore, ExpressionScore]]:
-        """Where b is furthest behind a, at most ten."""
-        return [pair for pair in self._ordered() if self._change(pair) < 0][:_EXTREMES]
+    def worst(self) -> list[dict[str, Any]]:
+        """The expressions in which b is furthest behind a, at most ten."""
+        return [row for row in self._ordered() if row["difference"] < 0][:_EXTREMES]
 
-    def best(self) -> list[tuple[ExpressionScore, ExpressionScore]]:
-        """Where b is furthest ahead, at most ten."""
-        return [pair for pair in reversed(self._ordered()) if self._change(pair) > 0][:_EXTREMES]
+    def best(self) -> list[dict[str, Any]]:
+        """The expressions in which b is furthest ahead, at most ten."""
+        return [row for row in reversed(self._ordered()) if row["difference"] > 0][:_EXTREMES]
+
+    def _ordered(self) -> list[dict[str, Any]]:
+        return sorted(self.expressions, key=lambda row: (row["difference"], row["video"], row["expression"]))
 
     def interval(self) -> str:
         """How the interval came about."""
@@ -103,20 +79,16 @@ class Comparison:
     def to_text(self) -> str:
         """The table of figures and the worst and best expressions for a terminal; percent."""
         parts = [to_text(*self._figure_table()), self.interval()]
-        for name, pairs in (("b is worse", self.worst()), ("b is better", self.best())):
-            if pairs:
-                parts += ["", f"where {name}, in {self.main.name}:", to_text(*self._pair_table(pairs))]
+        for change, table in self._extremes().items():
+            parts += ["", f"where b is {change}, in {self.main}:", to_text(*table)]
         return "\n".join(parts)
 
     def to_markdown(self) -> str:
         """The same as Markdown."""
-        text = f"{self.title}\n\n{to_markdown(*self._figure_table())}\n{self.interval()}.\n"
-        for name, pairs in (("worse", self.worst()), ("better", self.best())):
-            if pairs:
-                text += (
-                    f"\nWhere b is {name}, in {self.main.name}:\n\n{to_markdown(*self._pair_table(pairs))}"
-                )
-        return text
+        parts = [f"{self.title}\n\n{to_markdown(*self._figure_table())}\n{self.interval()}.\n"]
+        for change, table in self._extremes().items():
+            parts.append(f"\nWhere b is {change}, in {self.main}:\n\n{to_markdown(*table)}")
+        return "".join(parts)
 
     def save(self, folder: str | Path, name: str = "comparison") -> list[Path]:
         """Writes ``comparison.json``, ``comparison.csv`` (a line for each expression) and ``comparison.md``.
@@ -124,53 +96,29 @@ class Comparison:
         Raises:
             UserError: The folder can't be written to.
         """
-        rows = self._plain(self.pairs)
-        table = to_csv(list(rows[0]), [list(row.values()) for row in rows])
+        table = to_csv(list(self.expressions[0]), [list(row.values()) for row in self.expressions])
         return save_files(Path(folder), name, self.to_dict(), {"": table}, self.to_markdown())
 
-    def _ordered(self) -> list[tuple[ExpressionScore, ExpressionScore]]:
-        return sorted(self.pairs, key=lambda pair: (self._change(pair), pair[0].expression.key))
-
-    def _change(self, pair: tuple[ExpressionScore, ExpressionScore]) -> float:
-        return self.main.value(pair[1:]) - self.main.value(pair[:1])
-
-    def _plain(self, pairs: list[tuple[ExpressionScore, ExpressionScore]]) -> list[dict[str, Any]]:
-        return [
-            {
-                "video": a.expression.video_id,
-                "expression": a.expression.expression_id,
-                "a": float(self.main.value([a])),
-                "b": float(self.main.value([b])),
-                "difference": float(self._change((a, b))),
-                "kind": a.expression.kind or "",
-                "text": a.expression.text,
-            }
-            for a, b in pairs
-        ]
-
-    def _figure_table(self) -> tuple[list[str], list[list[str]]]:
+    def _figure_table(self) -> Table:
         rows = []
-        for f in self.figures:
-            interval = "-" if np.isnan(f.low) else f"{100 * f.low:+.1f} to {100 * f.high:+.1f}"
-            rows.append(
-                [f.name, f"{100 * f.a:.1f}", f"{100 * f.b:.1f}", f"{100 * f.difference:+.1f}", interval]
-            )
+        for name, f in self.figures.items():
+            low, high = f["low"], f["high"]
+            interval = "-" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
+            rows.append([name, *_percent(f), interval])
         return ["", "a", "b", "b - a", "95 % interval"], rows
 
-    def _pair_table(
-        self, pairs: list[tuple[ExpressionScore, ExpressionScore]]
-    ) -> tuple[list[str], list[list[str]]]:
-        rows = [
-            [f"{row['video']}/{row['expression']}"]
-            + [
-                f"{100 * row['a']:.1f}",
-                f"{100 * row['b']:.1f}",
-                f"{100 * row['difference']:+.1f}",
-                row["text"],
-            ]
-            for row in self._plain(pairs)
-        ]
-        return ["", "a", "b", "b - a", "sentence"], rows
+    def _extremes(self) -> dict[str, Table]:
+        """Where b is worse and better, as far as it is."""
+        tables = {}
+        for change, expressions in (("worse", self.worst()), ("better", self.best())):
+            rows = [[f"{x['video']}/{x['expression']}", *_percent(x), x["text"]] for x in expressions]
+            if rows:
+                tables[change] = ["", "a", "b", "b - a", "sentence"], rows
+        return tables
+
+
+def _percent(row: dict[str, Any]) -> list[str]:
+    return [f"{100 * row['a']:.1f}", f"{100 * row['b']:.1f}", f"{100 * row['difference']:+.1f}"]
 
 
 def compare_reports(a: Report, b: Report, seed: int = 0, resamples: int = 10_000) -> Comparison:
@@ -191,34 +139,41 @@ def compare_reports(a: Report, b: Report, seed: int = 0, resamples: int = 10_000
     if others.keys() != {row.expression.key for row in a.rows}:
         raise UserError("the two runs aren't about the same expressions; score both on one split")
     pairs = [(row, others[row.expression.key]) for row in a.rows]
-    names = sorted({row.expression.video_id for row in a.rows})
-    lows_highs = bootstrap(pairs, a.figures, names, seed, resamples)
-    figures = [
-        FigureDifference(figure.name, figure.value(a.rows), figure.value(b.rows), low, high)
-        for figure, (low, high) in zip(a.figures, lows_highs, strict=True)
-    ]
-    main = next(
-        figure
-        for figure in a.figures
-        if figure.name == ("J&F" if a.figures[: len(RVOS)] == RVOS else "mean IoU")
-    )
-    return Comparison(a.title, figures, pairs, main, len(names), {"seed": seed, "resamples": resamples})
+    videos = sorted({row.expression.video_id for row in a.rows})
+    intervals = bootstrap(pairs, a.figures, videos, seed, resamples)
+    figures, expressions, main = {}, [], main_figure(a.figures)
+    for figure, (low, high) in zip(a.figures, intervals, strict=True):
+        figures[figure.name] = {**_compared(figure, a.rows, b.rows), "low": low, "high": high}
+    for first, second in pairs:
+        said = first.expression
+        names = {"video": said.video_id, "expression": said.expression_id}
+        both = _compared(main, [first], [second])
+        expressions.append({**names, **both, "kind": said.kind or "", "text": said.text})
+    settings = {"seed": seed, "resamples": resamples}
+    return Comparison(a.title, figures, main.name, expressions, len(videos), settings)
+
+
+def _compared(
+    figure: Figure, first: Sequence[ExpressionScore], second: Sequence[ExpressionScore]
+) -> dict[str, float]:
+    a, b = figure.value(first), figure.value(second)
+    return {"a": a, "b": b, "difference": b - a}
 
 
 def bootstrap(
-    pairs: list[tuple[ExpressionScore, ExpressionScore]],
-    figures: tuple[Figure, ...],
-    videos: list[str],
+    pairs: Sequence[tuple[ExpressionScore, ExpressionScore]],
+    figures: Sequence[Figure],
+    videos: Sequence[str],
     seed: int,
     resamples: int,
-) -> list[tuple[float, float]]:
+) -> list[tuple[float | None, float | None]]:
     """Percentile intervals of the differences, with videos as the units that are drawn.
 
     Returns:
-        For each figure the ends of the interval; NaN where there is only one video.
+        For each figure the ends of the interval; None where there is only one video.
     """
     if len(videos) < 2:
-        return [(float("nan"), float("nan"))] * len(figures)
+        return [(None, None)] * len(figures)
     index = {name: i for i, name in enumerate(videos)}
     sums = np.zeros((len(figures), 2, 2, len(videos)))  # figure, a or b, numerator or denominator, video
     for pair in pairs:

@@ -9,7 +9,6 @@ by the order of the matched proposals, not by the true ids, which :class:`Object
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +16,11 @@ import numpy as np
 
 from samwise.data.masks.label_maps import VOID, read_label_map
 from samwise.errors import UserError
-from samwise.evaluation.all_pairs import MAX_PROPOSALS, score_label_maps
+from samwise.evaluation.metrics import boundary_tolerance, near
 from samwise.extras import needed_for
+
+MAX_PROPOSALS = 20  # DAVIS 2017 "unsupervised" admits no more
+_BITS = np.arange(32, dtype=np.uint32)
 
 
 class Statistics(NamedTuple):
@@ -35,8 +37,7 @@ class Statistics(NamedTuple):
     decay: float
 
 
-@dataclass(frozen=True)
-class ObjectScore:
+class ObjectScore(NamedTuple):
     """One true object and the proposal that was matched to it.
 
     Attributes:
@@ -91,10 +92,8 @@ def score_sequence(
     scores = np.empty((2, len(truth), MAX_PROPOSALS, objects))  # J and F, T, P, G
     for index, (true_path, path) in enumerate(zip(truth, predictions, strict=True)):
         true = read_label_map(true_path, first.shape)
-        if missing_as_empty and not path.exists():
-            predicted = np.zeros_like(true)
-        else:
-            predicted = read_label_map(path, first.shape)
+        empty = missing_as_empty and not path.exists()
+        predicted = np.zeros_like(true) if empty else read_label_map(path, first.shape)
         if (largest := int(predicted.max(initial=0))) > MAX_PROPOSALS:
             raise UserError(
                 f"{path} has the object id {largest}; DAVIS admits ids up to {MAX_PROPOSALS} (and no void in "
@@ -105,16 +104,14 @@ def score_sequence(
     scores = scores[:, :, : max(proposals, objects)]  # proposals that are missing are empty ones
     pairs = zip(*linear_sum_assignment(-scores.mean((0, 1))), strict=True)  # in the proposals' order
     return [
-        ObjectScore(
-            video_id,
-            rank,
-            int(obj) + 1,
-            int(proposal) + 1,
-            len(truth),
-            *(statistics(kind[:, proposal, obj]) for kind in scores),
-        )
-        for rank, (proposal, obj) in enumerate(pairs, start=1)
+        ObjectScore(video_id, rank, int(g) + 1, int(p) + 1, len(truth), *map(statistics, scores[:, :, p, g]))
+        for rank, (p, g) in enumerate(pairs, start=1)
     ]
+
+
+def score_item(missing_as_empty: bool, item: tuple[str, list[Path], list[Path]]) -> list[ObjectScore]:
+    """:func:`score_sequence` of a name, its truth and its predictions, for other processes."""
+    return score_sequence(*item, missing_as_empty)
 
 
 def statistics(values: np.ndarray) -> Statistics:
@@ -127,10 +124,99 @@ def statistics(values: np.ndarray) -> Statistics:
 
 def late_objects(truth: Sequence[Path]) -> list[int]:
     """Ids above the first frame's largest one, which DAVIS doesn't count as objects."""
-    largest = int(_without_void(read_label_map(truth[0])).max(initial=0))
-    found = {int(label) for path in truth[1:] for label in np.unique(_without_void(read_label_map(path)))}
-    return sorted(label for label in found if label > largest)
+    first, *others = ({int(x) for x in np.unique(_without_void(read_label_map(path)))} for path in truth)
+    return sorted(label for label in set().union(*others) if label > max(first))
 
 
 def _without_void(labels: np.ndarray) -> np.ndarray:
     return np.where(labels == VOID, 0, labels)
+
+
+def score_label_maps(true: np.ndarray, predicted: np.ndarray, objects: int) -> np.ndarray:
+    """J and F of every proposal against every object in one frame.
+
+    Each boundary is found and dilated once, not once for each pair, in its own bounding box.
+
+    Args:
+        true: (H, W) uint8, 255 where void.
+        predicted: (H, W) uint8, ids up to 20.
+        objects: Number G of true objects.
+
+    Returns:
+        (2, 20, G) float64: J and F, proposals by objects.
+    """
+    void = true == VOID
+    predicted, true = np.where(void, 0, predicted), np.where(void | (true > objects), 0, true)
+    return np.stack([_region_similarities(true, predicted, objects), _accuracies(true, predicted, objects)])
+
+
+def _region_similarities(true: np.ndarray, predicted: np.ndarray, objects: int) -> np.ndarray:
+    """(20, G): intersection over union of all pairs, from one joint histogram."""
+    shape = (MAX_PROPOSALS + 1, objects + 1)
+    joint = predicted.astype(np.int64) * shape[1] + true
+    both = np.bincount(joint.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+    union = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
+    return np.where(union == 0, 1.0, both / np.maximum(union, 1))[1:, 1:]
+
+
+def _accuracies(true: np.ndarray, predicted: np.ndarray, objects: int) -> np.ndarray:
+    """(20, G): boundary accuracy F of all pairs."""
+    radius, counts = boundary_tolerance(true.shape), (MAX_PROPOSALS, objects)
+    sides = [_boundaries(labels) for labels in (predicted, true)]
+    reached = [
+        _dilated(*side, count, true.shape, radius).ravel() for side, count in zip(sides, counts, strict=True)
+    ]
+    found, total = [], []
+    for own, other in ((0, 1), (1, 0)):
+        pixels, bits = sides[own]
+        is_boundary = _unpack(bits, counts[own])  # N, own labels
+        found.append(is_boundary.T @ _unpack(reached[other][pixels], counts[other]))
+        total.append(is_boundary.sum(0))
+    present_p, present_g = total[0][:, None] > 0, total[1] > 0
+    precision = found[0] / np.maximum(total[0][:, None], 1)  # P, G
+    recall = found[1].T / np.maximum(total[1], 1)
+    both = precision + recall
+    f = 2 * precision * recall / np.where(both == 0, 1, both)
+    return np.where(present_p & present_g, f, (present_p == present_g).astype(float))
+
+
+def _boundaries(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The boundaries of all labels of a (H, W) map, at the few pixels where there is one.
+
+    A pixel is on a label's boundary where its right, lower or lower right neighbour differs from it in
+    belonging to the label (:func:`samwise.evaluation.metrics.mask_boundary`).
+
+    Returns:
+        (N,) positions in the flattened map; (N,) uint32, whose bit l - 1 is set on the boundary of label l.
+    """
+    padded = np.pad(labels, ((0, 1), (0, 1)), mode="edge")
+    windows = [labels, padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]]
+    uneven = (windows[1] != labels) | (windows[2] != labels) | (windows[3] != labels)
+    pixels = np.flatnonzero(uneven)
+    bits = np.zeros(len(pixels), np.uint32)
+    for window in windows:  # an uneven window is on the boundary of every label in it
+        bits |= np.uint32(1) << window[uneven].astype(np.uint32) >> np.uint32(1)  # 0 for the background
+    return pixels, bits
+
+
+def _dilated(
+    pixels: np.ndarray, bits: np.ndarray, count: int, shape: tuple[int, int], radius: int
+) -> np.ndarray:
+    """(H, W) uint32: the boundary of each label up to ``count`` dilated by the disk, each in its own box."""
+    out = np.zeros(shape, np.uint32)
+    rows, columns = np.divmod(pixels, shape[1])
+    for label in range(count):
+        own = (bits >> np.uint32(label) & np.uint32(1)).astype(bool)
+        if own.any():
+            y, x = rows[own], columns[own]
+            top, left = max(0, y.min() - radius), max(0, x.min() - radius)
+            box = out[top : y.max() + radius + 1, left : x.max() + radius + 1]
+            boundary = np.zeros(box.shape, bool)
+            boundary[y - top, x - left] = True
+            box |= near(boundary, radius).astype(np.uint32) << np.uint32(label)
+    return out
+
+
+def _unpack(bits: np.ndarray, count: int) -> np.ndarray:
+    """(N,) uint32 to (N, count) float64 of 0 and 1."""
+    return (bits[:, None] >> _BITS[:count] & np.uint32(1)).astype(np.float64)

@@ -1,37 +1,19 @@
-"""DAVIS scores of whole folders of palette PNGs, ``<folder>/<video>/<frame>.png``.
-
-Protocol A of Ref-DAVIS17 is this evaluation for each annotator's expressions, and the mean over annotators.
-"""
+"""DAVIS scores of whole folders of palette PNGs, ``<folder>/<video>/<frame>.png``."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samwise.data.types import Expression
 from samwise.errors import UserError
-from samwise.evaluation.davis import ObjectScore, late_objects, score_sequence
-from samwise.evaluation.evaluate import refuse_missing
-from samwise.evaluation.figures import ExpressionScore
-from samwise.evaluation.metrics import Score
-from samwise.evaluation.parallel import available_cores, map_in_processes
-from samwise.evaluation.report import Report
+from samwise.evaluation.davis import ObjectScore, late_objects, score_item
+from samwise.evaluation.predictions import PredictionFolder, refuse_missing
+from samwise.running.parallel import available_cores, map_in_processes
 
 _WORTH_PROCESSES = 300  # frames; starting processes costs a second or two, scoring this many about as long
-
-
-@dataclass(frozen=True)
-class LabelledSequence:
-    """One sequence to score: its name, its true label maps, and the predicted ones."""
-
-    video_id: str
-    truth: tuple[Path, ...]
-    predictions: tuple[Path, ...]
 
 
 def score_folder(
@@ -54,20 +36,21 @@ def score_folder(
     Raises:
         UserError: A label map is missing or broken, or a sequence has no object.
     """
-    predictions = Path(predictions)
-    if not predictions.is_dir():
+    folder = Path(predictions)
+    if not folder.is_dir():
         raise UserError(
-            f"predictions={predictions} doesn't exist or isn't a folder; make it with scripts/infer.py"
+            f"predictions={folder} doesn't exist or isn't a folder; make it with scripts/infer.py"
         )
-    refuse_missing(predictions, missing_maps(truth, predictions), missing)
+    refuse_missing(folder, missing_maps(truth, folder), missing)
     work = [
-        LabelledSequence(name, tuple(paths), tuple(predictions / name / path.name for path in paths))
-        for name, paths in truth.items()
+        (name, list(paths), [folder / name / path.name for path in paths]) for name, paths in truth.items()
     ]
     if workers is None:
         frames = sum(map(len, truth.values()))
         workers = min(available_cores(), 16) if frames > _WORTH_PROCESSES else 1
-    scored = map_in_processes(_score, work, workers, (missing == "empty",), desc="scoring", unit="sequence")
+    scored = map_in_processes(
+        score_item, work, workers, (missing == "empty",), desc="scoring", unit="sequence"
+    )
     return [score for scores in scored for score in scores]
 
 
@@ -95,14 +78,10 @@ def list_truth(folder: str | Path, videos: Sequence[str] | None = None) -> dict[
     return truth
 
 
-def missing_maps(truth: Mapping[str, Sequence[Path]], predictions: Path) -> list[Path]:
-    """Predicted label maps that should be there and aren't, as paths below ``predictions``."""
-    lacking = []
-    for name, paths in truth.items():
-        folder = predictions / name
-        present = set(os.listdir(folder)) if folder.is_dir() else set()
-        lacking += [Path(name, path.name) for path in paths if path.name not in present]
-    return lacking
+def missing_maps(truth: Mapping[str, Sequence[Path]], predictions: Path) -> list[str]:
+    """Names of the predicted label maps that should be there and aren't."""
+    names = (f"{name}/{path.name}" for name, paths in truth.items() for path in paths)
+    return PredictionFolder(predictions).lacking(names)
 
 
 def official_figures(scores: Sequence[ObjectScore]) -> dict[str, Any]:
@@ -111,63 +90,24 @@ def official_figures(scores: Sequence[ObjectScore]) -> dict[str, Any]:
     ``J`` and ``F`` hold lists over objects (M mean, R recall, D decay) and the same by name; ``global``
     means.
     """
-    kinds = {"J": [score.j for score in scores], "F": [score.f for score in scores]}
-    unsupervised: dict[str, Any] = {}
+    unsupervised: dict[str, dict[str, Any]] = {}
     means: dict[str, float] = {}
-    for kind, statistics in kinds.items():
+    for kind, statistics in (("J", [score.j for score in scores]), ("F", [score.f for score in scores])):
         unsupervised[kind] = {}
-        for letter, attribute in (("M", "mean"), ("R", "recall"), ("D", "decay")):
-            values = [getattr(value, attribute) for value in statistics]
-            unsupervised[kind][letter] = values
+        columns = zip(*statistics, strict=True)
+        for name, values in zip(("Mean", "Recall", "Decay"), columns, strict=True):
+            unsupervised[kind][name[0]] = list(values)
             by_name = {score.name: value for score, value in zip(scores, values, strict=True)}
-            unsupervised[kind][f"{letter}_per_object"] = by_name
-            means[f"{kind}-{attribute.capitalize()}"] = float(np.mean(values))
-    means = {"J&F-Mean": (means["J-Mean"] + means["F-Mean"]) / 2, **means}
-    matching = {
-        score.name: {"object_id": score.object_id, "proposal_id": score.proposal_id} for score in scores
+            unsupervised[kind][f"{name[0]}_per_object"] = by_name
+            means[f"{kind}-{name}"] = float(np.mean(values))
+    return {
+        "unsupervised": unsupervised,
+        "global": {"J&F-Mean": (means["J-Mean"] + means["F-Mean"]) / 2, **means},
+        "matching": {s.name: {"object_id": s.object_id, "proposal_id": s.proposal_id} for s in scores},
     }
-    return {"unsupervised": unsupervised, "global": means, "matching": matching}
 
 
 def uncounted_objects(truth: Mapping[str, Sequence[Path]]) -> dict[str, list[int]]:
     """Objects that appear after the first frame only with ids above its largest: DAVIS doesn't count them."""
     found = {name: late_objects(paths) for name, paths in truth.items()}
     return {name: ids for name, ids in found.items() if ids}
-
-
-def score_annotators(
-    truth: Mapping[str, Sequence[Path]],
-    predictions: Mapping[str, str | Path],
-    workers: int | None = None,
-    missing: str = "error",
-) -> Report:
-    """Protocol A: each annotator's label maps scored alone, and the mean over annotators.
-
-    Every annotator has the same true objects, so the mean over all rows is the mean over annotators.
-
-    Args:
-        truth: For each sequence its true label maps.
-        predictions: For each annotator the folder of predicted label maps.
-        workers: As :func:`score_folder`.
-        missing: As :func:`score_folder`.
-
-    Raises:
-        UserError: As :func:`score_folder`.
-    """
-    rows, lacking = [], 0
-    for annotator, folder in predictions.items():
-        lacking += len(missing_maps(truth, Path(folder)))
-        for score in score_folder(truth, folder, workers, missing):
-            expression = Expression(score.video_id, f"{annotator}/{score.object_id}", "")
-            rows.append(ExpressionScore(expression, score.frames, Score(score.j.mean, score.f.mean)))
-    return Report(
-        rows,
-        lacking,
-        title="Ref-DAVIS17, protocol A: mean J, F and J&F over objects and annotators, in percent",
-        unit="objects",
-        group_of=lambda row: row.expression.expression_id.rsplit("/", 1)[0],
-    )
-
-
-def _score(missing_as_empty: bool, sequence: LabelledSequence) -> list[ObjectScore]:
-    return score_sequence(sequence.video_id, sequence.truth, sequence.predictions, missing_as_empty)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
 from samwise.evaluation.figures import NO_TARGET, RVOS, ExpressionScore
 from samwise.evaluation.metrics import Score, overlap, score_masks, score_trivial
-from samwise.evaluation.parallel import available_cores, map_in_processes
-from samwise.evaluation.predictions import Predictions, decode_prediction, open_predictions
+from samwise.evaluation.predictions import Predictions, mask_names, open_predictions, refuse_missing
 from samwise.evaluation.report import Report, mean_score
+from samwise.running.parallel import available_cores, map_in_processes
+from samwise.video.images import BROKEN
+from samwise.video.mask_png import decode_grey_png, png_size
 
 logger = logging.getLogger("samwise.evaluation")
 
@@ -26,9 +29,9 @@ class ScoreAccumulator:
     """Collects the scores of masks in memory, frame by frame and in any order."""
 
     def __init__(self) -> None:
-        self._frames: dict[tuple[str, str], dict[int, tuple[Score, Score, Score]]] = {}
-        self._overlaps: dict[tuple[str, str], dict[int, tuple[int, int, int]]] = {}
         self._expressions: dict[tuple[str, str], Expression] = {}
+        self._frames: dict[tuple[str, str], dict[int, tuple[Score, Score, Score]]] = {}
+        self._pixels: dict[tuple[str, str], dict[int, tuple[int, int, int]]] = {}
 
     def add(
         self, expression: Expression, frame_index: int, prediction: np.ndarray, target: np.ndarray
@@ -44,27 +47,22 @@ class ScoreAccumulator:
         Raises:
             ValueError: The shapes differ.
         """
-        self._expressions[expression.key] = expression
-        self._frames.setdefault(expression.key, {})[frame_index] = (
-            score_masks(prediction, target),
-            *score_trivial(target),
-        )
+        scores = (score_masks(prediction, target), *score_trivial(target))
         pixels = (*overlap(prediction, target), int(np.count_nonzero(target)))
-        self._overlaps.setdefault(expression.key, {})[frame_index] = pixels
+        self._expressions[expression.key] = expression
+        self._frames.setdefault(expression.key, {})[frame_index] = scores
+        self._pixels.setdefault(expression.key, {})[frame_index] = pixels
 
     def report(self) -> Report:
         """Means over the frames of each expression."""
-        return Report(
-            [
-                ExpressionScore(
-                    self._expressions[key],
-                    len(frames),
-                    *(mean_score(kind) for kind in zip(*frames.values(), strict=True)),
-                    *(sum(pixels) for pixels in zip(*self._overlaps[key].values(), strict=True)),
-                )
-                for key, frames in self._frames.items()
-            ]
-        )
+        rows = []
+        for key, expression in self._expressions.items():
+            frames = self._frames[key]
+            score, everything, nothing = map(mean_score, zip(*frames.values(), strict=True))
+            pixels = map(sum, zip(*self._pixels[key].values(), strict=True))
+            row = ExpressionScore(expression, len(frames), score, everything, nothing, *pixels)
+            rows.append(row)
+        return Report(rows)
 
 
 def evaluate_predictions(
@@ -73,7 +71,7 @@ def evaluate_predictions(
     """Scores a folder or a zip of predictions.
 
     Masks are PNGs of one channel, in which 0 is the background and the object is 255, or 1: see
-    :func:`samwise.evaluation.predictions.decode_prediction`. That some are of 0 and 1 is logged, once.
+    :func:`decode_prediction`. That some are of 0 and 1 is logged, once.
 
     Args:
         storage: A split with masks.
@@ -92,11 +90,13 @@ def evaluate_predictions(
             "(data.eval_split), or send the submission zip to the benchmark's server"
         )
     expressions = storage.expressions()
-    found = open_predictions(predictions, storage, expressions)
-    lacking = find_missing(storage, found, expressions)
+    names = list(mask_names(storage, expressions))
+    found = open_predictions(predictions, set(names))
+    lacking = found.lacking(names)
     refuse_missing(Path(predictions), lacking, missing)
     if workers is None:
-        workers = _default_workers(storage, expressions)
+        pixels = len(names) * (storage.masks(expressions[0], [0]).size if expressions else 0)
+        workers = min(available_cores(), 16) if pixels > _WORTH_PROCESSES else 1
     scored = map_in_processes(
         score_expression, expressions, workers, (storage, found), desc="scoring", unit="expression"
     )
@@ -105,43 +105,6 @@ def evaluate_predictions(
         logger.warning("masks of 0 and 1, such as %s: 1 is taken as the object", ones[0])
     some_without = any(not row.true for row in rows)
     return Report(rows, missing=len(lacking), figures=RVOS + NO_TARGET if some_without else RVOS)
-
-
-def refuse_missing(folder: Path, lacking: Sequence[Path], missing: str) -> None:
-    """Makes sure that nothing is missing, or that the user has said how to count it.
-
-    Args:
-        folder: The predictions.
-        lacking: Paths below it that aren't there.
-        missing: ``error`` or ``empty``.
-
-    Raises:
-        UserError: With the number of missing files and the first ones.
-    """
-    if missing not in ("error", "empty"):
-        raise UserError(f"missing={missing}: choose error, or empty to count missing masks as empty ones")
-    if lacking and missing == "error":
-        listed = "".join(f"\n  {path}" for path in lacking[:10])
-        raise UserError(
-            f"{folder} lacks {len(lacking)} predicted masks; run scripts/infer.py again, or count them as "
-            f"empty, as the benchmarks' servers do, with missing=empty. The first ones:{listed}"
-        )
-
-
-def find_missing(
-    storage: VideoStorage, predictions: Predictions, expressions: Sequence[Expression]
-) -> list[Path]:
-    """Predicted masks that should be there and aren't, as paths below ``predictions``."""
-    missing = []
-    for expression in expressions:
-        folder = f"{expression.video_id}/{expression.expression_id}"
-        present = predictions.files(folder)
-        missing += [
-            Path(folder, f"{name}.png")
-            for name in storage.frame_names(expression.video_id)
-            if f"{name}.png" not in present
-        ]
-    return missing
 
 
 def score_expression(
@@ -155,15 +118,14 @@ def score_expression(
     Raises:
         UserError: A prediction is broken, or of another size than its frame.
     """
-    folder = f"{expression.video_id}/{expression.expression_id}"
-    names, present = storage.frame_names(expression.video_id), predictions.files(folder)
-    scores, first_of_ones = ScoreAccumulator(), None
-    for first in range(0, len(names), _CHUNK):
-        indices = range(first, min(len(names), first + _CHUNK))
+    files = list(mask_names(storage, [expression]))
+    lacking, scores, first_of_ones = set(predictions.lacking(files)), ScoreAccumulator(), None
+    for first in range(0, len(files), _CHUNK):
+        indices = range(first, min(len(files), first + _CHUNK))
         for index, target in zip(indices, storage.masks(expression, indices), strict=True):
-            prediction, file = np.zeros_like(target), f"{names[index]}.png"
-            if file in present:
-                data, label = predictions.read(f"{folder}/{file}")
+            prediction = np.zeros_like(target)
+            if files[index] not in lacking:
+                data, label = predictions.read(files[index])
                 prediction, of_ones = decode_prediction(data, label)
                 first_of_ones = first_of_ones or (label if of_ones else None)
                 if prediction.shape != target.shape:
@@ -175,8 +137,46 @@ def score_expression(
     return scores.report().rows[0], first_of_ones
 
 
-def _default_workers(storage: VideoStorage, expressions: Sequence[Expression]) -> int:
-    pixels = sum(len(storage.frame_names(expression.video_id)) for expression in expressions)
-    if expressions:
-        pixels *= storage.masks(expressions[0], [0]).size
-    return min(available_cores(), 16) if pixels > _WORTH_PROCESSES else 1
+def decode_prediction(data: bytes, name: str) -> tuple[np.ndarray, bool]:
+    """A predicted mask in any of the forms that can be meant in one way only.
+
+    0 is the background, and the object is 255 or 1, of which a file may have one. In an 8-bit greyscale PNG
+    these are the pixels' values, in a 1-bit one the bits, in a palette PNG the colours' numbers, of which 0
+    must be black there.
+
+    Args:
+        data: The PNG.
+        name: What messages call it.
+
+    Returns:
+        (H, W) bool, and whether the object is 1.
+
+    Raises:
+        UserError: It isn't a complete PNG, or of another form.
+    """
+    png_size(data, name)
+    values = decode_grey_png(data, name) if data[24:26] == b"\x08\x00" else _decode_small(data, name)
+    mask = values != 0
+    for one in (255, 1):
+        if np.count_nonzero(values == one) == np.count_nonzero(mask):
+            return mask, one == 1
+    listed = ", ".join(map(str, np.unique(values)[:5]))
+    raise UserError(
+        f"{name} has values other than 0 and 255, or 0 and 1 (the first are {listed}); write 0 for the "
+        "background and 255 for the object"
+    )
+
+
+def _decode_small(data: bytes, name: str) -> np.ndarray:
+    """(H, W) uint8: the bits of a 1-bit PNG, or the colours' numbers of a palette PNG."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.mode not in ("1", "P"):
+                fault = f"isn't a single-channel 8-bit PNG (bit depth {data[24]}, colour type {data[25]})"
+            elif image.mode == "P" and any((image.getpalette() or [])[:3]):
+                fault = "has a palette whose colour 0, the background, isn't black"
+            else:
+                return np.array(image).astype(np.uint8)
+    except BROKEN as error:
+        raise UserError(f"{name} is damaged ({error}); write it again") from error
+    raise UserError(f"{name} {fault}; write masks as 8-bit greyscale of 0 and 255")

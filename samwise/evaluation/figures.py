@@ -60,8 +60,8 @@ class Figure:
         return sum(term[0] for term in terms) / denominator if denominator else float("nan")
 
 
-def _hit(threshold: float) -> Callable[[ExpressionScore], tuple[float, float]]:
-    return lambda row: (float(row.score.j >= threshold), 1)
+def _precision_at(threshold: float) -> Figure:
+    return Figure(f"P@{threshold}", lambda row: (float(row.score.j >= threshold), 1), per_expression=False)
 
 
 # Referring video segmentation: means over (video, expression) pairs of means over frames.
@@ -81,8 +81,10 @@ NO_TARGET = (
 RIS = (
     Figure("overall IoU", lambda row: (row.intersection, row.union), per_expression=False),
     Figure("mean IoU", lambda row: (row.score.j, 1)),
-    *(
-        Figure(f"P@{threshold}", _hit(threshold), per_expression=False)
-        for threshold in (0.5, 0.6, 0.7, 0.8, 0.9)
-    ),
+    *map(_precision_at, (0.5, 0.6, 0.7, 0.8, 0.9)),
 )
+
+
+def main_figure(figures: tuple[Figure, ...]) -> Figure:
+    """The one that stands for a protocol's figures: J&F, or the mean IoU of images."""
+    return next(figure for figure in figures if figure.name in ("J&F", "mean IoU"))

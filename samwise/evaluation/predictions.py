@@ -1,27 +1,23 @@
-"""Predicted masks to be scored, as people have them: a folder or a zip, of 0 and 255 or of 0 and 1."""
+"""Predicted masks as people have them: in a folder, or in a zip, well packed or not."""
 
 from __future__ import annotations
 
-import io
 import logging
 import os
+import stat
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError, shown
-from samwise.evaluation.submission_check import entry_fault, find_tops
 from samwise.evaluation.submission_plan import TOP_FOLDERS
 from samwise.io import BROKEN_ZIP
-from samwise.video.images import BROKEN
-from samwise.video.mask_png import decode_grey_png, png_size
 
 logger = logging.getLogger("samwise.evaluation")
+
+MAX_BYTES = 1 << 26  # of a mask; 8K video has 33 million pixels
 
 
 class Predictions(ABC):
@@ -38,6 +34,18 @@ class Predictions(ABC):
         Raises:
             UserError: It can't be read.
         """
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """The names under which there is no mask; each folder is listed once."""
+        listed: dict[str, Collection[str]] = {}
+        lacking = []
+        for name in names:
+            folder, _, file = name.rpartition("/")
+            if folder not in listed:
+                listed[folder] = self.files(folder)
+            if file not in listed[folder]:
+                lacking.append(name)
+        return lacking
 
 
 class PredictionFolder(Predictions):
@@ -126,76 +134,78 @@ class PredictionZip(Predictions):
         return {**self.__dict__, "_archive": None}
 
 
-def open_predictions(
-    path: str | Path, storage: VideoStorage, expressions: Sequence[Expression]
-) -> Predictions:
+def open_predictions(path: str | Path, names: Collection[str]) -> Predictions:
     """The predictions in a folder or a zip.
 
+    Args:
+        path: The folder or the zip.
+        names: Of the masks, see :func:`mask_names`.
+
     Raises:
-        UserError: There is neither, or the zip is damaged or holds no mask of these expressions.
+        UserError: There is neither, or the zip is damaged or holds none of the masks.
     """
     path = Path(path)
     if path.is_dir():
         return PredictionFolder(path)
     if not path.is_file():
         raise UserError(f"the predictions folder {path} doesn't exist; make it with scripts/infer.py")
-    found = PredictionZip(path, set(_names(storage, expressions)))
+    found = PredictionZip(path, names)
     if found.top not in TOP_FOLDERS.values():
         logger.warning("%s has its masks below %s; a benchmark's server wouldn't find them", path, found.top)
     return found
 
 
-def _names(storage: VideoStorage, expressions: Sequence[Expression]) -> Iterator[str]:
+def mask_names(storage: VideoStorage, expressions: Iterable[Expression]) -> Iterator[str]:
+    """Names of all masks, ``<video>/<expression id>/<frame>.png``."""
     for expression in expressions:
         for name in storage.frame_names(expression.video_id):
             yield f"{expression.video_id}/{expression.expression_id}/{name}.png"
 
 
-def decode_prediction(data: bytes, name: str) -> tuple[np.ndarray, bool]:
-    """A predicted mask in any of the forms that can be meant in one way only.
-
-    0 is the background, and the object is 255 or 1, of which a file may have one. In an 8-bit greyscale PNG
-    these are the pixels' values, in a 1-bit one the bits, in a palette PNG the colours' numbers, of which 0
-    must be black there.
+def find_tops(names: Iterable[str], wanted: Collection[str]) -> set[str]:
+    """The folders, with a slash, below which some of the ``wanted`` masks are; "" for none.
 
     Args:
-        data: The PNG.
-        name: What messages call it.
+        names: A zip's.
+        wanted: Names of masks, ``<video>/<expression id>/<frame>.png``.
+    """
+    tops = set()
+    for name in names:
+        *above, video, expression, file = name.rsplit("/", 3) if name.count("/") > 1 else ("", "", "")
+        if f"{video}/{expression}/{file}" in wanted:
+            tops.add(f"{above[0]}/" if above else "")
+    return tops
 
-    Returns:
-        (H, W) bool, and whether the object is 1.
+
+def entry_fault(entry: zipfile.ZipInfo) -> str | None:
+    """What is wrong with a zip's entry before it is read: a link, encrypted, or far too large."""
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return f"{entry.filename} is a link"
+    if entry.flag_bits & 0x1:
+        return f"{entry.filename} is encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"{entry.filename} is compressed in an unusual way; store or deflate it"
+    if entry.file_size > MAX_BYTES:
+        return f"{entry.filename} says that it has {entry.file_size} bytes; no mask has"
+    return None
+
+
+def refuse_missing(folder: Path, lacking: Sequence[str], missing: str) -> None:
+    """Makes sure that nothing is missing, or that the user has said how to count it.
+
+    Args:
+        folder: The predictions.
+        lacking: Names of the masks that it lacks.
+        missing: ``error`` or ``empty``.
 
     Raises:
-        UserError: It isn't a complete PNG, or of another form.
+        UserError: With the number of missing files and the first ones.
     """
-    png_size(data, name)
-    values = decode_grey_png(data, name) if data[24:26] == b"\x08\x00" else _decode_small(data, name)
-    mask = values != 0
-    for one in (255, 1):
-        if np.count_nonzero(values == one) == np.count_nonzero(mask):
-            return mask, one == 1
-    listed = ", ".join(map(str, np.unique(values)[:5]))
-    raise UserError(
-        f"{name} has values other than 0 and 255, or 0 and 1 (the first are {listed}); write 0 for the "
-        "background and 255 for the object"
-    )
-
-
-def _decode_small(data: bytes, name: str) -> np.ndarray:
-    """(H, W) uint8: the bits of a 1-bit PNG, or the colours' numbers of a palette PNG."""
-    depth, colour = data[24:26]
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.mode not in ("1", "P"):
-                raise UserError(
-                    f"{name} isn't a single-channel 8-bit PNG (bit depth {depth}, colour type {colour}); "
-                    "write masks as 8-bit greyscale of 0 and 255"
-                )
-            if image.mode == "P" and any((image.getpalette() or [])[:3]):
-                raise UserError(
-                    f"{name} has a palette whose colour 0, the background, isn't black; write masks as 8-bit "
-                    "greyscale of 0 and 255"
-                )
-            return np.array(image).astype(np.uint8)
-    except BROKEN as error:
-        raise UserError(f"{name} is damaged ({error}); write it again") from error
+    if missing not in ("error", "empty"):
+        raise UserError(f"missing={missing}: choose error, or empty to count missing masks as empty ones")
+    if lacking and missing == "error":
+        listed = "".join(f"\n  {name}" for name in lacking[:10])
+        raise UserError(
+            f"{folder} lacks {len(lacking)} predicted masks; run scripts/infer.py again, or count them as "
+            f"empty, as the benchmarks' servers do, with missing=empty. The first ones:{listed}"
+        )

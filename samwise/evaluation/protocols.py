@@ -8,19 +8,16 @@ from typing import Any
 
 from samwise.data.build import build_storage
 from samwise.errors import UserError, shown
-from samwise.evaluation.davis_folders import score_annotators
 from samwise.evaluation.evaluate import evaluate_predictions
 from samwise.evaluation.figures import RIS
-from samwise.evaluation.protocol_a import LABEL_MAPS, annotator_names
+from samwise.evaluation.protocol_a import LABEL_MAPS, score_annotators
 from samwise.evaluation.report import Report
 from samwise.io import read_json
-
-Reports = dict[str, Report]  # by the suffix of their files; the first one is the benchmark's published figure
 
 
 def evaluate_dataset(
     data: Any, split: str, predictions: str | Path, workers: int | None = None, missing: str = "error"
-) -> Reports:
+) -> dict[str, Report]:
     """Scores predictions as the dataset's benchmark does.
 
     MeViS and Ref-YouTube-VOS: J, F, J&F, mean over frames, then over (video, expression). RefCOCO/+/g:
@@ -35,28 +32,26 @@ def evaluate_dataset(
         workers: Processes; None for one for each core where there is enough to do.
         missing: ``error``, or ``empty`` to count missing masks as empty ones.
 
+    Returns:
+        The reports by the suffix of their files; the first one is the benchmark's published figure.
+
     Raises:
         UserError: The data or the predictions are missing, incomplete or broken.
     """
-    storage = build_storage(data, split)
+    storage: Any = build_storage(data, split)
     report = evaluate_predictions(storage, predictions, workers, missing)
+    reports = {"": report}
     if data.format == "refcoco":
-        title = "Overall IoU, mean IoU and P@X (IoU of at least X) in percent"
-        reports = {"": replace(report, title=title, figures=RIS, group_of=_dataset)}
+        report.title = "Overall IoU, mean IoU and P@X (IoU of at least X) in percent"
+        report.figures = RIS
+        report.group_of = lambda row: row.expression.expression_id.rpartition("_")[0]
     elif data.format == "davis":
         report.title = "Ref-DAVIS17, protocol B: every expression alone, J, F and J&F in percent"
-        protocol_a = _protocol_a(storage, Path(predictions).parent / LABEL_MAPS, workers, missing)
+        protocol_a = score_annotators(storage, Path(predictions).parent / LABEL_MAPS, workers, missing)
         reports = {"": protocol_a, "_protocol_b": report}
-    else:
-        reports = {"": report}
-    for report in reports.values():
-        report.settings = {
-            "data": data.name,
-            "root": str(data.root),
-            "split": split,
-            "predictions": str(Path(predictions).resolve()),
-        }
-    return reports
+    settings = {"data": data.name, "root": str(data.root), "split": split}
+    settings["predictions"] = str(Path(predictions).resolve())
+    return {suffix: replace(report, settings=settings) for suffix, report in reports.items()}
 
 
 def find_predictions(folder: str | Path) -> Path:
@@ -80,7 +75,7 @@ def find_predictions(folder: str | Path) -> Path:
             there = Path(named).exists()
         except (KeyError, TypeError, OSError, ValueError):  # no path, or one that can't be
             pass
-        if not there:
+        if named is None or not there:
             raise UserError(
                 f"the predictions {shown(named)} that {folder / 'scores.json'} was made from are gone; give "
                 "a folder of predictions"
@@ -89,23 +84,3 @@ def find_predictions(folder: str | Path) -> Path:
     if not folder.exists():
         raise UserError(f"predictions={folder} doesn't exist; make it with scripts/infer.py")
     return folder
-
-
-def _protocol_a(storage: Any, folder: Path, workers: int | None, missing: str) -> Report:
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} doesn't exist: protocol A needs each annotator's label maps, which scripts/infer.py "
-            "writes beside the predictions; run it again"
-        )
-    videos = dict.fromkeys(expression.video_id for expression in storage.expressions())
-    truth = {
-        video_id: [storage.palette_path(video_id, name) for name in storage.frame_names(video_id)]
-        for video_id in videos
-    }
-    return score_annotators(
-        truth, {name: folder / name for name in annotator_names(storage)}, workers, missing
-    )
-
-
-def _dataset(row: Any) -> str:
-    return row.expression.expression_id.rpartition("_")[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from samwise.evaluation.figures import RVOS, ExpressionScore, Figure
+from samwise.evaluation.figures import RVOS, ExpressionScore, Figure, main_figure
 from samwise.evaluation.metrics import Score
 from samwise.tables import percent, save_files, to_csv, to_markdown, to_text
 
@@ -74,46 +74,24 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values; scores in [0, 1]."""
+        parts = {
+            f"by_{name}": {key: part._summary() for key, part in group.items()}
+            for name, group in self._parts()
+        }
         return {
             "settings": self.settings,
             "title": self.title,
             **self._summary(),
             "missing_frames": self.missing,
-            **{
-                f"by_{name}": {key: part._summary() for key, part in parts.items()}
-                for name, parts in self._parts()
-            },
-            "by_expression": [
-                {
-                    "video": row.expression.video_id,
-                    "expression": row.expression.expression_id,
-                    "text": row.expression.text,
-                    "kind": row.expression.kind,
-                    "frames": row.frames,
-                    **{figure.name: figure.value([row]) for figure in self._own()},
-                    **({"intersection": row.intersection, "union": row.union} if row.union else {}),
-                }
-                for row in self.rows
-            ],
+            **parts,
+            "by_expression": self._rows(),
         }
 
     def to_csv(self) -> str:
         """One line for each (video, expression); scores in [0, 1]."""
-        header = ["video", "expression", "kind", "frames", *(figure.name for figure in self._own()), "text"]
-        return to_csv(
-            header,
-            [
-                [
-                    row.expression.video_id,
-                    row.expression.expression_id,
-                    row.expression.kind or "",
-                    row.frames,
-                    *(float(figure.value([row])) for figure in self._own()),
-                    row.expression.text,
-                ]
-                for row in self.rows
-            ],
-        )
+        figures = [figure.name for figure in self.figures if figure.per_expression]
+        header = ["video", "expression", "kind", "frames", *figures, "text"]
+        return to_csv(header, [[row[name] for name in header] for row in self._rows()])
 
     def groups_to_csv(self) -> str:
         """One line for the whole, each group, kind and video; scores in [0, 1]."""
@@ -121,7 +99,7 @@ class Report:
         parts += [(name, key, part) for name, group in self._parts() for key, part in group.items()]
         return to_csv(
             ["by", "name", "expressions", *(figure.name for figure in self.figures)],
-            [[name, key, len(part.rows), *map(float, part.values().values())] for name, key, part in parts],
+            [[name, key, len(part.rows), *part.values().values()] for name, key, part in parts],
         )
 
     def to_markdown(self) -> str:
@@ -148,8 +126,15 @@ class Report:
     def _parts(self) -> list[tuple[str, dict[str, Report]]]:
         return [("group", self.by_group()), ("kind", self.by_kind()), ("video", self.by_video())]
 
-    def _own(self) -> list[Figure]:
-        return [figure for figure in self.figures if figure.per_expression]
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for row in self.rows:
+            said = row.expression
+            names = {"video": said.video_id, "expression": said.expression_id, "text": said.text}
+            figures = {figure.name: figure.value([row]) for figure in self.figures if figure.per_expression}
+            pixels = {"intersection": row.intersection, "union": row.union} if row.union else {}
+            rows.append({**names, "kind": said.kind, "frames": row.frames, **figures, **pixels})
+        return rows
 
     def _grouped(self, key: Callable[[ExpressionScore], str | None]) -> dict[str, Report]:
         groups: dict[str, list[ExpressionScore]] = {}
@@ -173,13 +158,11 @@ class Report:
         """Header and rows, by default overall, by group and by kind, with the trivial predictions beside."""
         if parts is None:
             parts = {"overall": self, **self.by_group(), **self.by_kind()}
-        video = self.figures[: len(RVOS)] == RVOS
-        trivial = "J&F" if video else "mean IoU"
-        header = ["", self.unit, *self.values()]
-        header += [f"{trivial} of '{name}'" for name in self._trivials()]
+        main, trivials = main_figure(self.figures).name, self._trivials()
+        header = ["", self.unit, *self.values(), *(f"{main} of '{name}'" for name in trivials)]
         rows = []
         for name, part in parts.items():
-            scores = [part.trivial(name) for name in self._trivials()]
-            others = [score.jf if video else score.j for score in scores]
+            scores = [part.trivial(trivial) for trivial in trivials]
+            others = [score.jf if main == "J&F" else score.j for score in scores]
             rows.append([name, str(len(part.rows)), *percent(*part.values().values(), *others)])
         return header, rows

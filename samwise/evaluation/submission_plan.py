@@ -65,24 +65,10 @@ class SubmissionPlan:
             source = f"{expressions} without the videos of {minus}"
             if not videos:
                 raise UserError(f"nothing remains of {source}; minus= is the test split's expression file")
-        sizes = {}
-        if frames_root is not None:
-            for video_id, video in videos.items():
-                if not (Path(frames_root) / video_id).is_dir():
-                    raise UserError(
-                        f"{frames_root} lacks the video {video_id} of {source}; if it is a test video, leave "
-                        "those out with minus=<the test split's expression file>"
-                    )
-                first = video.frames[0]
-                files = check_files(Path(frames_root) / video_id, [first], FRAME_SUFFIXES, source)
-                sizes[video_id] = frame_size(Path(frames_root) / video_id / files.get(first, f"{first}.jpg"))
-        return cls(
-            {video_id: list(video.frames) for video_id, video in videos.items()},
-            {video_id: [e.expression_id for e in video.expressions] for video_id, video in videos.items()},
-            layout,
-            sizes,
-            source,
-        )
+        frames = {video_id: list(video.frames) for video_id, video in videos.items()}
+        sizes = {} if frames_root is None else _sizes(Path(frames_root), frames, source)
+        ids = {video_id: [e.expression_id for e in video.expressions] for video_id, video in videos.items()}
+        return cls(frames, ids, layout, sizes, source)
 
     @classmethod
     def from_storage(cls, storage: Any, layout: str) -> SubmissionPlan:
@@ -95,13 +81,9 @@ class SubmissionPlan:
         expressions: dict[str, list[str]] = {}
         for expression in storage.expressions():
             expressions.setdefault(expression.video_id, []).append(expression.expression_id)
-        return cls(
-            {video_id: storage.frame_names(video_id) for video_id in expressions},
-            expressions,
-            layout,
-            {video_id: storage.frame_size(video_id) for video_id in expressions},
-            str(storage.expressions_file),
-        )
+        frames = {video_id: storage.frame_names(video_id) for video_id in expressions}
+        sizes = {video_id: storage.frame_size(video_id) for video_id in expressions}
+        return cls(frames, expressions, layout, sizes, str(storage.expressions_file))
 
     @property
     def top(self) -> str:
@@ -122,6 +104,21 @@ class SubmissionPlan:
             f"{len(self.frames)} videos, {count} expressions, {masks} masks in the layout of "
             f"{BENCHMARKS[self.layout]} ({self.top}<video>/<expression>/<frame>.png)"
         )
+
+
+def _sizes(root: Path, frames: Mapping[str, Sequence[str]], source: str) -> dict[str, tuple[int, int]]:
+    """(height, width) of each video's first frame."""
+    sizes = {}
+    for video_id, (first, *_) in frames.items():
+        folder = root / video_id
+        if not folder.is_dir():
+            raise UserError(
+                f"{root} lacks the video {video_id} of {source}; if it is a test video, leave those out with "
+                "minus=<the test split's expression file>"
+            )
+        files = check_files(folder, [first], FRAME_SUFFIXES, source)
+        sizes[video_id] = frame_size(folder / files.get(first, f"{first}.jpg"))
+    return sizes
 
 
 def guess_layout(videos: Mapping[str, VideoEntry]) -> str:

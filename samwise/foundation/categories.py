@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from samwise.data.geometry import resize_masks, to_canvas
 from samwise.errors import UserError
+from samwise.foundation.clips import on_canvas
 from samwise.video.images import read_frames
 
 
@@ -82,14 +82,10 @@ class CategoryImages(Dataset):
         objects = self.coco.loadAnns(self.coco.getAnnIds(number, iscrowd=False))
         masks = torch.from_numpy(np.stack([self.coco.annToMask(x) for x in objects])).bool()  # K, H, W
         frame = read_frames([self.folder / self.coco.imgs[number]["file_name"]])
-        if np.random.default_rng([self.seed, index]).random() < 0.5:
-            frame, masks = frame.flip(-1), masks.flip(-1)
-        image = to_canvas(frame, self.canvas)
-        height, width = image.shape[-2:]
-        padding = (0, self.canvas - width, 0, self.canvas - height)
-        masks = F.pad(resize_masks(masks, (height, width)), padding)
+        mirrored = np.random.default_rng([self.seed, index]).random() < 0.5
+        image, masks = on_canvas(frame, masks, self.canvas, bool(mirrored))
         labels = torch.tensor([self._label[x["category_id"]] for x in objects])
-        return LabelledObjects(F.pad(image, padding), masks, torch.zeros(len(masks)).long(), labels)
+        return LabelledObjects(image, masks, torch.zeros(len(masks)).long(), labels)
 
 
 def collate_labelled(items: Sequence[LabelledObjects]) -> LabelledObjects:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from samwise.data.geometry import resize_masks, to_canvas
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint
 
 
-@dataclass
-class ObjectClip:
+class ObjectClip(NamedTuple):
     """T frames and the masks of K objects, each visible in the first frame.
 
     Attributes:
@@ -27,8 +28,8 @@ class ObjectClip:
         masks: (T, K, S, S) bool.
     """
 
-    frames: torch.Tensor
-    masks: torch.Tensor
+    frames: Tensor
+    masks: Tensor
 
 
 class ObjectClips(Dataset):
@@ -60,9 +61,8 @@ class ObjectClips(Dataset):
     ) -> None:
         self.storage, self.canvas, self.frames, self.objects = storage, canvas, frames, objects
         self.items, self.union, self.seed = items, union, seed
-        names = storage.objects()
-        self.videos = [video for video in names if len(storage.frame_names(video)) >= frames]
-        self.names = names
+        self.names = storage.objects()
+        self.videos = [video for video in self.names if len(storage.frame_names(video)) >= frames]
         if not self.videos:
             raise UserError(f"{storage.folder} has no video of {frames} frames or more with masks")
 
@@ -87,16 +87,9 @@ class ObjectClips(Dataset):
             masks = masks[masks[:, 0].any((1, 2))]  # K', T, H, W
             if len(masks):
                 break
-        picked = [self._pick(masks, rng) for _ in range(self.objects)]
+        picked = torch.from_numpy(np.stack([self._pick(masks, rng) for _ in range(self.objects)], 1))
         frames = read_frames([self.storage.frame_path(video, names[i]) for i in chosen])
-        if rng.random() < 0.5:
-            frames, picked = frames.flip(-1), [mask[..., ::-1] for mask in picked]
-        image = to_canvas(frames, self.canvas)
-        height, width = image.shape[-2:]
-        targets = resize_masks(torch.from_numpy(np.stack(picked, 1)), (height, width))  # T, K, h, w
-        padding = (0, self.canvas - width, 0, self.canvas - height)
-        pad = torch.nn.functional.pad
-        return ObjectClip(pad(image, padding), pad(targets, padding))
+        return ObjectClip(*on_canvas(frames, picked, self.canvas, mirrored=rng.random() < 0.5))
 
     def _pick(self, masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(T, H, W): one object, or two of them as one."""
@@ -106,15 +99,36 @@ class ObjectClips(Dataset):
         return first
 
 
-def collate_objects(clips: list[ObjectClip]) -> BatchedVideoDatapoint:
+def on_canvas(frames: Tensor, masks: Tensor, canvas: int, mirrored: bool) -> tuple[Tensor, Tensor]:
+    """Frames and masks as the network sees them.
+
+    Args:
+        frames: (T, 3, H, W) uint8 RGB.
+        masks: (..., H, W) bool.
+        canvas: Side S of the canvas.
+        mirrored: Whether left becomes right.
+
+    Returns:
+        (T, 3, S, S) float32, normalised, and (..., S, S) bool, both zero-padded at the bottom and right.
+    """
+    if mirrored:
+        frames, masks = frames.flip(-1), masks.flip(-1)
+    frames = to_canvas(frames, canvas)
+    height, width = frames.shape[-2:]
+    padding = (0, canvas - width, 0, canvas - height)
+    return F.pad(frames, padding), F.pad(resize_masks(masks, (height, width)), padding)
+
+
+def collate_objects(clips: Sequence[ObjectClip]) -> BatchedVideoDatapoint:
     """Puts clips into sam2's own kind of batch."""
     from training.utils.data_utils import Frame, Object, VideoDatapoint, collate_fn
 
-    videos: list[Any] = []
+    videos = []
     for number, clip in enumerate(clips):
         frames = [
             Frame(image, [Object(k, t, mask) for k, mask in enumerate(masks)])
             for t, (image, masks) in enumerate(zip(clip.frames, clip.masks, strict=True))
         ]
-        videos.append(VideoDatapoint(frames, number, tuple(clip.frames.shape[-2:])))
+        height, width = clip.frames.shape[-2:]
+        videos.append(VideoDatapoint(frames, number, (height, width)))
     return collate_fn(videos, dict_key="clips")

@@ -1,4 +1,4 @@
-"""The knobs of promptable video segmentation."""
+"""How the frozen parts are trained: the sections of configs/train_foundation.yaml."""
 
 from __future__ import annotations
 
@@ -76,4 +76,29 @@ class SegmentationConfig:
     images: CategoryConfig = field(default_factory=CategoryConfig)
     num_workers: int = 1
     save_every: int = 500
+    seed: int = 0
+
+
+@dataclass
+class LanguageConfig:
+    """Masked-language modelling, as RoBERTa was trained, and telling the sentence from any token.
+
+    Attributes:
+        sentences: Sentences of the grammar to train on.
+        held_out: Sentences to score on; none of them is trained on.
+        masked: Share of the tokens to be guessed: 80 % of them are masked, 10 % replaced, 10 % kept.
+        sentence: Weight of telling the sentence from a token at random; 0 for RoBERTa's own training.
+        lr: Peak learning rate of AdamW; a cosine leads to 0.
+        batch_size: Sentences per step.
+        max_steps: Steps.
+        seed: Of the corpus, the weights and the masks.
+    """
+
+    sentences: int = 60000
+    held_out: int = 2000
+    masked: float = 0.15
+    sentence: float = 1.0
+    lr: float = 1e-3
+    batch_size: int = 64
+    max_steps: int = 3000
     seed: int = 0

@@ -8,7 +8,6 @@ et al. 2022).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,8 @@ from torch import Tensor, nn
 from samwise.config.network import SamwiseConfig
 from samwise.encoders.text_encoder import StagedTextEncoder, build_text_encoder
 from samwise.encoders.tokens import Tokenizer, Tokens
+from samwise.errors import UserError
+from samwise.foundation.config import LanguageConfig
 from samwise.progress import progress
 from samwise.synthrvos.grammar import grammar_corpus
 from samwise.training.config import OptimizerConfig, TrainingConfig
@@ -25,31 +26,6 @@ from samwise.training.optim import Schedule, build_optimizer
 from samwise.weights.frozen import write_half
 
 MASK_ID, FIRST_WORD = 4, 5  # of the embedded tokenizer: special tokens come first
-
-
-@dataclass
-class LanguageConfig:
-    """Masked-language modelling, as RoBERTa was trained, and telling the sentence from any token.
-
-    Attributes:
-        sentences: Sentences of the grammar to train on.
-        held_out: Sentences to score on; none of them is trained on.
-        masked: Share of the tokens to be guessed: 80 % of them are masked, 10 % replaced, 10 % kept.
-        sentence: Weight of telling the sentence from a token at random; 0 for RoBERTa's own training.
-        lr: Peak learning rate of AdamW; a cosine leads to 0.
-        batch_size: Sentences per step.
-        max_steps: Steps.
-        seed: Of the corpus, the weights and the masks.
-    """
-
-    sentences: int = 60000
-    held_out: int = 2000
-    masked: float = 0.15
-    sentence: float = 1.0
-    lr: float = 1e-3
-    batch_size: int = 64
-    max_steps: int = 3000
-    seed: int = 0
 
 
 class MaskedLanguageModel(nn.Module):
@@ -71,28 +47,33 @@ class MaskedLanguageModel(nn.Module):
         self.sentence_head = nn.Sequential(
             nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.LayerNorm(width)
         )
-        words = encoder.model.embeddings.word_embeddings.weight
-        self.bias = nn.Parameter(torch.zeros(len(words)))
+        self.bias = nn.Parameter(torch.zeros(len(self.words)))
+
+    @property
+    def words(self) -> Tensor:
+        """(V, Ct): the word embeddings."""
+        return self.encoder.model.get_parameter("embeddings.word_embeddings.weight")
 
     def forward(self, tokens: Tokens, teller: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, V) logits of the masked words, and those of all words from token ``teller`` (B,) alone."""
         x = self.encoder.embed(tokens)
         for stage in range(4):
             x = self.encoder.run_stage(stage, x, tokens)
-        words = self.encoder.model.embeddings.word_embeddings.weight
         sentence = x[torch.arange(len(x)), teller][:, None].expand_as(x)  # B, L, Ct
         place = self.place.weight[: x.shape[1]].expand_as(x)
         told = self.sentence_head(torch.cat([sentence, place], -1))
-        return self.head(x) @ words.T + self.bias, told @ words.T + self.bias
+        return self.head(x) @ self.words.T + self.bias, told @ self.words.T + self.bias
 
 
-def corrupt(ids: Tensor, padding: Tensor, share: float, vocabulary: int, rng: torch.Generator) -> tuple:
-    """RoBERTa's dynamic masking.
+def corrupt(
+    ids: Tensor, padding: Tensor, share: float, vocabulary: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """RoBERTa's dynamic masking: a ``share`` of the words is to be guessed.
 
     Args:
         ids: (B, L) long.
         padding: (B, L) bool.
-        share: Share of the words to be guessed.
+        share: In [0, 1].
         vocabulary: Number of token ids.
         rng: Source of the choices.
 
@@ -120,17 +101,17 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
         ``loss`` in nats and ``accuracy`` in [0, 1] of the masked words on held-out sentences,
         ``sentence_accuracy`` of all their words told from a token at random, and seconds.
     """
+    if (longest := model.text_encoder.max_tokens) is None:
+        raise UserError("model.text_encoder.max_tokens: say how long sentences may be")
     torch.manual_seed(config.seed)
-    network = MaskedLanguageModel(build_text_encoder(model.text_encoder), model.text_encoder.max_tokens)
+    network = MaskedLanguageModel(build_text_encoder(model.text_encoder), longest)
     tokenize = Tokenizer(model.text_encoder, verbs=False, lowercase=True)
     corpus = list(dict.fromkeys(grammar_corpus(config.sentences + config.held_out, config.seed + 1)))
     held_out, corpus = corpus[: config.held_out], corpus[config.held_out :]
-    optimizer = build_optimizer(
-        network, OptimizerConfig("adamw", lr=config.lr, weight_decay=0.01, betas=[0.9, 0.98])
-    )
-    schedule = Schedule(
-        TrainingConfig(max_steps=config.max_steps, schedule="cosine", warmup_steps=100), steps_per_epoch=1
-    )
+    adamw = OptimizerConfig("adamw", lr=config.lr, weight_decay=0.01, betas=[0.9, 0.98])
+    optimizer = build_optimizer(network, adamw)
+    cosine = TrainingConfig(max_steps=config.max_steps, schedule="cosine", warmup_steps=100)
+    schedule = Schedule(cosine, steps_per_epoch=1)
     rng = torch.Generator().manual_seed(config.seed)
     network.train()
     start = time.perf_counter()
@@ -138,25 +119,19 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
         schedule.apply(optimizer, step, 0.0)
         picked = torch.randint(len(corpus), (config.batch_size,), generator=rng).tolist()
         masked, told = _guess(network, tokenize([corpus[i] for i in picked]), config.masked, rng)
-        loss = masked.loss + config.sentence * told.loss
-        loss.backward()
+        (masked.loss + config.sentence * told.loss).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        bar.set_postfix_str(
-            f"masked {masked.loss.item():.3f}, sentence {told.loss.item():.3f}", refresh=False
-        )
+        bar.set_postfix_str(f"masked {masked.loss:.3f}, sentence {told.loss:.3f}", refresh=False)
     network.eval()
     with torch.inference_mode():
-        results = [
-            _guess(network, tokenize(held_out[i : i + 200]), config.masked, rng)
-            for i in range(0, len(held_out), 200)
-        ]
+        batches = [tokenize(held_out[i : i + 200]) for i in range(0, len(held_out), 200)]
+        masked, told = zip(*(_guess(network, batch, config.masked, rng) for batch in batches), strict=True)
     write_half(path, "text_encoder.model.", network.encoder.model.state_dict())
-    masked, told = ([x[i] for x in results] for i in range(2))
     return {
-        "loss": sum(float(x.loss) for x in masked) / len(results),
-        "accuracy": sum(float(x.accuracy) for x in masked) / len(results),
-        "sentence_accuracy": sum(float(x.accuracy) for x in told) / len(results),
+        "loss": sum(float(guess.loss) for guess in masked) / len(batches),
+        "accuracy": sum(float(guess.accuracy) for guess in masked) / len(batches),
+        "sentence_accuracy": sum(float(guess.accuracy) for guess in told) / len(batches),
         "seconds": time.perf_counter() - start,
     }
 
@@ -182,7 +157,5 @@ def _guess(
 
 def _score(logits: Tensor, targets: Tensor) -> Guess:
     logits, targets = logits.flatten(0, 1), targets.flatten()
-    asked = targets >= 0
-    return Guess(
-        nn.functional.cross_entropy(logits, targets), (logits.argmax(1) == targets)[asked].float().mean()
-    )
+    right = (logits.argmax(1) == targets)[targets >= 0]
+    return Guess(nn.functional.cross_entropy(logits, targets), right.float().mean())

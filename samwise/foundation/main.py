@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from samwise.config.network import SamwiseConfig
 from samwise.errors import UserError
 from samwise.running.cli import program
 
@@ -27,37 +27,32 @@ def main(config: DictConfig) -> None:
     for part in config.parts:
         result = _run(part, config)
         write_json(output / f"{part}.json", result)
-        print(
-            f"{part}: "
-            + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
-        )
+        shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in result.items())
+        print(f"{part}: " + ", ".join(shown))
 
 
-def _run(part: str, config: DictConfig) -> dict[str, float | int | str]:
-    if part == "language":
-        return _language(config)
-    if part == "tracking":
-        return _tracking(config)
-    return _segmentation(part, config)
-
-
-def _fresh(config: DictConfig) -> SamwiseConfig:
-    """The model's config with both frozen parts untrained."""
-    model = SamwiseConfig.from_node(config.model)
-    for part in (model.backbone, model.text_encoder):
-        part.checkpoint, part.trainable = None, True
-    return model
-
-
-def _segmentation(part: str, config: DictConfig) -> dict[str, float | int | str]:
+def _run(part: str, config: DictConfig) -> dict[str, Any]:
+    from samwise.config.network import SamwiseConfig
     from samwise.config.typed import typed
     from samwise.data.mevis import MeViSStorage
-    from samwise.foundation.config import SegmentationConfig
+    from samwise.encoders.sam2_backbone import Sam2Backbone
+    from samwise.foundation.config import LanguageConfig, SegmentationConfig
+    from samwise.foundation.language import train_language
     from samwise.foundation.segmentation import SegmentationTrainer
+    from samwise.foundation.tracking import score_tracking
     from samwise.running.device import choose_device
 
+    model = SamwiseConfig.from_node(config.model)
+    if part == "tracking":
+        model.backbone.checkpoint, model.backbone.trainable = str(config.sam2), False
+        backbone = Sam2Backbone(model.backbone, model.canvas).to(choose_device(config.device)).eval()
+        return score_tracking(backbone, MeViSStorage(config.root, config.eval_split), config.limit_videos)
+    for frozen in (model.backbone, model.text_encoder):  # both are to be trained, from the start
+        frozen.checkpoint, frozen.trainable = None, True
+    if part == "language":
+        return train_language(model, typed(LanguageConfig, config.language, part), Path(config.text))
     trainer = SegmentationTrainer(
-        _fresh(config),
+        model,
         typed(SegmentationConfig, config[part], part),
         MeViSStorage(config.root, config.train_split),
         Path(config.output) / f"{part}.pt",
@@ -67,27 +62,3 @@ def _segmentation(part: str, config: DictConfig) -> dict[str, float | int | str]
     path = Path(config.sam2 if part == "categories" else config.categories.start)
     trainer.write(path)
     return {"steps": trainer.step, "seconds": trainer.seconds, "file": str(path)}
-
-
-def _language(config: DictConfig) -> dict[str, float]:
-    from samwise.config.typed import typed
-    from samwise.foundation.language import LanguageConfig, train_language
-
-    settings = typed(LanguageConfig, config.language, "language")
-    return train_language(_fresh(config), settings, Path(config.text))
-
-
-def _tracking(config: DictConfig) -> dict[str, float]:
-    from samwise.data.mevis import MeViSStorage
-    from samwise.encoders.sam2_backbone import Sam2Backbone
-    from samwise.foundation.tracking import score_tracking
-    from samwise.running.device import choose_device
-
-    model = SamwiseConfig.from_node(config.model)
-    model.backbone.checkpoint, model.backbone.trainable = str(config.sam2), False
-    backbone = Sam2Backbone(model.backbone, model.canvas).to(choose_device(config.device)).eval()
-    return score_tracking(backbone, MeViSStorage(config.root, config.eval_split), config.limit_videos)
-
-
-if __name__ == "__main__":
-    main()

@@ -25,12 +25,7 @@ from samwise.data.mevis import MeViSStorage
 from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.encoders.sam2_build import build_trainable, build_training_loss, set_prompts
 from samwise.errors import UserError
-from samwise.foundation.categories import (
-    CategoryHead,
-    CategoryImages,
-    LabelledObjects,
-    collate_labelled,
-)
+from samwise.foundation.categories import CategoryHead, CategoryImages, LabelledObjects, collate_labelled
 from samwise.foundation.clips import ObjectClips, collate_objects
 from samwise.foundation.config import Phase, SegmentationConfig
 from samwise.io import atomic_path
@@ -40,6 +35,8 @@ from samwise.training.optim import Schedule, build_optimizer
 from samwise.weights.frozen import write_half
 
 logger = logging.getLogger("samwise.foundation")
+
+_ENDLESS = 10**9  # clips
 
 
 class SegmentationTrainer:
@@ -82,24 +79,15 @@ class SegmentationTrainer:
                     "phases have a value for it"
                 )
         self.loss = build_training_loss(config.losses)
-        optimizer = OptimizerConfig(
-            "adamw", lr=config.lr, weight_decay=config.weight_decay, betas=[0.9, 0.98]
-        )
         self.labelled = self.head = None
         if config.images.root:
             self.labelled = CategoryImages(config.images.root, model.canvas, config.seed)
             self.head = CategoryHead(initial.stage_widths[1:], len(self.labelled.categories)).to(device)
         trained = nn.ModuleList([self.network, *([self.head] if self.head else [])])
-        self.optimizer = build_optimizer(trained, optimizer)
-        self.schedule = Schedule(
-            TrainingConfig(
-                max_minutes=config.max_minutes,
-                max_steps=config.max_steps,
-                schedule="cosine",
-                warmup_steps=config.warmup_steps,
-            ),
-            steps_per_epoch=1,
-        )
+        adamw = OptimizerConfig("adamw", lr=config.lr, weight_decay=config.weight_decay, betas=[0.9, 0.98])
+        self.optimizer = build_optimizer(trained, adamw)
+        course = {name: getattr(config, name) for name in ("max_minutes", "max_steps", "warmup_steps")}
+        self.schedule = Schedule(TrainingConfig(schedule="cosine", **course), steps_per_epoch=1)
         self.step, self.seconds = 0, 0.0
         if state.is_file():
             self._restore()
@@ -111,26 +99,21 @@ class SegmentationTrainer:
             UserError: The loss isn't a finite number any more, or a clip can't be read.
         """
         self.network.train()
-        shown = int(1000 * self._done())
+        done = int(1000 * self._done())
         # miniters: a resumed run's first steps must not make tqdm expect a thousand more at once.
-        bar = progress(desc="promptable segmentation", total=1000, unit="permille", initial=shown, miniters=1)
+        bar = progress(desc="promptable segmentation", total=1000, unit="permille", initial=done, miniters=1)
         for phase in self.config.phases:
             if self._done() >= phase.until:
                 continue
             self._set_prompts(phase)
-            batches, labelled = self._batches(phase), self._labelled_batches()
+            batches, labelled = iter(self._batches(phase)), self._labelled_batches()
             while self._done() < phase.until:
                 start = time.perf_counter()
                 values = self._step(next(batches), next(labelled))
                 self.step, self.seconds = self.step + 1, self.seconds + time.perf_counter() - start
-                now = int(1000 * self._done())
-                bar.set_postfix_str(
-                    f"step {self.step}, T={phase.frames} "
-                    + ", ".join(f"{name} {value:.3f}" for name, value in values.items()),
-                    refresh=False,
-                )
-                bar.update(now - shown)
-                shown = now
+                figures = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+                bar.set_postfix_str(f"step {self.step}, T={phase.frames} {figures}", refresh=False)
+                bar.update(int(1000 * self._done()) - bar.n)
                 if self.step % self.config.save_every == 0:
                     self._save()
         bar.close()
@@ -142,29 +125,21 @@ class SegmentationTrainer:
     def _done(self) -> float:
         return self.schedule.progress(self.step, self.seconds)
 
-    def _batches(self, phase: Phase) -> Iterator[Any]:
-        clips = ObjectClips(
-            self.storage,
-            self.canvas,
-            phase.frames,
-            phase.objects,
-            items=10**9,
-            union=self.config.union,
-            seed=self.config.seed,
-        )
-        return iter(self._loader(clips, phase.videos, collate_objects))
+    def _batches(self, phase: Phase) -> DataLoader:
+        union, seed = self.config.union, self.config.seed
+        clips = ObjectClips(self.storage, self.canvas, phase.frames, phase.objects, _ENDLESS, union, seed)
+        return self._loader(clips, phase.videos, collate_objects)
 
     def _labelled_batches(self) -> Iterator[LabelledObjects | None]:
         if self.labelled is None:
             return repeat(None)
-        size = self.config.images.per_step
-        return iter(self._loader(self.labelled, size, collate_labelled))
+        return iter(self._loader(self.labelled, self.config.images.per_step, collate_labelled))
 
     def _loader(self, dataset: Dataset, size: int, collate: Callable[[Any], Any]) -> DataLoader:
         return DataLoader(
             dataset,
             batch_size=size,
-            sampler=range(self.step * size, 10**9),  # a resumed run sees other items than before
+            sampler=range(self.step * size, _ENDLESS),  # a resumed run sees other items than before
             num_workers=self.config.num_workers,
             collate_fn=collate,
             worker_init_fn=_one_thread,
@@ -176,9 +151,9 @@ class SegmentationTrainer:
         losses = self.loss(self.network(batch), batch.masks)
         total = losses.pop("core_loss") / batch.num_frames
         values = {name: value.item() / batch.num_frames for name, value in losses.items()}
-        if labelled is not None:
+        if labelled is not None and self.head is not None:
             labelled = labelled.to(self.device)
-            stages = self.network.image_encoder.trunk(labelled.images)
+            stages = self.network.get_submodule("image_encoder.trunk")(labelled.images)
             loss, right = self.head(stages[1:], labelled)
             total = total + self.config.images.weight * loss
             values |= {"categories": loss.item(), "right": right[-1].item()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -57,9 +55,8 @@ def score_tracking(
     Returns:
         J, F and J&F in percent, means over frames and then over objects, and the number of ``objects``.
     """
-    scores: dict[str, list[float]] = defaultdict(list)
-    videos = list(storage.objects().items())[:limit]
-    for video, names in progress(videos, "tracking", unit="video"):
+    scores: list[tuple[float, float]] = []
+    for video, names in progress(list(storage.objects().items())[:limit], "tracking", unit="video"):
         frame_names = storage.frame_names(video)
         every = range(len(frame_names))
         truth = np.stack([storage.object_masks(video, [name], every) for name in names], 1)  # T, K, H, W
@@ -69,9 +66,7 @@ def score_tracking(
         frames = read_frames([storage.frame_path(video, name) for name in frame_names])
         found = track(backbone, frames, torch.from_numpy(truth[0])).numpy()
         for k in range(truth.shape[1]):
-            pairs = zip(found[1:, k], truth[1:, k], strict=True)
-            frame_scores = [score_masks(*pair) for pair in pairs]
-            scores["J"].append(float(np.mean([score.j for score in frame_scores])))
-            scores["F"].append(float(np.mean([score.f for score in frame_scores])))
-    means = {name: 100 * float(np.mean(values)) for name, values in scores.items()}
-    return {"objects": len(scores["J"]), **means, "J&F": (means["J"] + means["F"]) / 2}
+            later = [score_masks(*pair) for pair in zip(found[1:, k], truth[1:, k], strict=True)]
+            scores.append((float(np.mean([x.j for x in later])), float(np.mean([x.f for x in later]))))
+    j, f = (100 * float(np.mean(values)) for values in zip(*scores, strict=True))
+    return {"objects": len(scores), "J": j, "F": f, "J&F": (j + f) / 2}

@@ -126,11 +126,10 @@ def _embedded(cfg: DictConfig) -> bool:
 
 def _lacking(storage: Any, predictions: Path) -> int:
     """Number of masks and label maps that aren't there yet."""
-    from samwise.evaluation.evaluate import find_missing
-    from samwise.evaluation.predictions import PredictionFolder
+    from samwise.evaluation.predictions import PredictionFolder, mask_names
     from samwise.evaluation.protocol_a import LABEL_MAPS, LabelMapWriter
 
-    lacking = len(find_missing(storage, PredictionFolder(predictions), storage.expressions()))
+    lacking = len(PredictionFolder(predictions).lacking(mask_names(storage, storage.expressions())))
     if label_maps := LabelMapWriter.of(storage, predictions.parent / LABEL_MAPS):
         lacking += label_maps.lacking()
     return lacking

@@ -112,7 +112,7 @@ def candidates(world: World) -> Iterator[Query]:
             if targets is None or not targets or len(targets) == len(group):
                 continue
             if len(targets) == 1:
-                yield from (replace(query, kind=kind) for kind in _kinds(query, world, targets[0], group))
+                yield from (replace(query, kind=kind) for kind in _kinds(clause, world, targets[0], group))
             elif clause.name in ("does", "side") and len(targets) <= 3 and all(map(world.stays, targets)):
                 yield from (replace(query, kind="multiple", number=number) for number in (0, len(targets)))
 
@@ -139,9 +139,9 @@ def _accepted(query: Query, world: World) -> Iterator[Query]:
         yield query
 
 
-def _kinds(query: Query, world: World, target: int, group: list[int]) -> Iterator[str]:
+def _kinds(clause: Clause, world: World, target: int, group: list[int]) -> Iterator[str]:
     """The kind of a sentence with a clause and one target, if it is fit for use."""
-    kind = _KIND_OF[query.clause.name]
+    kind = _KIND_OF[clause.name]
     rivals = [j for j in world.twins(target) if j in group and world.stays(j)]
     if kind not in ("motion", "late_motion"):
         yield kind
@@ -153,7 +153,7 @@ def _kinds(query: Query, world: World, target: int, group: list[int]) -> Iterato
     late = world.frames / 3 <= together < world.frames
     if kind == "late_motion" and late:
         yield kind
-    elif kind == "motion" and late and query.clause.value == "still" and world.onsets[target] is None:
+    elif kind == "motion" and late and clause.value == "still" and world.onsets[target] is None:
         yield "late_motion"
     elif kind == "motion" and rivals and together <= 2:
         yield kind

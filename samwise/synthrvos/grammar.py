@@ -12,17 +12,15 @@ from samwise.synthrvos.motion import MOTIONS
 from samwise.synthrvos.queries import KINDS, Clause, Noun, Query
 from samwise.synthrvos.vocabulary import COLOURS, SHAPES, SIDES, SIZES, TEXTURES
 from samwise.synthrvos.words import (
-    ADJECTIVES,
+    AFTER,
     ANYTHING,
-    BESIDE,
+    BEFORE,
     GERUNDS,
-    INFINITIVES,
     NUMBERS,
     PATTERN_NOUN,
     PLURALS,
-    SIZE_SUPERLATIVE,
     SMALL_WORDS,
-    SUPERLATIVE,
+    VERBS,
 )
 
 T = TypeVar("T")
@@ -35,19 +33,15 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
 
 def realise(query: Query, rng: np.random.Generator) -> str:
     """Says it in one of the ways there are, in lower case without punctuation."""
-    noun, clause = query.noun, query.clause
-    plural = query.number != 1
-    if clause is None:
-        return _determined(query, _noun_phrase(noun, rng, plural, may_trail=True), rng)
-    before, after = _clause(clause, rng, plural)
-    phrase = _noun_phrase(noun, rng, plural)
-    if before and (not after or rng.random() < 0.35):
-        return _determined(query, f"{before} {phrase}", rng)
-    return f"{_determined(query, phrase, rng)} {after}"
-
-
-def _determined(query: Query, phrase: str, rng: np.random.Generator) -> str:
-    return f"the {phrase}" if query.number == 1 else pick(rng, NUMBERS[query.number]).format(phrase)
+    plural, after = query.number != 1, ""
+    if query.clause is None:
+        phrase = _noun_phrase(query.noun, rng, plural, may_trail=True)
+    else:
+        before, after = _clause(query.clause, rng, plural)
+        phrase = _noun_phrase(query.noun, rng, plural)
+        if before and rng.random() < 0.35:
+            phrase, after = f"{before} {phrase}", ""
+    return f"{pick(rng, NUMBERS[query.number]).format(phrase)} {after}".rstrip()
 
 
 def _noun_phrase(noun: Noun, rng: np.random.Generator, plural: bool = False, may_trail: bool = False) -> str:
@@ -75,126 +69,25 @@ def _noun_phrase(noun: Noun, rng: np.random.Generator, plural: bool = False, may
 
 
 def _clause(clause: Clause, rng: np.random.Generator, plural: bool) -> tuple[str, str]:
-    """The clause as (adjective before the noun, words after it); either may be empty."""
-    value, s = clause.value, "" if plural else "s"
-    are = "are" if plural else "is"
-    other = f"the {_noun_phrase(clause.anchor, rng)}" if clause.anchor else ""
-    if clause.name == "side":
-        if value == "middle":
-            return "", pick(rng, ("in the middle", "in the center"))
-        if " " in value:
-            vertical, horizontal = value.split()
-            return "", f"in the {vertical} {horizontal} corner"
-        at = "on" if value in ("left", "right") else "at"
-        return "", pick(
-            rng, (f"{at} the {value}", f"{at} the {value} of the picture", f"near the {value} side")
-        )
-    if clause.name == "farthest":
-        return SUPERLATIVE[value], pick(rng, (f"closest to the {value} side", f"nearest to the {value}"))
-    if clause.name == "extreme_size":
-        than = "bigger than all the others" if value == "largest" else "smaller than all the others"
-        return pick(rng, SIZE_SUPERLATIVE[value]), f"that {are} {than}"
-    if clause.name == "beside":
-        return "", f"{pick(rng, BESIDE[value])} {other}"
-    if clause.name == "nearest":
-        return "", pick(
-            rng,
-            ("closest to {}", "nearest to {}", "next to {}")
-            if value == "nearest"
-            else ("farthest from {}", "far away from {}"),
-        ).format(other)
-    if clause.name == "does":
-        gerund = pick(rng, GERUNDS[value])
-        if value == "still":
-            after = pick(
-                rng,
-                (
-                    gerund,
-                    f"that never move{s}",
-                    f"that stay{s} still",
-                    f"that keep{s} still",
-                    f"that do{'' if plural else 'es'} not move",
-                ),
-            )
-        else:
-            after = pick(rng, (gerund, f"that {are} {gerund}", f"that keep{s} {gerund}"))
-        return ADJECTIVES.get(value, ""), after
-    if clause.name == "starts":
-        infinitive = pick(rng, INFINITIVES[value])
-        if value == "back":
-            verb, rest = infinitive.split(" ", 1)
-            verb = "goes" if verb == "go" else f"{verb}s"
-            return "", f"that {verb} {rest}" + pick(rng, ("", " later", " after a while"))
-        gerund = pick(rng, GERUNDS[value])
-        return "", pick(
-            rng,
-            (
-                f"that starts {gerund} later",
-                f"that starts to {infinitive} after a while",
-                f"that begins to {infinitive} later",
-                f"that suddenly starts {gerund}",
-                f"that starts {gerund}",
-                f"that begins {gerund} after a while",
-            ),
-        )
-    if clause.name == "stops":
-        return "", pick(
-            rng,
-            (
-                "that stops",
-                "that stops moving",
-                "that stops later",
-                "that comes to rest",
-                "that stops after a while",
-            ),
-        )
-    if clause.name == "enters":
-        side = f" from the {value}" if value else ""
-        return "", pick(
-            rng,
-            (
-                "that enters",
-                "that comes in",
-                "that enters the scene",
-                "that comes into view",
-                "entering the scene",
-                "coming into view",
-                "that appears later",
-            ),
-        ) + side
-    if clause.name == "leaves":
-        side = f" on the {value}" if value in ("left", "right") else f" at the {value}" if value else ""
-        return "", pick(
-            rng,
-            (
-                "that leaves",
-                "that leaves the scene",
-                "that goes out of view",
-                "that moves out of the picture",
-                "leaving the scene",
-                "going out of view",
-            ),
-        ) + side
-    assert clause.name == "hidden", clause.name
-    if other:
-        return "", pick(
-            rng,
-            (
-                "that goes behind {}",
-                "that passes behind {}",
-                "moving behind {}",
-                "that is hidden behind {} for a while",
-                "that disappears behind {}",
-            ),
-        ).format(other)
-    return "", pick(
-        rng,
-        (
-            "that is hidden for a while",
-            "that disappears and comes back",
-            "that gets hidden and appears again",
-        ),
-    )
+    """The clause as (adjective before the noun, words after it); the former may be empty."""
+    name, value, key = clause.name, clause.value, f"{clause.name} {clause.value}"
+    at = "on" if value in ("left", "right") else "at"
+    words = {"s": "", "are": "are", "do": "do"} if plural else {"s": "s", "are": "is", "do": "does"}
+    words |= {"value": value, "at": at, "at_side": "", "from_side": ""}
+    if value:
+        words |= {"at_side": f" {at} the {value}", "from_side": f" from the {value}"}
+    if clause.anchor:
+        words["other"] = f"the {_noun_phrase(clause.anchor, rng)}"
+    if name == "starts":
+        words["verb"] = pick(rng, VERBS[value])
+    if name in ("does", "starts") and value in GERUNDS:
+        words["gerund"] = pick(rng, GERUNDS[value])
+    if name == "side" and " " in value:
+        name = "corner"
+    elif name == "hidden" and clause.anchor:
+        name = "behind"
+    before = pick(rng, BEFORE.get(key, ("",)))
+    return before, pick(rng, AFTER.get(key) or AFTER[name]).format(**words)
 
 
 def grammar_corpus(count: int, seed: int = 0) -> list[str]:
@@ -229,7 +122,7 @@ def _any_query(kind: str, rng: np.random.Generator) -> Query:
         ],
         "motion": [Clause("does", motion)],
         "late_motion": [
-            Clause("starts", pick(rng, tuple(INFINITIVES))),
+            Clause("starts", pick(rng, tuple(VERBS))),
             Clause("stops"),
             Clause("does", "still"),
         ],

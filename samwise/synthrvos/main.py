@@ -2,64 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from omegaconf import DictConfig
 
 from samwise.errors import UserError
 from samwise.running.cli import program
 from samwise.synthrvos.davis import write_davis
 from samwise.synthrvos.images import write_images, write_refcoco
+from samwise.synthrvos.mevis import SPLITS, write_split
 from samwise.synthrvos.queries import KINDS
 from samwise.synthrvos.video import VideoSettings
-from samwise.synthrvos.writer import SPLITS, write_split
+from samwise.synthrvos.writer import STILLS
 from samwise.synthrvos.ytvos import write_ytvos
+from samwise.tables import to_text
+
+FORMATS = ("mevis", "ytvos", "davis", "refcoco")
 
 
 @program("make_synthetic")
 def main(config: DictConfig) -> None:
     """Writes the splits asked for and prints how many expressions of each kind they have."""
+    print(_table(_write(config)))
+    print(f"written to {config.root}")
+
+
+def _write(config: DictConfig) -> dict[str, dict[str, int]]:
+    """Writes them; returns how many expressions of each kind each split has, or the whole data set."""
     settings = VideoSettings(
         *(_pair(config, key) for key in ("width", "height", "frames", "expressions")),
         objects=config.objects,
         **{key: None if config[key] is None else tuple(config[key]) for key in ("kinds", "motions")},
     )
-    common = {
-        "seed": config.seed,
-        "settings": settings,
-        "workers": config.workers,
-        "overwrite": config.overwrite,
+    options = {key: config[key] for key in ("seed", "workers", "overwrite", "zips")} | {"settings": settings}
+    if config.format == "ytvos":
+        return {"ytvos": write_ytvos(config.root, config.train, config.valid, **options)}
+    if config.format == "davis":
+        return {"davis": write_davis(config.root, config.train, config.valid, **options)}
+    if config.format == "refcoco":
+        if config.images < 1:
+            raise UserError("format=refcoco makes images: say how many, e.g. images=1000")
+        return {"refcoco": write_refcoco(config.root, config.images, **options)}
+    if config.format != "mevis":
+        raise UserError(f"format={config.format}: choose {', '.join(FORMATS)}")
+    counts = {
+        split: write_split(config.root, split, config[split], **options) for split in SPLITS if config[split]
     }
-    if config.format == "mevis":
-        if config.zips:
-            raise UserError("zips=true: choose format=ytvos, davis or refcoco; MeViS's form has none")
-        counts = {
-            split: write_split(config.root, split, config[split], **common)
-            for split in SPLITS
-            if config[split]
-        }
-        if config.images:
-            counts["images"] = write_images(config.root, config.images, **common)
-    elif config.format in _WRITERS:
-        counts = {config.format: _WRITERS[config.format](config, {**common, "zips": config.zips})}
-    else:
-        raise UserError(f"format={config.format}: choose mevis, {', '.join(_WRITERS)}")
-    print(table(counts))
-    print(f"written to {config.root}")
-
-
-def _refcoco(config: DictConfig, common: dict[str, Any]) -> dict[str, int]:
-    if config.images < 1:
-        raise UserError("format=refcoco makes images: say how many, e.g. images=1000")
-    return write_refcoco(config.root, config.images, **common)
-
-
-_WRITERS: dict[str, Callable[[DictConfig, dict[str, Any]], dict[str, int]]] = {
-    "ytvos": lambda config, common: write_ytvos(config.root, config.train, config.valid, **common),
-    "davis": lambda config, common: write_davis(config.root, config.train, config.valid, **common),
-    "refcoco": _refcoco,
-}
+    return counts | ({STILLS: write_images(config.root, config.images, **options)} if config.images else {})
 
 
 def _pair(config: DictConfig, key: str) -> tuple[int, int]:
@@ -71,17 +58,12 @@ def _pair(config: DictConfig, key: str) -> tuple[int, int]:
     return values
 
 
-def table(counts: dict[str, dict[str, int]]) -> str:
+def _table(counts: dict[str, dict[str, int]]) -> str:
     """Expressions by kind (rows) and split (columns), with their share."""
-    totals = {split: max(sum(kinds.values()), 1) for split, kinds in counts.items()}
-    lines = [f"{'expressions':12}" + "".join(f"{split:>16}" for split in counts)]
-    for kind in KINDS:
-        cells = [
-            f"{kinds.get(kind, 0):8d} {kinds.get(kind, 0) / totals[split]:6.1%}"
-            for split, kinds in counts.items()
-        ]
-        lines.append(f"{kind:12}" + "".join(f"{cell:>16}" for cell in cells))
-    lines.append(
-        f"{'all':12}" + "".join(f"{sum(kinds.values()):8d}" + " " * 8 for kinds in counts.values()).rstrip()
-    )
-    return "\n".join(lines)
+    totals = {split: sum(kinds.values()) for split, kinds in counts.items()}
+    rows = [
+        [kind]
+        + [f"{n.get(kind, 0)} {n.get(kind, 0) / max(totals[split], 1):6.1%}" for split, n in counts.items()]
+        for kind in KINDS
+    ]
+    return to_text(["expressions", *counts], [*rows, ["all", *(f"{n}       " for n in totals.values())]])

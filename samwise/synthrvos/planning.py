@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from samwise.synthrvos.grammar import pick
-from samwise.synthrvos.motion import (
-    CONFUSABLE,
-    DIRECTIONS,
-    MOTIONS,
-    OPPOSITE,
-    Phase,
-    course,
-    sample_phase,
-)
+from samwise.synthrvos.motion import CONFUSABLE, DIRECTIONS, MOTIONS, OPPOSITE, Phase, course, sample_phase
 from samwise.synthrvos.placement import Draft, place
 from samwise.synthrvos.scene import Appearance, Scene
 from samwise.synthrvos.vocabulary import COLOURS, LARGE, REACH, ROUND, SHAPES, SMALL, TEXTURES
@@ -62,6 +55,9 @@ class Plan:
     def angle(self) -> float:
         return float(self.rng.uniform(-15, 15))
 
+    def phase(self, motion: str, start: int = 0) -> Phase:
+        return sample_phase(self.rng, motion, start, self.frames)
+
     def add(self, looks: Appearance, diameter: float, *phases: tuple[Phase, ...], angle: float = 0.0) -> None:
         """One object for each of the scripts, all of the same looks."""
         self.drafts += [Draft(looks, diameter, script, angle) for script in phases]
@@ -83,13 +79,12 @@ def _any_motion(rng: np.random.Generator) -> str:
 def twins(plan: Plan) -> None:
     """Two of the same looks that move differently from the first frame on."""
     rng = plan.rng
-    while True:
+    motions = "still", "still"
+    while not distinct(*motions) or set(motions) == {"growing", "shrinking"}:
         motions = _any_motion(rng), _any_motion(rng)
-        if distinct(*motions) and set(motions) != {"growing", "shrinking"}:
-            break
     diameter, small = plan.diameter(*motions)
     looks = plan.looks(small, "spinning" in motions)
-    plan.add(looks, diameter, *((sample_phase(rng, m, 0, plan.frames),) for m in motions), angle=plan.angle())
+    plan.add(looks, diameter, *((plan.phase(m),) for m in motions), angle=plan.angle())
 
 
 def late_twins(plan: Plan) -> None:
@@ -107,9 +102,8 @@ def late_twins(plan: Plan) -> None:
         before = "still"
     diameter, small = plan.diameter(later)
     looks = plan.looks(small, "spinning" in (before, later))
-    first = sample_phase(rng, str(before), 0, plan.frames)
-    scripts = ((first, sample_phase(rng, later, onset, plan.frames)), (first,))
-    plan.add(looks, diameter, *scripts, angle=plan.angle())
+    first = plan.phase(str(before))
+    plan.add(looks, diameter, (first, plan.phase(later, onset)), (first,), angle=plan.angle())
 
 
 def crowd(plan: Plan) -> None:
@@ -118,7 +112,7 @@ def crowd(plan: Plan) -> None:
     motion = _any_motion(rng)
     diameter, small = plan.diameter(motion)
     looks = plan.looks(small, motion == "spinning")
-    phase = sample_phase(rng, motion, 0, plan.frames)
+    phase = plan.phase(motion)
     share = pick(rng, ("shape", "colour", "both"))
     for _ in range(2 if rng.random() < 0.7 else 3):
         other = plan.looks(small, motion == "spinning")
@@ -139,44 +133,30 @@ def _crossing(plan: Plan, enters: bool) -> None:
     away = int(rng.integers(least, max(plan.frames // 2, least + 1)))  # frames out of the picture
     there = plan.frames - away
     edge = diameter * REACH + 0.01
-    speed = rng.uniform(0.45, 0.75) / there if enters else rng.uniform(0.55, 0.8) / there
-    speed = float(np.clip(speed, 0.015, 0.035))
+    distance = rng.uniform(0.45, 0.75) if enters else rng.uniform(0.55, 0.8)
+    speed = float(np.clip(distance / there, 0.015, 0.035))
     phases: tuple[Phase, ...] = (Phase(heading, 0, speed),)
     inside_by = int(np.ceil(2 * edge / speed)) + 2  # frames it takes to cross the border
     if rng.random() < 0.4 and there > inside_by + 4:
-        if enters:
-            phases = (*phases, Phase("still", away + inside_by))
-        else:
-            phases = (Phase("still"), Phase(heading, there - inside_by, speed))
+        crossing = Phase(heading, there - inside_by, speed)
+        phases = (*phases, Phase("still", away + inside_by)) if enters else (Phase("still"), crossing)
     path = course(phases, plan.frames + 1)[:, :2]
 
     def place(rng: np.random.Generator) -> tuple[float, float]:
         axis = 0 if heading in ("left", "right") else 1
-        extent = (plan.width, plan.height)[axis]
-        forward = DIRECTIONS[heading][axis]
+        extent, across = (plan.width, plan.height) if axis == 0 else (plan.height, plan.width)
         # Entering: on the near edge at frame ``away``. Leaving: past the far edge from frame ``there`` on.
-        border = (
-            (-edge if forward > 0 else extent + edge) if enters else (extent + edge if forward > 0 else -edge)
-        )
-        xy = [0.0, 0.0]
-        xy[axis] = border - path[away - 1 if enters else there, axis]
-        across = (plan.width, plan.height)[1 - axis]
-        xy[1 - axis] = rng.uniform(edge, across - edge)
-        return xy[0], xy[1]
+        near_zero = (DIRECTIONS[heading][axis] > 0) == enters
+        border = -edge if near_zero else extent + edge
+        along = border - path[away - 1 if enters else there, axis]
+        crosswise = rng.uniform(edge, across - edge)
+        return (along, crosswise) if axis == 0 else (crosswise, along)
 
     draft = Draft(looks, diameter, phases, plan.angle(), place)
     plan.drafts.append(draft)
     if rng.random() < 0.5:
         motion = pick(rng, ("still", "spinning")) if looks.turn_shows else "still"
-        plan.add(looks, diameter, (sample_phase(rng, motion, 0, plan.frames),), angle=draft.angle)
-
-
-def entering(plan: Plan) -> None:
-    _crossing(plan, enters=True)
-
-
-def leaving(plan: Plan) -> None:
-    _crossing(plan, enters=False)
+        plan.add(looks, diameter, (plan.phase(motion),), angle=draft.angle)
 
 
 def occluded(plan: Plan) -> None:
@@ -190,51 +170,39 @@ def occluded(plan: Plan) -> None:
     axis = 0 if heading in ("left", "right") else 1
     extent = (plan.width, plan.height)[axis]
     meeting = plan.frames * rng.uniform(0.45, 0.55)
-    speed = (
-        rng.uniform(0.95, 1) * (extent / 2 - diameter * REACH - 0.03) / max(meeting, plan.frames - meeting)
-    )
+    way = rng.uniform(0.95, 1) * (extent / 2 - diameter * REACH - 0.03)
+    speed = way / max(meeting, plan.frames - meeting)
     middle = np.array([plan.width, plan.height]) / 2
-    across = rng.uniform(size * REACH, 2 * middle[1 - axis] - size * REACH)
-    middle[1 - axis] = across
+    middle[1 - axis] = rng.uniform(size * REACH, 2 * middle[1 - axis] - size * REACH)
     first = middle - np.array(DIRECTIONS[heading]) * speed * meeting
 
     def at(xy: np.ndarray) -> Callable[[np.random.Generator], tuple[float, float]]:
         return lambda rng: (float(xy[0]), float(xy[1]))
 
-    number = len(plan.drafts)
-    plan.drafts.append(
-        Draft(screen, size, (Phase("still"),), 0.0, at(middle), covers=True, exempt={number + 1})
-    )
-    plan.drafts.append(
-        Draft(looks, diameter, (Phase(heading, 0, speed),), plan.angle(), at(first), exempt={number})
-    )
+    number, script = len(plan.drafts), (Phase(heading, 0, speed),)
+    plan.drafts += [
+        Draft(screen, size, (Phase("still"),), 0.0, at(middle), covers=True, exempt={number + 1}),
+        Draft(looks, diameter, script, plan.angle(), at(first), exempt={number}),
+    ]
     if rng.random() < 0.5:
-        plan.add(
-            looks,
-            diameter,
-            (sample_phase(rng, pick(rng, ("still", heading)), 0, plan.frames),),
-            angle=plan.drafts[-1].angle,
-        )
+        motion = pick(rng, ("still", heading))
+        plan.add(looks, diameter, (plan.phase(motion),), angle=plan.drafts[-1].angle)
 
 
 def single(plan: Plan) -> None:
     """One more object, sometimes moving."""
     motion = "still" if plan.frames == 1 or plan.rng.random() < 0.5 else _any_motion(plan.rng)
     diameter, small = plan.diameter(motion)
-    plan.add(
-        plan.looks(small, motion == "spinning"),
-        diameter,
-        (sample_phase(plan.rng, motion, 0, plan.frames),),
-        angle=plan.angle(),
-    )
+    looks = plan.looks(small, motion == "spinning")
+    plan.add(looks, diameter, (plan.phase(motion),), angle=plan.angle())
 
 
 GROUPS: dict[str, Callable[[Plan], None]] = {
     "motion": twins,
     "late_motion": late_twins,
     "multiple": crowd,
-    "entering": entering,
-    "leaving": leaving,
+    "entering": partial(_crossing, enters=True),
+    "leaving": partial(_crossing, enters=False),
     "occluded": occluded,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,17 +16,8 @@ from samwise.synthrvos.motion import DIRECTIONS, OPPOSITE
 from samwise.synthrvos.vocabulary import LARGE, SIDES, SMALL
 from samwise.synthrvos.world import World
 
-KINDS = (
-    "appearance",
-    "position",
-    "relation",
-    "motion",
-    "late_motion",
-    "multiple",
-    "entering",
-    "leaving",
-    "occluded",
-)
+STATIC = ("appearance", "position", "relation")  # what a single frame shows
+KINDS = (*STATIC, "motion", "late_motion", "multiple", "entering", "leaving", "occluded")
 
 
 @dataclass(frozen=True)
@@ -89,14 +81,8 @@ def is_called(noun: Noun, world: World, k: int) -> bool | None:
         size = graded(diameter.max() <= 1.03 * SMALL[1], diameter.min() >= 0.97 * LARGE[0])
     elif noun.size == "large":
         size = graded(diameter.min() >= 0.97 * LARGE[0], diameter.max() <= 1.03 * SMALL[1])
-    return both(
-        [
-            noun.shape in (None, looks.shape),
-            noun.colour in (None, looks.colour),
-            noun.texture in (None, looks.texture),
-            size,
-        ]
-    )
+    said = ((noun.shape, looks.shape), (noun.colour, looks.colour), (noun.texture, looks.texture))
+    return both([*(word in (None, truth) for word, truth in said), size])
 
 
 def called(noun: Noun, world: World) -> list[int] | None:
@@ -107,11 +93,9 @@ def called(noun: Noun, world: World) -> list[int] | None:
 
 def satisfied(query: Query, world: World) -> list[int] | None:
     """The objects that noun phrase and clause are true of; None where that is unclear for any object."""
-    if query.clause is None:
-        return called(query.noun, world)
     among = called(query.noun, world)
-    if among is None:
-        return None
+    if query.clause is None or among is None:
+        return among
     truth = [CLAUSES[query.clause.name](query.clause, world, k, among) for k in among]
     return None if None in truth else [k for k, true in zip(among, truth, strict=True) if true]
 
@@ -198,7 +182,7 @@ def _starts(clause: Clause, world: World, k: int, among: list[int]) -> bool | No
         first = [d for d in DIRECTIONS if world.does(k, d, 0, onset + 1)]
         if first:
             return world.does(k, OPPOSITE[first[0]], onset)
-        return graded(False, world.does(k, "still", 0, onset + 1))
+        return graded(False, world.does(k, "still", 0, onset + 1) is True)
     before, after = world.does(k, clause.value, 0, onset + 1), world.does(k, clause.value, onset)
     return graded(before is False and after is True, after is False or (before is True and after is True))
 
@@ -232,10 +216,6 @@ def _enters(clause: Clause, world: World, k: int, among: list[int], leaving: boo
     )
 
 
-def _leaves(clause: Clause, world: World, k: int, among: list[int]) -> bool | None:
-    return _enters(clause, world, k, among, leaving=True)
-
-
 def _hidden(clause: Clause, world: World, k: int, among: list[int]) -> bool | None:
     """Is wholly hidden for some frames, seen before and after; behind the other object, if mentioned."""
     if not world.stays(k):
@@ -245,12 +225,9 @@ def _hidden(clause: Clause, world: World, k: int, among: list[int]) -> bool | No
         return graded(False, world.shown[k].min() >= 0.75)
     if clause.anchor is None:
         return True
-    other = _anchor(clause, world, k)
-    return (
-        None
-        if other is None
-        else graded((world.covers[k, other][gone] >= 0.98).all(), world.covers[k, other].max() <= 0.2)
-    )
+    if (other := _anchor(clause, world, k)) is None:
+        return None
+    return graded((world.covers[k, other][gone] >= 0.98).all(), world.covers[k, other].max() <= 0.2)
 
 
 CLAUSES: dict[str, Callable[[Clause, World, int, list[int]], bool | None]] = {
@@ -263,6 +240,6 @@ CLAUSES: dict[str, Callable[[Clause, World, int, list[int]], bool | None]] = {
     "starts": _starts,
     "stops": _stops,
     "enters": _enters,
-    "leaves": _leaves,
+    "leaves": partial(_enters, leaving=True),
     "hidden": _hidden,
 }

@@ -11,7 +11,7 @@ from samwise.errors import UserError
 from samwise.synthrvos.expressions import Statement, statements
 from samwise.synthrvos.motion import MOTIONS
 from samwise.synthrvos.planning import GROUPS, draw_scene
-from samwise.synthrvos.queries import KINDS
+from samwise.synthrvos.queries import KINDS, STATIC
 from samwise.synthrvos.render import render, visible_masks
 from samwise.synthrvos.world import World, measure
 
@@ -30,7 +30,6 @@ _WEIGHTS = {
     "leaving": 1.5,
     "occluded": 2.0,
 }
-_STATIC = ("appearance", "position", "relation")
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,11 @@ def make_video(
     rng = seeded(seed, split, index)
     kinds = {
         kind: _WEIGHTS[kind]
-        for kind in (_STATIC if still else KINDS)
+        for kind in (STATIC if still else KINDS)
         if settings.kinds is None or kind in settings.kinds
     }
     if not kinds:
-        raise UserError(f"kinds={list(settings.kinds or ())}: images need one of {', '.join(_STATIC)}")
+        raise UserError(f"kinds={list(settings.kinds or ())}: images need one of {', '.join(STATIC)}")
     names = [name for name in GROUPS if name in kinds]
     while True:
         width, height, frames, count = (
@@ -130,16 +129,13 @@ def make_video(
             for low, high in (settings.width, settings.height, settings.frames, settings.expressions)
         )
         # Features take turns, so that small splits have some of everything.
-        features = (names[index % len(names)], names[int(rng.integers(len(names)))]) if names else ()
+        first = names[index % len(names)] if names else None
+        features = (first, names[int(rng.integers(len(names)))]) if first else ()
         scene = draw_scene(rng, height, width, 1 if still else frames, features, settings.objects)
         pixels, layers = render(scene)
         masks = visible_masks(scene, layers)
         world = measure(scene, layers, masks)
         found = statements(world, rng, count, kinds, features, settings.motions)
-        if len(found) >= settings.expressions[0] and (not names or found_kinds(found) & {features[0]}):
+        said = {statement.query.kind for statement in found}
+        if len(found) >= settings.expressions[0] and (first is None or first in said):
             return SyntheticVideo(pixels, masks, found, world)
-
-
-def found_kinds(found: list[Statement]) -> set[str]:
-    """The kinds among the sentences."""
-    return {statement.query.kind for statement in found}

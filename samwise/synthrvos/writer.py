@@ -1,9 +1,4 @@
-"""Writes splits of synthetic videos in the MeViS release format.
-
-``<root>/<split>/`` gets ``JPEGImages/<video>/<frame>.jpg``, ``meta_expressions.json``, ``mask_dict.json`` and
-``synth.json`` (the settings it was made with). As in MeViS, the split ``valid`` comes without masks and
-targets; its truth is in ``valid/truth/``. Every expression has an extra key ``kind``.
-"""
+"""What all forms of SynthRVOS share: drawing in several processes, and folders that are written whole."""
 
 from __future__ import annotations
 
@@ -11,11 +6,9 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,95 +16,184 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
+from samwise.data.masks.label_maps import write_label_map
 from samwise.errors import UserError
-from samwise.io import read_json, writable_folder
-from samwise.progress import progress
+from samwise.io import read_json, writable_folder, write_zip
+from samwise.running.parallel import map_in_processes
 from samwise.synthrvos.video import VERSION, VideoSettings, make_video
 
-SPLITS = ("train", "valid_u", "valid")
-HIDDEN = "valid"  # the split whose masks the benchmark's server keeps
 STAMP = "synth.json"
+STILLS = "images"  # the split of single images
+_WORTH_PROCESSES = 8  # videos
 
 
-def write_split(
-    root: str | Path,
-    split: str,
-    videos: int,
-    seed: int = 0,
-    settings: VideoSettings | None = None,
-    workers: int = 1,
-    overwrite: bool = False,
-) -> dict[str, int]:
-    """Writes a split, or finds it written already with the same settings.
+@dataclass(frozen=True)
+class Options:
+    """How data of any form are made.
 
-    Args:
-        root: Folder of the data set.
-        split: One of ``SPLITS``.
-        videos: Number of videos. The first ones are the same whatever the number.
+    Attributes:
         seed: Same seed, same bytes.
         settings: Sizes and lengths.
         workers: Processes; they change nothing but the time.
-        overwrite: Replace a split made with other settings.
-
-    Returns:
-        Number of expressions of each kind.
-
-    Raises:
-        UserError: The folder can't be written to, or holds something else.
+        overwrite: Replace what was made with other settings.
+        zips: Also write ``zips/``, as the publishers hand the data out.
     """
-    settings = settings or VideoSettings()
-    settings.check()
-    stamp = {"version": VERSION, "seed": seed, "split": split, "videos": videos, **settings.to_dict()}
 
-    def write(folder: Path) -> Counter[str]:
-        make = partial(_write_video, folder / "JPEGImages", seed, split, settings)
-        return _write_annotations(folder, split, in_order(make, videos, workers, f"{split} videos"))
+    seed: int = 0
+    settings: VideoSettings = VideoSettings()
+    workers: int = 1
+    overwrite: bool = False
+    zips: bool = False
 
-    return build(Path(root) / split, stamp, write, overwrite)
+
+@dataclass(frozen=True)
+class Drawn:
+    """A video of T frames and K objects whose frames are written.
+
+    Attributes:
+        name: Of the video.
+        frames: The frames' files without suffix.
+        size: (height, width).
+        shapes: Each object's shape.
+        masks: For each object T run-lengths in COCO's form; None where nothing can be seen of it.
+        sentences: Each sentence's text, targets (from 0) and kind.
+    """
+
+    name: str
+    frames: list[str]
+    size: tuple[int, int]
+    shapes: list[str]
+    masks: list[list[Any | None]]
+    sentences: list[tuple[str, list[int], str]]
+
+    def about_one(self) -> list[tuple[str, int, str]]:
+        """The sentences with one target."""
+        return [(text, targets[0], kind) for text, targets, kind in self.sentences if len(targets) == 1]
+
+
+def draw(folder: Path, split: str, count: int, options: Options, step: int = 1) -> list[Drawn]:
+    """Draws the first videos of a split and writes ``<folder>/<video>/<frame>.jpg``.
+
+    Args:
+        folder: Gets a folder for each video. Images of the split ``STILLS`` lie in it themselves.
+        split: Its name, which the videos' names begin with.
+        count: How many; the first ones are the same whatever the number.
+        options: Seed, settings and workers.
+        step: Distance of the frames' numbers.
+    """
+    workers = options.workers if count >= _WORTH_PROCESSES else 1
+    shared = (folder, split, options.seed, options.settings, step)
+    unit = "image" if split == STILLS else "video"
+    return map_in_processes(_draw, range(count), workers, shared, desc=split, unit=unit)
+
+
+def _draw(folder: Path, split: str, seed: int, settings: VideoSettings, step: int, index: int) -> Drawn:
+    cv2.setNumThreads(1)
+    still = split == STILLS
+    video = make_video(seed, split, index, settings, still)
+    name = f"COCO_train2014_{index + 1:012d}" if still else f"{split}_{index:05d}"
+    frames = [name] if still else [f"{t * step:05d}" for t in range(len(video.frames))]
+    images = folder if still else folder / name
+    images.mkdir(parents=True, exist_ok=True)
+    for frame, pixels in zip(frames, video.frames, strict=True):
+        _write_jpeg(images / f"{frame}.jpg", pixels)
+    return Drawn(
+        name,
+        frames,
+        video.frames.shape[1:3],
+        [looks.shape for looks in video.world.looks],
+        [[_run_lengths(mask) for mask in masks] for masks in video.masks.swapaxes(0, 1)],
+        [(s.text, list(s.targets), s.query.kind) for s in video.statements],
+    )
+
+
+def _write_jpeg(path: Path, image: np.ndarray) -> None:
+    """Writes (H, W, 3) uint8 RGB without colour subsampling, which would blur small coloured shapes."""
+    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    flags = [cv2.IMWRITE_JPEG_QUALITY, 95, *sampling]
+    path.write_bytes(cv2.imencode(".jpg", image[..., ::-1], flags)[1].tobytes())
+
+
+def _run_lengths(mask: np.ndarray) -> Any | None:
+    if not mask.any():
+        return None
+    rle: Any = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def write_label_maps(folder: Path, video: Drawn, values: Sequence[int]) -> None:
+    """Writes ``<folder>/<video>/<frame>.png``: palette PNGs with an object's value where one sees it."""
+    for t, frame in enumerate(video.frames):
+        labels = np.zeros(video.size, np.uint8)
+        for value, masks in zip(values, video.masks, strict=True):
+            if (rle := masks[t]) is not None:
+                labels[coco.decode(rle) > 0] = value
+        write_label_map(folder / video.name / f"{frame}.png", labels)
+
+
+def dump(path: Path, value: Any) -> None:
+    """Writes JSON in one line."""
+    path.write_text(json.dumps(value) + "\n", encoding="utf-8")
 
 
 def build(
-    folder: Path, stamp: dict[str, Any], write: Callable[[Path], Counter[str]], overwrite: bool
+    folder: Path,
+    form: str | None,
+    counts: Mapping[str, Any],
+    write: Callable[[Path], Counter[str]],
+    options: Options,
+    zips: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, int]:
     """Fills a folder all at once: ``write`` works in a temporary one, which takes its name once complete.
 
-    A folder that has the same stamp already is left as it is.
+    A folder that was made with the same settings is left as it is.
+
+    Args:
+        folder: What to fill.
+        form: Whose form the data have; None for MeViS's own.
+        counts: What is written, for the record in the folder.
+        write: Writes everything and counts the sentences of each kind.
+        options: How it is made.
+        zips: What each zip holds; None where the publishers have none.
 
     Returns:
         What ``write`` counted, now or then.
 
     Raises:
-        UserError: The folder exists and is something else.
+        UserError: The settings are wrong, the folder exists and is something else, or it can't be written.
     """
+    options.settings.check()
+    if options.zips and zips is None:
+        raise UserError("zips=true: choose format=ytvos, davis or refcoco; MeViS's form has none")
+    made_with = {"version": VERSION, **({"format": form} if form else {}), "seed": options.seed, **counts}
+    made_with |= {**({"zips": options.zips} if form else {}), **options.settings.to_dict()}
     if folder.exists():
         if not (folder / STAMP).is_file():
             raise UserError(
                 f"{folder} exists and wasn't made by this program (no {STAMP}); choose another root"
             )
         known = read_json(folder / STAMP)
-        if isinstance(known, dict) and known.get("made_with") == stamp:
+        if isinstance(known, dict) and known.get("made_with") == made_with:
             return known["kinds"]
-        if not overwrite:
+        if not options.overwrite:
             raise UserError(
                 f"{folder} was made with other settings (see {folder / STAMP}); choose another root, or "
                 "overwrite=true to make it again"
             )
     with _whole_folder(folder) as temporary:
         kinds = dict(sorted(write(temporary).items()))
-        _dump(temporary / STAMP, {"made_with": stamp, "kinds": kinds})
+        if options.zips:
+            (temporary / "zips").mkdir()
+            for name, members in (zips or {}).items():
+                paths = [path for member in members for path in _files(temporary / member)]
+                named = ((path.relative_to(temporary).as_posix(), path) for path in paths)
+                write_zip(temporary / "zips" / f"{name}.zip", named)
+        dump(temporary / STAMP, {"made_with": made_with, "kinds": kinds})
     return kinds
 
 
-def in_order(make: Callable[[int], Any], count: int, workers: int, what: str) -> Iterator[Any]:
-    """``make(0)``, ``make(1)``, ... in this order, made by several processes."""
-    if workers <= 1 or count < 8:
-        yield from progress(map(make, range(count)), what, total=count)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        yield from progress(pool.map(make, range(count), chunksize=4), what, total=count)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
 
 
 @contextmanager
@@ -142,75 +224,6 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:  # such as: it is somebody else's
+        return not isinstance(error, ProcessLookupError)
     return True
-
-
-def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes (H, W, 3) uint8 RGB without colour subsampling, which would blur small coloured shapes."""
-    flags = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        95,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    path.write_bytes(cv2.imencode(".jpg", image[..., ::-1], flags)[1].tobytes())
-
-
-def encode(mask: np.ndarray) -> dict[str, Any] | None:
-    """(H, W) bool as COCO RLE, or None where nothing can be seen."""
-    if not mask.any():
-        return None
-    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")}
-
-
-def _write_video(images: Path, seed: int, split: str, settings: VideoSettings, index: int) -> dict[str, Any]:
-    """Writes a video's frames; returns its name, frame names, sentences and masks."""
-    cv2.setNumThreads(1)
-    video = make_video(seed, split, index, settings)
-    name = f"{split}_{index:05d}"
-    (images / name).mkdir(parents=True)
-    frames = [f"{t:05d}" for t in range(len(video.frames))]
-    for frame, pixels in zip(frames, video.frames, strict=True):
-        write_jpeg(images / name / f"{frame}.jpg", pixels)
-    return {
-        "name": name,
-        "frames": frames,
-        "masks": [[encode(mask) for mask in video.masks[:, k]] for k in range(video.masks.shape[1])],
-        "sentences": [(s.text, list(s.targets), s.query.kind) for s in video.statements],
-    }
-
-
-def _write_annotations(folder: Path, split: str, made: Iterator[dict[str, Any]]) -> Counter[str]:
-    """Writes the JSON files; ``anno_id`` numbers objects through the split, ``obj_id`` through the video."""
-    videos: dict[str, Any] = {}
-    masks: dict[str, Any] = {}
-    kinds: Counter[str] = Counter()
-    for number, video in enumerate(made):
-        base = len(masks)
-        masks.update({str(base + k): mask for k, mask in enumerate(video["masks"])})
-        expressions = {
-            str(i): {"exp": text, "obj_id": targets, "anno_id": [base + k for k in targets], "kind": kind}
-            for i, (text, targets, kind) in enumerate(video["sentences"])
-        }
-        kinds.update(e["kind"] for e in expressions.values())
-        videos[video["name"]] = {"expressions": expressions, "vid_id": number, "frames": video["frames"]}
-    truth = folder / "truth" if split == HIDDEN else folder
-    truth.mkdir(exist_ok=True)
-    _dump(truth / "meta_expressions.json", {"videos": videos})
-    _dump(truth / "mask_dict.json", masks)
-    if split == HIDDEN:
-        for video in videos.values():
-            video["expressions"] = {
-                i: {"exp": e["exp"], "kind": e["kind"]} for i, e in video["expressions"].items()
-            }
-        _dump(folder / "meta_expressions.json", {"videos": videos})
-    return kinds
-
-
-def _dump(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value) + "\n", encoding="utf-8")

@@ -116,12 +116,7 @@ def feature_figure(
         for column, picture in enumerate(colours):
             axes[row, column].imshow(picture[:height, :width], interpolation="nearest")
         axes[row, 0].set_ylabel(f"stride {STRIDES[stage]}", fontsize=9)
-    _bare(axes)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
     figure.tight_layout()
     return figure
-
-
-def _bare(axes: np.ndarray) -> None:
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])

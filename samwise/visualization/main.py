@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> None:
 
     from samwise.inference.predictor import SamwisePredictor
     from samwise.io import atomic_path
-    from samwise.visualization.picture_file import check_picture
+    from samwise.visualization.pictures import check_picture
 
     require_keys(cfg, "python tools/visualize.py what=features|memory [input=video.mp4 'text=[...]']")
     if cfg.what not in WHAT:

@@ -45,14 +45,14 @@ class _Timeline(Observer):
 
     def saw_frame(self, trace: FrameTrace) -> None:
         image = self.frames[trace.index]
-        size, canvas = image.shape[:2], trace.tracked.shape[-1]
-        height, width = canvas_size(*size, canvas)
-        masks = [
+        size = image.shape[0], image.shape[1]
+        height, width = canvas_size(*size, trace.tracked.shape[-1])
+        tracked, memoryless = (
             (to_frame_size(logits[:, :height, :width], size) > 0)[0].cpu().numpy()
             for logits in (trace.tracked, trace.memoryless)
-        ]
-        flags = (bool(flag[0]) for flag in (trace.consulted, trace.fired))
-        self.moments.append(Moment(image, *masks, float(trace.probability[0]), *flags))
+        )
+        consulted, fired = bool(trace.consulted[0]), bool(trace.fired[0])
+        self.moments.append(Moment(image, tracked, memoryless, float(trace.probability[0]), consulted, fired))
 
 
 def trace_memory(predictor: SamwisePredictor, frames: Iterable[np.ndarray], text: str) -> list[Moment]:
@@ -98,19 +98,17 @@ def memory_figure(moments: Sequence[Moment], text: str, count: int = 8) -> Figur
     grid = figure.add_gridspec(3, len(shown), height_ratios=[1, 1, 1.1])
     for column, i in enumerate(shown):
         moment = moments[i]
-        for row, (label, mask) in enumerate(
-            (("with memory", moment.tracked), ("without memory", moment.memoryless))
-        ):
+        strips = {"with memory": moment.tracked, "without memory": moment.memoryless}
+        for row, (label, mask) in enumerate(strips.items()):
             axis = figure.add_subplot(grid[row, column])
             axis.imshow(draw_overlay(moment.image, mask[None]))
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
             if not column:
                 axis.set_ylabel(label, fontsize=9)
             if not row:
                 axis.set_title(f"{i}" + ("  CME" if moment.fired else ""), fontsize=9)
-            for spine in axis.spines.values():
-                if moment.fired:
+            if moment.fired:
+                for spine in axis.spines.values():
                     spine.set(color="tab:red", linewidth=2)
     _curve(figure.add_subplot(grid[2, :]), moments)
     put_title(figure.suptitle(" ", fontsize=10), f"“{text}”", figure.get_figwidth())

@@ -100,5 +100,6 @@ def _trace(
     asked = torch.full_like(score, float("nan"))
     if model.cme is not None:
         asked = model.cme(state.bank.newest_pointer, memoryless.early_token).softmax(1)[:, 1]
-    masks = (model.backbone.to_canvas(x) for x in (low_res_logits, model.present(memoryless)))
-    return FrameTrace(index, *masks, asked, looks, fires)
+    to_canvas = model.backbone.to_canvas
+    tracked, alone = to_canvas(low_res_logits), to_canvas(model.present(memoryless))
+    return FrameTrace(index, tracked, alone, asked, looks, fires)

@@ -20,7 +20,7 @@ def put_title(title: Text, text: str, room: float) -> None:
         text: The sentence.
         room: Width in inches; longer sentences have several lines.
     """
-    points = round(title.get_fontsize() * _FINE)
+    points = round(float(title.get_fontsize()) * _FINE)
     rows = [lettered(row, points, "black") for row in wrap(readable(text), points, 72 * _FINE * room)]
     picture = Image.new("RGBA", (max(row.width for row in rows), line_height(points) * len(rows)))
     for index, row in enumerate(rows):

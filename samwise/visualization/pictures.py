@@ -1,11 +1,14 @@
-"""Many pictures on one sheet."""
+"""Pictures as files: under which names, and many on one sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+
+from samwise.errors import UserError
 
 
 def contact_sheet(
@@ -39,3 +42,17 @@ def contact_sheet(
         left = gap + index % columns * (tile_width + gap)
         sheet[top : top + h, left : left + w] = scaled
     return sheet
+
+
+def check_picture(path: str, known: Collection[str]) -> None:
+    """Makes sure, before the work, that a picture can be written under this name.
+
+    Args:
+        path: The name.
+        known: Endings that the library in question can write, without the dot.
+
+    Raises:
+        UserError: The name has no such ending.
+    """
+    if Path(path).suffix[1:].lower() not in known:
+        raise UserError(f"output={path}: name a picture, such as {path}.png")

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from samwise.errors import UserError
 from samwise.progress import progress
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def available_cores() -> int:
@@ -54,10 +55,10 @@ def map_in_processes(
             with progress(results, desc=desc, total=len(items), unit=unit) as bar:
                 return list(bar)
     except BrokenProcessPool as error:
-        raise UserError("a scoring process ended unexpectedly (out of memory?); try workers=1") from error
+        raise UserError("a process ended unexpectedly (out of memory?); try workers=1") from error
 
 
-_work: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+_work: tuple[Callable[..., Any], tuple[Any, ...]]  # of a worker, for all its items
 
 
 def _start_worker(function: Callable[..., Any], shared: tuple[Any, ...]) -> None:
@@ -69,6 +70,5 @@ def _start_worker(function: Callable[..., Any], shared: tuple[Any, ...]) -> None
 
 
 def _call(item: Any) -> Any:
-    assert _work is not None
     function, shared = _work
     return function(*shared, item)
