@@ -60,7 +60,7 @@ WRONG: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("not a number", put("cme/lam", float("nan")), "model.cme.lam=nan must be"),
     ("a number without end", put("cme/lam", 10**400), "int too large"),
     ("an unknown key", put("colour", 1), "colour"),
-    ("a key of control characters", put("\n\x1b\ud800", 1), r"wrong at '\\n\\x1b\\ud800'"),
+    ("a key of control characters", put("\n\x1b\ud800", 1), r"wrong at 'model\.\\n\\x1b\\ud800'"),
     ("a deep one", put("adapter/options", json.loads('{"a":' * 30 + "1" + "}" * 30)), "nested too deeply"),
 ]
 

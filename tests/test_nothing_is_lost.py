@@ -114,6 +114,6 @@ def test_vanished_data_saves_and_says_what(mevis_tree: Path, tmp_path: Path):
         return before(indices, epoch)
 
     trainer.dataset.clips = clips
-    with pytest.raises(UserError, match=r"is missing.*step 2 is saved.*resume=true"):
+    with pytest.raises(UserError, match=r"doesn't exist.*step 2 is saved.*resume=true"):
         trainer.fit()
     assert [path.name for path in trainer.checkpoints.all()] == ["step_000002"]
