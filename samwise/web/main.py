@@ -16,9 +16,19 @@ def main(cfg: DictConfig) -> None:
 
     from samwise.config.typed import typed
     from samwise.inference.predictor import SamwisePredictor
+    from samwise.running.reporting import caution
     from samwise.web.config import WebConfig
     from samwise.web.server import serve
+    from samwise.weights.finding import find_checkpoint
 
     config = typed(WebConfig, cfg, "")
 
-    serve(lambda: SamwisePredictor.from_pretrained(config.checkpoint, config.device, config.runtime), config)
+    def load() -> SamwisePredictor:
+        predictor = SamwisePredictor.from_pretrained(
+            find_checkpoint(config.checkpoint), config.device, config.runtime
+        )
+        if predictor.warning:
+            caution(predictor.warning)
+        return predictor
+
+    serve(load, config)

@@ -25,6 +25,8 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
     limits = jobs.config.limits
     with gr.Blocks(title="SAMWISE", analytics_enabled=False) as page:
         gr.Markdown(_introduction(jobs.predictor.model, jobs.config.checkpoint))
+        if jobs.predictor.warning:
+            gr.Markdown(f"**Note:** {jobs.predictor.warning}.", elem_id="sw-warning")
         chosen = gr.State()  # the file's path, which the page never names again
         with gr.Row(elem_id="sw-page"):
             with gr.Column(elem_id="sw-form"):

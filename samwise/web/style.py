@@ -24,6 +24,8 @@ CSS = """
 @keyframes sw-move { from { transform: translateX(-100%); } to { transform: translateX(250%); } }
 .sw-error { color: #b3261e; background: #fdeceb; border-radius: 6px; padding: 8px 12px; }
 .sw-doubt { color: #6b4e00; background: #fff4d6; border-radius: 6px; padding: 6px 12px; margin-top: 6px; }
+#sw-warning { color: #6b4e00; background: #fff4d6; border-radius: 6px; padding: 8px 12px; }
+#sw-warning * { color: inherit; }
 .sw-note { color: #69737d; font-size: 0.85em; margin-top: 6px; }
 .sw-timeline { display: grid; grid-template-columns: minmax(120px, 34%) 1fr; gap: 4px 12px;
   align-items: center; }
