@@ -79,7 +79,8 @@ ELSEWHERE = {
     "tools/visualize.py": "test_visualize.py",
     "tests/test_web_browser.py": "test_web_browser.py",
     "split=valid output=runs/sent": "test_shards.py",
-    "experiment=(ytvos|quickstart|synthetic) checkpoint=": "test_scripts.py",
+    "experiment=ytvos checkpoint=ytvos": "test_scripts.py",
+    "checkpoint=runs/mine": "test_scripts.py",
     "python scripts/train.py experiment=": "test_scripts.py",  # test_every_experiment
     "system=detect_track": "test_detect_track.py",
 }

@@ -357,7 +357,7 @@ def test_motion_prompt() -> None:
         (["model.canvas=100"], "multiple of 64"),
         (["model.adapter.patch_sizes=[3,4,2]"], "doesn't divide the 16 x 16 feature map"),
         (["model.cme.enabled=false"], "model.cme.policy=never"),
-        (["model.cme.fusion=sum"], "reweight, replace or average"),
+        (["model.cme.fusion=sum"], "reweight, replace, average"),
         (["model.adapter.head=4"], "model.adapter.head"),
         (["model.adapter.dim=102"], "multiple of"),
         (["model.text_encoder.stage_layers=[1,2]"], "four numbers"),
