@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -162,7 +162,7 @@ class SamwisePredictor:
         """
         together = all(isinstance(text, str) for text in texts)
         for source, own in zip(sources, repeat(texts) if together else texts, strict=not together):
-            yield self.segment(source, own)
+            yield self.segment(source, cast("Sequence[str]", own))
 
     def results(
         self,

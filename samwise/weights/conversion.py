@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from omegaconf import OmegaConf
@@ -242,7 +242,11 @@ def _fitting_text_encoder(released: dict[str, Tensor], config: SamwiseConfig) ->
 def _registered(group: str, kind: type[C]) -> list[C]:
     """The configs of a group's files; those that build on another one have its sizes."""
     nodes = [OmegaConf.load(path) for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
-    return [kind(**OmegaConf.to_container(node)) for node in nodes if "defaults" not in node]
+    return [
+        kind(**cast("dict[str, Any]", OmegaConf.to_container(node)))
+        for node in nodes
+        if "defaults" not in node
+    ]
 
 
 def _fits_none(what: str, group: str) -> str:

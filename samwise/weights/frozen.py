@@ -67,7 +67,7 @@ def digest(state: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         found.update(name.encode())
-        found.update(as_bytes(tensor).numpy())
+        found.update(as_bytes(tensor).numpy().data)
     return found.hexdigest()
 
 

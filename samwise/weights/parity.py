@@ -171,7 +171,7 @@ class GoldenFolder:
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         found = logits.detach().flatten(0, 1)[:, None].numpy()
         labels = output.cme_labels.flatten().numpy()
-        running_mean = model.adapters[0].visual_down[1].running_mean.numpy()
+        running_mean = model.state_dict()["adapters.0.visual_down.1.running_mean"].numpy()
         cme_checks = []
         if model.cme is not None:
             decisions = output.cme_logits.detach().flatten(0, 1).numpy()
