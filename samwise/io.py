@@ -163,6 +163,9 @@ def write_zip(path: str | Path, files: Iterable[tuple[str, Path]]) -> None:
             archive.writestr(entry, file.read_bytes())
 
 
+CACHE_VARIABLE = "SAMWISE_CACHE"
+
+
 def cache_file(source: Path, suffix: str) -> Path:
     """Where what was worked out of a file or folder once is kept.
 
@@ -176,9 +179,13 @@ def cache_file(source: Path, suffix: str) -> Path:
     beside = source.with_name(f"{source.name}{suffix}")
     if beside.exists() or os.access(source.parent, os.W_OK):
         return beside
-    home = os.environ.get("SAMWISE_CACHE") or Path.home() / ".cache" / "samwise"
     key = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
-    return Path(home) / f"{source.stem}.{key}{suffix}"
+    return cache_folder() / f"{source.stem}.{key}{suffix}"
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be had again: ``$SAMWISE_CACHE``, or ``~/.cache/samwise``."""
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/samwise").expanduser()
 
 
 def check_output(path: str | Path) -> None:

@@ -350,7 +350,13 @@ def test_only_results_are_served(jobs: Jobs, video: Path) -> None:
     from samwise.web.server import build_app
 
     job = finished(jobs.start("me", video, "a dog"))
-    with TestClient(build_app(jobs, build_page(jobs, []))) as client:
+    page = build_page(jobs, [])
+    assert "sw-warning" not in {block.elem_id for block in page.blocks.values()}  # the default's alone
+    jobs.predictor.model.config.backbone.checkpoint = "checkpoints/tiny_sam2.safetensors"
+    warned = {block.elem_id for block in build_page(jobs, []).blocks.values()}
+    jobs.predictor.model.config.backbone.checkpoint = None
+    assert "sw-warning" in warned
+    with TestClient(build_app(jobs, page)) as client:
         base = f"/results/{job.name}"
         assert client.get(f"{base}/clip_overlay.mp4").content == job.files["clip_overlay.mp4"].read_bytes()
         part = client.get(f"{base}/clip_overlay.mp4", headers={"Range": "bytes=4-7"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import numpy as np
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.results import CocoResults, FrameResult
 from samwise.inference.segment import segment, slug
-from samwise.io import atomic_path, write_json
+from samwise.io import atomic_path, write_json, write_zip
 from samwise.video.overlay import draw_overlay
 from samwise.video.source import Frame
 from samwise.web.checks import check_frames
@@ -86,8 +85,7 @@ def write_jpeg(path: Path, image: np.ndarray, quality: int = 90) -> None:
 
 
 def _zip(path: Path, folder: Path) -> None:
-    """Packs a folder, which goes; PNGs don't get smaller by it."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
-        for member in sorted(folder.rglob("*.png")):
-            file.write(member, member.relative_to(folder).as_posix())
+    """Packs a folder's PNGs; the folder goes."""
+    members = sorted(folder.rglob("*.png"))
+    write_zip(path, ((member.relative_to(folder).as_posix(), member) for member in members))
     shutil.rmtree(folder)

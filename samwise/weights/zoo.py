@@ -16,11 +16,10 @@ from samwise.config.composing import CONFIG_DIR, compose_model
 from samwise.config.network import SamwiseConfig
 from samwise.config.typed import typed
 from samwise.errors import UserError
-from samwise.io import read_json, write_json
+from samwise.io import CACHE_VARIABLE, cache_folder, read_json, write_json
 from samwise.weights.download import TOKENIZER_FILES, WEIGHTS, from_hub
 from samwise.weights.drive import drive_page, from_drive
 
-CACHE_VARIABLE = "SAMWISE_CACHE"
 _TABLE = "zoo.yaml"
 _SEEN = "zoo_sha256.json"  # of the released files that were converted here
 _DRIVE, _HUB = "drive:", "hub:"
@@ -65,12 +64,10 @@ def warning_of(config: SamwiseConfig) -> str | None:
 
 def zoo_folder() -> Path:
     """Where fetched checkpoints are: ``checkpoints/`` of a checkout, else the user's cache."""
-    if moved := os.environ.get(CACHE_VARIABLE):
-        return Path(moved).expanduser()
     project = CONFIG_DIR.parent
-    if (project / "pyproject.toml").is_file():
+    if (project / "pyproject.toml").is_file() and not os.environ.get(CACHE_VARIABLE):
         return project / "checkpoints"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "samwise"
+    return cache_folder()
 
 
 def zoo() -> dict[str, ZooEntry]:
