@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -66,6 +67,11 @@ def blocks(text: str) -> list[int]:
     return (edges[1::2] - edges[::2]).tolist()
 
 
+fonts_within = pytest.mark.skipif(
+    int(cv2.__version__.partition(".")[0]) < 5, reason="OpenCV 4 brings no fonts"
+)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -78,6 +84,7 @@ def blocks(text: str) -> list[int]:
         "‘a’ – “b” …",
     ],
 )
+@fonts_within
 def test_scripts_that_need_no_fonts_of_the_machine(
     machine: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -108,6 +115,7 @@ def test_fonts_of_the_machine_are_found(machine: Path, caplog: pytest.LogCapture
     assert not caplog.records
 
 
+@fonts_within
 def test_emoji_fonts_write_emoji_alone(machine: Path) -> None:
     """They have digits too, in colours."""
     make_font(machine / "NotoColorEmoji.ttf", {"1": 600, " ": 1200, DOG: 1300})
@@ -185,11 +193,13 @@ def test_lines_hold_all_of_a_sentence(text: str, points: int, room: int) -> None
     assert length(shorten(shown, points, room), points) <= max(room, length("…", points))
 
 
+@fonts_within
 def test_a_chinese_sentence_has_several_lines() -> None:
     rows = wrap("红色的汽车向左移动然后停在一棵大树旁边", 20, 110)
     assert len(rows) == 4 and [len(row) for row in rows[:3]] == [5, 5, 5]
 
 
+@fonts_within
 def test_a_legend_is_written_once_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     forget()
     written: list[str] = []
@@ -206,6 +216,7 @@ def test_a_legend_is_written_once_and_changes_nothing_else(monkeypatch: pytest.M
     assert written == texts
 
 
+@fonts_within
 def test_captions_of_training_and_figures() -> None:
     Figure = pytest.importorskip("matplotlib.figure").Figure
     from matplotlib.backends.backend_agg import FigureCanvasAgg

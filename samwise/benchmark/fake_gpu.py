@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from samwise.config.network import SamwiseConfig
 from samwise.data.geometry import _statistics
+from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
 from samwise.weights.skeleton import skeleton
 
@@ -37,7 +38,11 @@ _WAITS = ("_local_scalar_dense", "is_nonzero", "item", "nonzero")
 
 @contextmanager
 def fake_gpu() -> Iterator[None]:
-    """Inside, tensors are fake, and autocast works for their "cuda"; no gradients but by :func:`backward`."""
+    """Inside, tensors are fake, and autocast works for their "cuda"; no gradients but by ``backward``.
+
+    Raises:
+        UserError: This version of torch can't do without a GPU even so.
+    """
     available = "torch.cuda.amp.common.amp_definitely_not_available"
     _statistics.cache_clear()  # what is kept for a device is real before, and fake inside
     with (
@@ -47,8 +52,19 @@ def fake_gpu() -> Iterator[None]:
         mock.patch.object(FakeTensor, "tolist", _read),
         torch.no_grad(),
     ):
+        _try_indexing()
         yield
     _statistics.cache_clear()
+
+
+def _try_indexing() -> None:
+    """torch 2.5, built for CUDA, asks the driver for the device of every tensor that is indexed."""
+    try:
+        torch.empty(2, device="cuda")[:1]
+    except RuntimeError as error:
+        raise UserError(
+            f"torch {torch.__version__} can't simulate a GPU where there is none: install a newer torch"
+        ) from error
 
 
 def fake_network(config: SamwiseConfig) -> Samwise:
