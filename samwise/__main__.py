@@ -1,7 +1,7 @@
-"""``samwise NAME ...``: the programs of ``scripts/`` and ``tools/``, which an installed wheel has inside.
+"""``samwise NAME ...`` runs the programs of ``scripts/`` and ``tools/``, which the wheel carries with it.
 
 ``samwise demo input=video.mp4 'text=the rider'`` is ``python scripts/demo.py`` with the same arguments;
-``torchrun --nproc-per-node 8 -m samwise infer ...`` starts one in several processes.
+``torchrun --nproc-per-node 8 -m samwise infer ...`` runs one in several processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from samwise.config.composing import CONFIG_DIR
 from samwise.errors import UserError
 from samwise.running.reporting import cli
 
-_NAMES = {"web_demo": "web"}  # where the file is called otherwise
+_NAMES = {"web_demo": "web"}  # programs not named after their file
 
 
 def programs() -> dict[str, Path]:
@@ -39,16 +39,16 @@ def _find(name: str) -> Path:
 
 
 def _usage() -> str:
-    """A line for every program: its name and what its docstring says before the example."""
+    """A line for every program: its name and its docstring's first sentence, without the example."""
     lines = ["samwise NAME key=value ...    NAME --cfg job shows the keys", ""]
     for name, path in programs().items():
         about = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
         lines.append(f"  {name:20} {about.split(': ')[0].rstrip('.:')}")
-    return "\n".join([*lines, "", "Where a message says `python tools/NAME.py`, `samwise NAME` does it too."])
+    return "\n".join([*lines, "", "Messages say `python tools/NAME.py`; `samwise NAME` is the same."])
 
 
 def main() -> None:
-    """Runs the program that the command line names, as Python runs its file."""
+    """Runs the program named on the command line as Python would run its file."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print(_usage())

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# Control characters, half characters (lone surrogates) and Unicode's own line ends: no terminal, file name or
-# UTF-8 file is safe from them. A newline is one of them too, but messages may have several lines.
+# Control characters, half characters (lone surrogates) and Unicode's own line ends can spoil a terminal, a
+# file name or a UTF-8 file. So can newlines, but messages may have several lines.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LONGEST_LINE = 2_000  # characters
 
 
 class UserError(Exception):
-    """Something outside the code is wrong: the message names the file or key and the way out.
+    """Something outside the code is wrong: the message names the file or key and says what to do.
 
-    Messages quote what comes from outside. Whatever that is, they can be printed and written anywhere: what
-    isn't printable is escaped, and a line that is far too long loses its middle.
+    Messages may quote anything and can still be printed and written anywhere: unprintable characters are
+    escaped, and a line that is far too long loses its middle.
     """
 
     def __init__(self, message: str) -> None:
@@ -23,7 +23,7 @@ class UserError(Exception):
 
 
 class NotEnoughMemory(UserError):
-    """The memory of the device isn't enough for what was asked for."""
+    """The device doesn't have enough memory for what was asked of it."""
 
 
 def _printable(line: str) -> str:
@@ -33,15 +33,15 @@ def _printable(line: str) -> str:
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text is one line that can be printed and written anywhere, in any script."""
+    """Whether a text is a single line that can be printed and written anywhere; any script is fine."""
     return _UNPRINTABLE.search(text) is None
 
 
 def shown(value: Any) -> str:
-    """A value from outside as messages quote it: short, in one line, whatever it is.
+    """A value from outside as messages quote it: short and on one line, whatever it is.
 
-    ``repr`` isn't safe: of a list that holds itself a hundred times over, or an integer of a million digits,
-    it doesn't end or fails.
+    ``repr`` isn't safe: it hardly ever ends on a list that holds itself many times over, and it fails on an
+    integer of a million digits.
     """
     if isinstance(value, (str, bytes)):
         return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
@@ -55,5 +55,5 @@ def shown(value: Any) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, without the lines that explain it to programmers."""
+    """What a library's error says, without the lines that explain it to programmers."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(" :")

@@ -1,4 +1,4 @@
-"""Packages that only some of the work needs, as the extras of ``pyproject.toml`` have them."""
+"""Packages that only some programs need: the extras of ``pyproject.toml``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from samwise.errors import UserError
 
 @contextmanager
 def needed_for(what: str, extra: str) -> Iterator[None]:
-    """Says what to install where an import within fails.
+    """Context in which a failed import becomes an error that says what to install.
 
     Args:
         what: What needs the packages.
-        extra: The extra that they are in.
+        extra: The extra that has them.
 
     Raises:
         UserError: A package isn't installed, or can't be imported.
@@ -23,5 +23,5 @@ def needed_for(what: str, extra: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise UserError(
-            f"{what} needs a package that isn't there ({error}): pip install 'samwise-rvos[{extra}]'"
+            f"{what} needs a package that isn't installed ({error}): pip install 'samwise-rvos[{extra}]'"
         ) from error

@@ -20,12 +20,12 @@ from samwise.errors import UserError, shown
 
 _FULL = {ENOSPC, EDQUOT}
 _UNWRITABLE = _FULL | {EACCES, EPERM, EROFS, ENOTDIR, EEXIST, EISDIR, ENOENT, ENAMETOOLONG}
-# What zipfile raises for zips that are damaged, encrypted, or packed in a way it doesn't know.
+# What zipfile raises for zips that are damaged, encrypted or compressed in a way it doesn't know.
 BROKEN_ZIP = (
     *(zipfile.BadZipFile, OSError, ValueError, EOFError, LookupError, RuntimeError, ArithmeticError),
     *(zlib.error, lzma.LZMAError, struct.error),
 )
-_LARGEST_JSON = 1 << 31  # bytes; the largest file that is read as a whole has a quarter of it
+_LARGEST_JSON = 1 << 31  # bytes; the largest file that is read whole has a quarter of this
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         UserError: The folder can't be made or written to.
     """
     path = Path(path)
-    # Same suffix, since writers such as PyAV and OpenCV choose the format by it. No longer than names may be.
+    # Same suffix, since PyAV, OpenCV and others choose the format by it; short enough for a file name.
     suffix = path.suffix if len(path.suffix) <= 16 else ""
     temporary = path.with_name(f".{path.stem[:40]}.{uuid4().hex[:8]}.tmp{suffix}")
     try:
@@ -84,22 +84,22 @@ def read_json(path: str | Path) -> Any:
     """Reads a JSON file, in UTF-8 with or without a byte order mark.
 
     Raises:
-        UserError: The file is missing, unreadable, far too large, or not what :func:`parse_json` takes.
+        UserError: The file is missing, unreadable, far too large, or not what ``parse_json`` takes.
     """
     with json_errors(path):
         if (size := Path(path).stat().st_size) > _LARGEST_JSON:
             raise UserError(
-                f"{path} has {size / 1e9:.1f} GB, which is too much to be read; is it the right file?"
+                f"{path} has {size / 1e9:.1f} GB, which is too much to read; is it the right file?"
             )
         return parse_json(Path(path).read_text(encoding="utf-8-sig"))
 
 
 @contextmanager
 def json_errors(path: str | Path) -> Iterator[None]:
-    """Turns what goes wrong while a JSON file is read into an error that names the file.
+    """Context in which whatever goes wrong in reading a JSON file becomes an error that names the file.
 
     Raises:
-        UserError: The file is missing or unreadable, or isn't JSON.
+        UserError: The file is missing, unreadable, or not JSON.
     """
     try:
         yield
@@ -119,8 +119,8 @@ def parse_json(text: str) -> Any:
     """Parses JSON that anybody may have written.
 
     Raises:
-        ValueError: It isn't JSON, is nested thousands of times, has a number of thousands of digits, or an
-            object with the same name twice, of which one would be lost.
+        ValueError: It isn't JSON, is nested thousands of levels deep, or has a number of thousands of digits
+            or an object with the same name twice, of which one would be lost.
     """
     try:
         return STRICT_JSON.decode(text)
@@ -138,7 +138,7 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole_number(digits: str) -> int:
-    if len(digits) > 1000:  # turning it into a number takes time that grows with its square
+    if len(digits) > 1000:  # the time to convert it grows with the square
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
 
@@ -147,11 +147,11 @@ STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique_names, parse_int=_whole
 
 
 def write_zip(path: str | Path, files: Iterable[tuple[str, Path]]) -> None:
-    """Packs files into a zip: the same files give the same bytes, whenever and wherever it is written.
+    """Packs files into a zip: the same files give the same bytes, whenever and wherever they are packed.
 
     Args:
-        path: The zip; nothing half-written takes its name.
-        files: Names in the zip and where the files are. They aren't compressed, as PNGs are already.
+        path: The zip; it appears whole or not at all.
+        files: Names in the zip, and the files. They aren't compressed, since PNGs already are.
 
     Raises:
         UserError: The zip can't be written.
@@ -167,9 +167,9 @@ CACHE_VARIABLE = "SAMWISE_CACHE"
 
 
 def cache_file(source: Path, suffix: str) -> Path:
-    """Where what was worked out of a file or folder once is kept.
+    """The file that keeps what was worked out once from a file or folder.
 
-    It lies beside the source, where every user of the data finds it. Where that folder can't be written to,
+    It lies beside the source, where everyone who uses the data finds it. If that folder can't be written to,
     it is in ``$SAMWISE_CACHE``, or ``~/.cache/samwise``.
 
     Args:
@@ -184,15 +184,15 @@ def cache_file(source: Path, suffix: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """The user's folder for what can be had again: ``$SAMWISE_CACHE``, or ``~/.cache/samwise``."""
+    """The user's cache folder: ``$SAMWISE_CACHE``, or ``~/.cache/samwise``."""
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/samwise").expanduser()
 
 
 def check_output(path: str | Path) -> None:
-    """Refuses an output folder that is nothing, or that holds this project.
+    """Refuses an output folder without a name, or one that holds this project.
 
     Raises:
-        UserError: With the way out.
+        UserError: It is one of these.
     """
     if not str(path).strip():
         raise UserError("output= is empty; name a folder, such as output=runs/mine")

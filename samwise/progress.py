@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
-tqdm.monitor_interval = 0  # its thread would print a bar again after an error has had the last word
+tqdm.monitor_interval = 0  # its thread would redraw a bar after the error that ends a program
 
 
 def progress(

@@ -14,7 +14,7 @@ Cells = Sequence[str]
 
 
 def to_text(header: Cells, rows: Sequence[Cells]) -> str:
-    """Aligned columns; the first one on the left, the others on the right."""
+    """Aligned columns: the first to the left, the others to the right."""
     widths = [max(len(cells[i]) for cells in [header, *rows]) for i in range(len(header))]
     rule = ["-" * width for width in widths]
     return "\n".join(
@@ -26,30 +26,24 @@ def to_text(header: Cells, rows: Sequence[Cells]) -> str:
     )
 
 
-def to_markdown(header: Cells, rows: Iterable[Cells]) -> str:
-    """A Markdown table; the first column on the left, the others on the right."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
+def to_markdown(header: Cells, rows: Iterable[Cells], rule: Cells = ()) -> str:
+    """A Markdown table: the first column to the left, the others to the right, or as the ``rule`` says."""
+    rule = rule or ["---"] + ["---:"] * (len(header) - 1)
     lines = [" | ".join(cell.replace("|", r"\|") for cell in cells) for cells in [header, rule, *rows]]
     return "".join(f"| {line} |\n" for line in lines)
 
 
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows with the same keys as a Markdown table, numbers to the right, columns aligned for a terminal."""
-    header = list(rows[0])
-    cells = [header, *([_cell(row[key]) for key in header] for row in rows)]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(header))]
-    numeric = [all(isinstance(row[key], (int, float)) for row in rows) for key in header]
-
-    def line(values: Sequence[str]) -> str:
-        padded = (
-            v.rjust(w) if right else v.ljust(w) for v, w, right in zip(values, widths, numeric, strict=True)
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rule = " | ".join(
-        "-" * (w - 1) + (":" if right else "-") for w, right in zip(widths, numeric, strict=True)
-    )
-    return "\n".join([line(header), f"| {rule} |", *(line(values) for values in cells[1:])])
+    columns = []
+    for key in rows[0]:
+        right = all(isinstance(row[key], (int, float)) for row in rows)
+        cells = [key, *(_cell(row[key]) for row in rows)]
+        width = max(map(len, cells))
+        cells.insert(1, "-" * (width - 1) + (":" if right else "-"))
+        columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in cells])
+    header, rule, *body = zip(*columns, strict=True)
+    return to_markdown(header, body, rule).rstrip("\n")
 
 
 def _cell(value: Any) -> str:
@@ -59,7 +53,7 @@ def _cell(value: Any) -> str:
 
 
 def to_csv(header: Cells, rows: Iterable[Sequence[Any]]) -> str:
-    """Comma-separated values; numbers that aren't whole with six decimals."""
+    """Comma-separated values; floats have six decimals."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
@@ -69,7 +63,7 @@ def to_csv(header: Cells, rows: Iterable[Sequence[Any]]) -> str:
 
 
 def percent(*values: float) -> list[str]:
-    """Shares as percentages with one decimal; a dash for what can't be told."""
+    """Shares as percentages with one decimal; a dash for NaN."""
     return ["–" if value != value else f"{100 * value:.1f}" for value in values]
 
 

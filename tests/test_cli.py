@@ -70,7 +70,7 @@ def test_lists_and_files_of_sentences(tmp_path: Path) -> None:
         (
             "train",
             ["experiment=synthetc"],
-            "experiment=synthetc: there is none of that name; did you mean synthetic",
+            "experiment=synthetc: there is no such name; did you mean synthetic",
         ),
         ("infer", ["experiment=meviss"], "did you mean mevis?"),
         ("evaluate", ["experiment=zzz"], "choose one of davis, mevis"),

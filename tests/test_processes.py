@@ -158,7 +158,7 @@ def test_which_gpu_is_a_processs_own(touched, monkeypatch):
     assert str(own_device("cuda", Place())) == "cuda" and touched == [("touch", "cuda")]  # alone: as before
     assert str(own_device("cuda:2", Place(1, 2, 1))) == "cuda:2"  # as named
     assert str(own_device("cpu", Place(1, 2, 1))) == "cpu"
-    with pytest.raises(UserError, match="process 5 of this machine finds 4 GPUs"):
+    with pytest.raises(UserError, match="process 5 on this machine finds 4 GPUs"):
         own_device("cuda", Place(5, 8, 5))
     with pytest.raises(UserError, match="LOCAL_RANK isn't set"):
         own_device("cuda", Place(5, 8, None))

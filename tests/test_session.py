@@ -219,7 +219,7 @@ def test_refcocos_geometry(predictor: SamwisePredictor) -> None:
     expected = torch.nn.functional.interpolate(small, (40, 50), mode="nearest")[:, 0] > 0
     assert np.array_equal(result.masks, expected.numpy()) and np.array_equal(result.logits > 0, result.masks)
     assert predictor.start_session(TEXTS).fit(image).shape == (3, 51, 64)
-    with pytest.raises(UserError, match="data.geometry=photo: choose video or image"):
+    with pytest.raises(UserError, match="data.geometry=photo: choose one of video, image"):
         SamwisePredictor(predictor.model, "cpu", geometry="photo").start_session(TEXTS)
 
 

@@ -219,7 +219,7 @@ def test_an_index_that_somebody_else_made(tmp_path: Path) -> None:
 
     change("UPDATE tracks SET visible = 5 WHERE name = 'a'; UPDATE tracks SET ends = x'00' WHERE name = 'b'")
     for name, frames in (("a", 1), ("b", 2)):
-        assert "delete it, and it is made again" in refusal(
+        assert "delete it, and it will be made again" in refusal(
             lambda n=name, f=frames: MaskIndex(path).decode_union([n], f, [0], (4, 6)), made.name
         )
     # A view runs whatever it says, this one for ever: it is no index, and made anew.

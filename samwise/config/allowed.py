@@ -1,9 +1,9 @@
-"""What the configuration of a network may change in the frozen encoders, as explicit lists.
+"""What a network's configuration may change in the frozen encoders, as explicit lists.
 
-A config also comes out of checkpoints, which anybody may have written. SAM 2 is built by ``instantiate``,
-which calls whatever a ``_target_`` names, and its trunk would unpickle the file that ``weights_path`` names;
+Configs also come from checkpoints, which anybody may have written. SAM 2 is built by ``instantiate``, which
+calls whatever a ``_target_`` names, and its trunk would unpickle the file that ``weights_path`` names;
 transformers would run a repository's Python with ``trust_remote_code``. So only sizes and switches pass, by
-name, and only numbers, or words of a short list.
+name, and only as numbers or as words from a short list.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from samwise.errors import UserError, shown
 
-_LARGEST = 1_000_000  # of any size: a vocabulary has a quarter of it
+_LARGEST = 1_000_000  # of any size: the largest vocabulary has a quarter of it
 _WORDS = {"nearest", "bilinear", "sum", "avg", "relu", "gelu", "glu"}
 
 _TRUNK = (
@@ -82,7 +82,7 @@ def check_backbone(file: str, overrides: Mapping[str, Any]) -> None:
     """Refuses a YAML outside sam2's own, and changes that aren't sizes or switches.
 
     Raises:
-        UserError: With the way out.
+        UserError: They are refused; the message says what to do.
     """
     if not SAM2_FILE.fullmatch(file):
         raise UserError(
@@ -93,24 +93,24 @@ def check_backbone(file: str, overrides: Mapping[str, Any]) -> None:
 
 
 def check_text(family: str, overrides: Mapping[str, Any]) -> None:
-    """The same for a text encoder; of an extension's family any name may be given.
+    """The same for a text encoder; an extension's family may have any names.
 
     Raises:
-        UserError: With the way out.
+        UserError: They are refused; the message says what to do.
     """
     check_overrides("model.text_encoder.overrides", overrides, TEXT_KEYS.get(family))
 
 
 def check_overrides(where: str, overrides: Mapping[str, Any], keys: Iterable[str] | None) -> None:
-    """Refuses unknown keys, and values that aren't numbers, words of a short list, or lists of them.
+    """Refuses unknown keys, and values that aren't numbers, words from a short list, or lists of these.
 
     Args:
         where: The key of the config that holds them.
         overrides: Name -> value.
-        keys: The known names; None for any that is a plain word.
+        keys: The known names; None for any plain word.
 
     Raises:
-        UserError: With the key.
+        UserError: One is refused; the message names it.
     """
     known = None if keys is None else frozenset(keys)
     for key, value in overrides.items():

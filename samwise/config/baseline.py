@@ -12,7 +12,7 @@ PARTS = ("attention", "mlp")
 
 @dataclass
 class BaselineConfig:
-    """How SAM 2's image encoder and the text encoder adapt without knowing of each other.
+    """How SAM 2's image encoder and the text encoder adapt without knowing about each other.
 
     Attributes:
         kind: ``none``; ``lora``, low-rank updates of linear layers (peft); ``adaptformer``, bottlenecks
@@ -42,7 +42,7 @@ class BaselineConfig:
             trainable: Of ``backbone`` and ``text_encoder``, whether they train.
 
         Raises:
-            UserError: With the sentence that tells the way out.
+            UserError: It is one of these; the message says what to change.
         """
         require_one_of("model.baseline.kind", self.kind, KINDS)
         for part, trains in trainable.items():

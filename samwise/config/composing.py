@@ -1,4 +1,4 @@
-"""Composing the files of ``configs/`` outside Hydra's own scripts, and where they are."""
+"""Where the files of ``configs/`` are, and how they are composed outside Hydra's own scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIG_DIR = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "con
 
 
 def choices(group: str) -> list[str]:
-    """What can be chosen of a group: its files, and the presets that have none."""
+    """The choices in a group: its files, and the presets without a file."""
     files = {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")}
     return sorted(files.union(PRESETS) if group == "model" else files)
 
@@ -30,7 +30,7 @@ def model_names() -> list[str]:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Hydra on our tree for a moment, whatever else has initialised it (a script, or the sam2 package)."""
+    """Hydra on our tree for a moment, whoever has initialised it before (a script, or the sam2 package)."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -45,7 +45,7 @@ def _hydra() -> Iterator[None]:
 
 
 def compose_config(script: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Composes a script's configuration outside of it.
+    """Composes a script's configuration outside the script.
 
     Args:
         script: A file of ``configs`` without suffix, e.g. ``train``.
@@ -71,7 +71,7 @@ def compose_model(name: str, overrides: list[str] | None = None) -> SamwiseConfi
     """Composes a preset outside a script.
 
     Args:
-        name: One of :func:`model_names`.
+        name: One of ``model_names()``.
         overrides: Hydra overrides, e.g. ``["model.adapter.hsa=false", "text_encoder=clip_b16"]``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The network's configuration: which parts there are, which combinations are possible.
+"""The network's configuration: its parts, and which combinations are possible.
 
 The YAML groups under ``configs/`` fill these classes; a key that isn't here fails at start.
 """
@@ -37,8 +37,8 @@ class SamwiseConfig(Checked):
         name: Name of the preset it came from.
         canvas: Side S of the square the frames are padded to, a multiple of 64.
         clip_length: Frames T per clip.
-        object_scores: Whether frames can be declared without the object (off in RefCOCO pretraining).
-        lowercase: Lower-case the sentences (the released evaluation didn't).
+        object_scores: Whether a frame can be declared to lack the object (off in RefCOCO pretraining).
+        lowercase: Whether to lower-case the sentences (the released evaluation didn't).
     """
 
     name: str = "custom"
@@ -65,23 +65,23 @@ class SamwiseConfig(Checked):
 
     @property
     def frozen_parts(self) -> list[str]:
-        """The parts that don't train; they are not in a checkpoint, only their identity is.
+        """The parts that don't train: checkpoints hold their identity instead of their weights.
 
-        A part that a training leaves alone (``optimizer.lr_scale``) isn't one: what it learned before must
-        stay.
+        A part that one training leaves alone (``optimizer.lr_scale``) isn't frozen: what it has learned
+        before must be kept.
         """
         return [part for part in PARTS if not getattr(self, part).trainable]
 
     @property
     def random_parts(self) -> list[str]:
-        """Parts for which no weights are named though they should be pretrained: the frozen ones, which would
-        stay what chance made them, and in full finetuning both."""
+        """Parts that should be pretrained but name no weights: frozen ones, which would stay random, and in
+        full finetuning both."""
         parts = PARTS if self.baseline.kind == "full" else self.frozen_parts
         configs = [(part, getattr(self, part)) for part in parts]
         return [part for part, c in configs if not (c.checkpoint or getattr(c, "pretrained", False))]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionary, the inverse of :meth:`from_node`."""
+        """Plain nested dictionary, the inverse of ``from_node``."""
         return dataclasses.asdict(self)
 
     def copy(self) -> SamwiseConfig:
@@ -143,7 +143,7 @@ def with_overrides(config: SamwiseConfig, overrides: Sequence[str]) -> SamwiseCo
         UserError: A key is unknown, or the combination is impossible.
     """
     if wrong := [text for text in overrides if not text.startswith("model.") or "=" not in text]:
-        raise UserError(f"'{wrong[0]}' is no override of a model; write model.KEY=VALUE")
+        raise UserError(f"'{wrong[0]}' isn't an override of the model; write model.KEY=VALUE")
     node = OmegaConf.create({"model": config.to_dict()})
     changes = OmegaConf.from_dotlist(list(overrides))
     return SamwiseConfig.from_node(OmegaConf.merge(node, changes).model)

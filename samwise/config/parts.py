@@ -27,7 +27,7 @@ class BackboneConfig:
 
 @dataclass
 class TextEncoderConfig:
-    """The text encoder whose layers run beside the vision stages (DESIGN: staged encoders).
+    """The text encoder, whose layers run beside the vision stages.
 
     Attributes:
         family: ``roberta`` or ``bert`` (any BERT-like encoder, through transformers) or ``clip`` (through
@@ -39,7 +39,7 @@ class TextEncoderConfig:
         tokenizer: Folder with the tokenizer's files; null for the one that goes with ``name``.
         stage_layers: Number of text layers beside each of the four vision stages; null spreads the encoder's
             layers as the paper spreads twelve: 1, 3, 4 and 4.
-        max_tokens: Longest sentence, in tokens with the special ones; null for as long as the encoder can.
+        max_tokens: Longest sentence in tokens, with the special ones; null for the encoder's own limit.
         trainable: Whether the text encoder trains. The paper keeps it frozen.
     """
 
@@ -70,7 +70,7 @@ class AdapterConfig:
         tva: Text attends to the visual features (Eq. 6).
         dropout: Attention dropout of HSA in training.
         cross_dropout: The same of VTA and TVA.
-        options: Whatever an extension's adapter wants to be told.
+        options: Settings of an extension's adapter.
     """
 
     enabled: bool = True
@@ -92,7 +92,7 @@ class PromptConfig:
     """The prompts rho of Eq. 1.
 
     Attributes:
-        motion: Whether the motion prompt stands beside the contextual one (released weights: no).
+        motion: Whether there is a motion prompt beside the contextual one (released weights: no).
     """
 
     motion: bool = False
@@ -105,8 +105,8 @@ class MemoryConfig:
     Attributes:
         frames: Feature maps of the previous frames attended to.
         pointers: Object pointers of the previous frames attended to.
-        keep_for_lone_frame: Whether a last clip of one frame sees the memory; in the released evaluation it
-            doesn't.
+        keep_for_lone_frame: Whether a last clip with a single frame sees the memory; in the released
+            evaluation it doesn't.
     """
 
     frames: int = 6
@@ -122,17 +122,17 @@ class CmeConfig:
         enabled: Whether the network has the module's parameters.
         policy: When the memory-less mask enters the memory: ``learned``, ``never``, ``always`` or ``every``.
         every: Period of the policy ``every``, in frames.
-        window: Consulted on frames after this one.
+        window: The module is consulted only on frames after this one.
         cooldown: Frames between two firings of the learned policy.
         fusion: ``reweight`` (Eq. 10), ``replace`` or ``average``.
         lam: lambda of Eq. 10.
         heads: Attention heads of Eq. 9.
         ffn: Width of its feed-forward layer.
         dropout: Dropout in training: of its attention, after it, in the feed-forward layer and after that.
-        crossed: Training also shows pairs in which the memory is that of another sentence of the same clip:
-            examples of memory that tracks the wrong object, of which a clip of its own has hardly any.
-        appearing: Training counts a frame in which memory sees nothing and the frame alone something as two
-            objects; the released code counts it as the same.
+        crossed: Training also has pairs whose memory is that of another sentence about the same clip:
+            examples of memory that tracks the wrong object, which are rare otherwise.
+        appearing: Training counts a frame in which the memory sees nothing, but the frame alone shows
+            something, as two different objects; the released code counts it as one.
     """
 
     enabled: bool = True

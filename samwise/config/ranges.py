@@ -1,4 +1,4 @@
-"""The type and range of every number in the configs, declared once, checked for all programs."""
+"""The type and range of every number in the configs, declared once and checked in all programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Range:
     """Numbers from ``low`` to ``high``.
 
     Attributes:
-        whole: Whether only whole numbers.
+        whole: Whether only whole numbers count.
         low: The smallest.
         high: The largest.
         above: Whether ``low`` itself is too small.
@@ -50,7 +50,7 @@ _SIDE = Range(True, 1, 65_536)
 _POSITIVE, _WEIGHT = Range(False, 0, above=True), Range(False, 0)
 _SHARE, _RATE = Range(False, 0, 1), Range(False, 0, 1, below=True)
 
-# Keys by their last name or, where one name means two things, by more of their path. Lists hold such numbers.
+# Keys by their last name or, where one name means two things, by more of their path. In a list, each number.
 _KEYS = (
     # how much
     (
@@ -92,7 +92,7 @@ _KEYS = (
 )
 RANGES: dict[str, Range] = {key: wanted for wanted, keys in _KEYS for key in keys.split()}
 
-# Keys that are true or false: last names, or the last two where a name means two things; "." is the top.
+# Keys that are true or false, by last name, or the last two where a name means two things; "." is the top.
 _SWITCHES = frozenset(
     "appearing channels_last check corner_masks crossed enabled frame_repeats freeze_batch_norm "
     "frozen_dropout hsa keep_for_lone_frame later_stage lowercase .masks merge motion object_scores "
@@ -103,14 +103,14 @@ _FILES_TOO = ("expressions", "frames")  # of tools/check_submission.py
 
 
 def check_ranges(config: Mapping[str, Any], at: str = "") -> None:
-    """Refuses numbers that are of the wrong kind, too small, too large, infinite or none.
+    """Refuses numbers that are of the wrong kind, too small, too large, infinite or NaN.
 
     Args:
         config: A config, nested.
-        at: The key that holds it, where it is a part of one.
+        at: The key that holds it, if it is part of a config.
 
     Raises:
-        UserError: With the key, the value and what would be right.
+        UserError: One is refused; the message has the key, the value and what would be right.
     """
     for names, value in _leaves(config, (at,) if at else ()):
         path, last, last_two = ".".join(names), names[-1], ".".join(names[-2:])

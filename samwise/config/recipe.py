@@ -1,7 +1,7 @@
-"""What the released training does that looks like an accident: one switch for each, all off by default.
+"""What looks like an accident in the released training: a switch for each, all off by default.
 
 ``recipe=released`` turns them all on, ``recipe=clean`` none; ``recipe.KEY=true`` turns on a single one.
-samwise/training/README.md compares paper, released code and this project line by line.
+samwise/training/README.md compares the paper, the released code and this project line by line.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class RecipeConfig:
         name: ``clean`` or ``released``, for the record.
         frozen_dropout: The frozen text encoder and SAM 2's memory attention train with their dropout on, so
             their features differ from those of inference.
-        padding_attended: VTA attends to the padding of a batch's shorter sentences as well: what a sentence
-            gives depends on its neighbours.
+        padding_attended: VTA attends to the padding of a batch's shorter sentences as well, so a sentence's
+            result depends on its neighbours.
         stretched_loss: Masks are padded to a multiple of 32 pixels, and the prediction is stretched to that
-            size instead of padded, so the two don't lie on each other.
+            size instead of padded, so the two don't line up.
         corner_masks: Masks are shrunk by reading each new pixel's upper left corner (``nearest``) instead of
-            its centre, up to half a pixel beside the frame.
-        frame_repeats: The global sampler (MeViS) may draw a frame twice: always at a video's start, elsewhere
-            in 7 to 23 % of the clips.
+            its centre, which moves them by up to half a pixel.
+        frame_repeats: The global sampler (MeViS) may draw a frame twice: always at a video's start, and in
+            7 to 23 % of the clips elsewhere.
         start_may_miss: The local sampler (Ref-YouTube-VOS) leaves out the start frame in half of the clips.
         tested_images: RefCOCO, RefCOCO+ and RefCOCOg train on all of their training images, though many are
             in a validation or test split of one of the others.

@@ -1,7 +1,7 @@
-"""What a config can name: presets made of two groups; other people's text encoders, adapters, datasets.
+"""What a config can name: presets made of two groups, and other people's text encoders, adapters, datasets.
 
 A module registers what it has with a decorator, and ``extensions: [my_package.my_module]`` in a config (or an
-``import`` in a program) loads it: ``configs/README.md``. A checkpoint holds the registered name only, so
+``import`` in a program) loads it; see ``configs/README.md``. A checkpoint holds only the registered name, so
 loading one never imports anything.
 """
 
@@ -20,17 +20,17 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 def nearest(wanted: str, known: Sequence[str]) -> str:
-    """How a sentence ends that refuses a name: with those that may have been meant."""
+    """The end of a sentence that refuses a name: the names that may have been meant."""
     close = difflib.get_close_matches(wanted.lower(), known, 2)
     return f"; did you mean {' or '.join(close)}?" if close else f"; choose one of {', '.join(known)}"
 
 
 class Registry:
-    """Names that a key of the config can have, and what they stand for.
+    """The names that a key of the config can have, and what they stand for.
 
     Args:
         key: The key.
-        builtin: Names that the package itself registers, once the module that has them is imported.
+        builtin: Names that the package itself registers once their module is imported.
     """
 
     def __init__(self, key: str, *builtin: str) -> None:
@@ -46,7 +46,7 @@ class Registry:
 
         def keep(thing: T) -> T:
             before = self._known.get(name)
-            if before is not None and before.__qualname__ != thing.__qualname__:  # else read a second time
+            if before is not None and before.__qualname__ != thing.__qualname__:  # else read twice
                 raise UserError(
                     f"{self.key}={name} is {before.__module__}.{before.__qualname__} already; register "
                     f"{thing.__module__}.{thing.__qualname__} under another name"
@@ -60,7 +60,7 @@ class Registry:
         """Refuses unknown names.
 
         Raises:
-            UserError: With those there are.
+            UserError: The message has those there are.
         """
         if name not in self._known:
             raise UserError(
@@ -82,7 +82,7 @@ class Registry:
 
 # (TextEncoderConfig) -> StagedTextEncoder
 TEXT_ENCODERS = Registry("model.text_encoder.family", "roberta", "bert", "clip")
-# (vision width, text width, patch size, AdapterConfig) -> a module called as CMTAdapter is
+# (vision width, text width, patch size, AdapterConfig) -> a module that is called like CMTAdapter
 ADAPTERS = Registry("model.adapter.kind", "cmt")
 # (the data node, root folder, split) -> VideoStorage
 FORMATS = Registry("data.format", "mevis", "ytvos", "davis", "refcoco")
@@ -108,7 +108,7 @@ PRESETS = {
 
 
 def store_presets() -> None:
-    """Tells Hydra of :data:`PRESETS`, so that ``model=NAME`` finds them as if each were a file."""
+    """Tells Hydra about ``PRESETS``, so that ``model=NAME`` finds them as if each were a file."""
     from hydra.core.config_store import ConfigStore
 
     for name, (backbone, text_encoder) in PRESETS.items():
@@ -120,14 +120,14 @@ def store_presets() -> None:
 
 
 def load_extensions(modules: Iterable[str]) -> None:
-    """Imports the modules of the config's ``extensions``; those in the working folder are found as well.
+    """Imports the modules of the config's ``extensions``, from the working folder too.
 
     Raises:
         UserError: A module can't be imported.
     """
     modules = list(modules)
     if modules and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last: nothing there hides what is installed
+        sys.path.append(os.getcwd())  # last, so nothing there hides an installed package
     for module in modules:
         try:
             importlib.import_module(module)

@@ -23,23 +23,23 @@ class Checked:
         """Refuses impossible values and combinations.
 
         Raises:
-            UserError: One sentence with the key and the way out.
+            UserError: One is refused; the message names the key and says what to do.
         """
 
 
 def require(condition: object, message: str) -> None:
-    """Raises a :class:`UserError` with the message unless the condition holds."""
+    """Raises a ``UserError`` with the message unless the condition holds."""
     if not condition:
         raise UserError(message)
 
 
 def require_one_of(key: str, value: object, known: Collection[str]) -> None:
-    """Raises a :class:`UserError` unless the key's value is a known word."""
+    """Raises a ``UserError`` unless the key's value is a known word."""
     require(value in known, f"{key}={value}: choose one of {', '.join(known)}")
 
 
 def plain(node: DictConfig, resolve: bool = False) -> dict[str, Any]:
-    """A node as nested dictionaries and lists; ``resolve`` puts values in the place of ``${key}``."""
+    """A node as nested dictionaries and lists; ``resolve`` replaces each ``${key}`` with its value."""
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=resolve))
 
 

@@ -1,4 +1,4 @@
-"""Datasets from the ``data`` node of a config (``configs/data``), and what tells them apart."""
+"""Datasets from the ``data`` node of a config (``configs/data``), and their fingerprints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_storage(cfg: Any, split: str | None = None) -> VideoStorage:
         split: Its name; ``cfg.eval_split`` by default.
 
     Raises:
-        UserError: The data aren't there or are broken, or the format is unknown.
+        UserError: The data are missing or broken, or the format is unknown.
     """
     return FORMATS.find(cfg.format)(cfg, Path(cfg.root).expanduser(), split or cfg.eval_split)
 
@@ -69,14 +69,14 @@ def build_train_dataset(
         clip_length: Frames T per clip.
         seed: Seed of sampling and augmentation.
         lowercase: Whether sentences are lower-cased (``model.lowercase``).
-        recipe: What is done as in the released training.
+        recipe: Which quirks of the released training to have.
 
     Raises:
-        UserError: As :func:`build_storage`; also where a frame is missing, or the dataset isn't trained on.
+        UserError: As in ``build_storage``; also if a frame is missing, or the dataset isn't trained on.
     """
     if cfg.train_split is None:
         raise UserError(
-            f"{cfg.name} isn't trained on, only scored: train with experiment=ytvos, then run "
+            f"{cfg.name} isn't trained on, only evaluated: train with experiment=ytvos, then run "
             f"scripts/infer.py and scripts/evaluate.py with experiment={cfg.name}"
         )
     recipe = recipe or RecipeConfig()
@@ -104,10 +104,10 @@ def build_train_dataset(
 
 
 def fingerprint(storage: VideoStorage) -> str:
-    """SHA-256 of a split's sentences with their names, and of its frames' names and sizes in bytes.
+    """SHA-256 of a split's sentences and their keys, and of its frames' names and sizes in bytes.
 
     Args:
-        storage: The split; all its frames are there.
+        storage: The split; no frame may be missing.
     """
     found, seen = hashlib.sha256(), set()
     for expression in storage.expressions():

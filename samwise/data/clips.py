@@ -22,12 +22,12 @@ class ClipDataset(Dataset[ClipSample]):
 
     All randomness comes from (seed, epoch, index), so neither the number of workers nor a resumed run changes
     a clip. An item whose sampled frames don't show the target is replaced by another one, chosen in the same
-    way; expressions whose target is never visible give no items, but for those that the data say have none
-    (MeViSv2): they are trained on as absence.
+    way. Expressions whose target is never visible give no items, except those that the data say have none
+    (MeViSv2): from them the network learns to find nothing.
 
     Args:
         storage: The videos.
-        sampler: One of :data:`samwise.data.sampling.SAMPLERS`.
+        sampler: One of ``samwise.data.sampling.SAMPLERS``.
         clip_length: Frames T per clip.
         canvas: Side S of the network's canvas.
         augmentation: Random changes; None for none.
@@ -92,7 +92,7 @@ class ClipDataset(Dataset[ClipSample]):
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch's random changes; to be called before the data loader is iterated over."""
+        """Chooses the epoch's random changes; call it before iterating over the data loader."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> ClipSample:
@@ -104,7 +104,7 @@ class ClipDataset(Dataset[ClipSample]):
         return self.clips([index], self.epoch)[0]
 
     def groups(self) -> np.ndarray:
-        """(N,) int: items of the same number have the same video and start, and may share their frames."""
+        """(N,) int: items with the same number have the same video and start, and may share their frames."""
         videos = np.unique([expression.video_id for expression in self.expressions], return_inverse=True)[1]
         position, start = self._items.T
         pairs = np.stack([videos[position], start], axis=1)
@@ -114,12 +114,12 @@ class ClipDataset(Dataset[ClipSample]):
         """Decodes and augments items on the same frames, chosen by the first one.
 
         Args:
-            indices: Items of one of the :meth:`groups`.
+            indices: Items of one of the ``groups()``.
             epoch: The epoch whose random changes they get.
 
         Returns:
-            A sample for each, holding the same ``frames``. An expression whose target these frames don't show
-            is replaced by another one of the video, or by the first.
+            A sample for each, all with the same ``frames``. An expression whose target these frames don't
+            show is replaced by another one about the video, or by the first.
 
         Raises:
             UserError: A frame or mask can't be read.
@@ -147,7 +147,7 @@ class ClipDataset(Dataset[ClipSample]):
     def _partners(
         self, first: Expression, chosen: list[int], indices: Sequence[int], rng: np.random.Generator
     ) -> list[Expression]:
-        """A group's other expressions; others of the video for those whose target the frames don't show."""
+        """The group's other expressions; where one's target isn't shown, another of the video instead."""
         if not indices:
             return []
         same_video = [self.expressions[i] for i in self._by_video[first.video_id]]
@@ -181,8 +181,8 @@ def collate_clips(samples: Sequence[ClipSample], canvas: int) -> ClipBatch:
     """Pads clips at the bottom and right and stacks them.
 
     Args:
-        samples: B clips of T frames, none larger than the canvas. Neighbours that hold the same frames (the
-            very tensor) are expressions of one clip.
+        samples: B clips of T frames, none larger than the canvas. Neighbours with the very same tensor of
+            frames are expressions about one clip.
         canvas: Side S of the canvas.
 
     Returns:

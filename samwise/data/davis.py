@@ -2,10 +2,9 @@
 
 ``DAVIS-2017-Unsupervised-trainval-480p.zip`` gives ``DAVIS/JPEGImages/480p``,
 ``DAVIS/Annotations_unsupervised/480p`` and ``DAVIS/ImageSets/2017/{train,val}.txt``;
-``davis_text_annotations.zip`` gives the sentences. The object ids of the sentences are taken as colour
-indices of the annotations, as the converters in common use do. Those take ``Annotations_unsupervised``; where
-it isn't there, ``Annotations`` (the semi-supervised track's) is used. ``DAVIS-2017_semantics-480p.zip`` is
-unpacked along, but nothing here reads its categories.
+``davis_text_annotations.zip`` gives the sentences. As in the usual converters, the sentences' object ids are
+colour indices in ``Annotations_unsupervised`` or, if that is missing, in ``Annotations`` (of the
+semi-supervised track). ``DAVIS-2017_semantics-480p.zip`` is unpacked too, but its categories aren't read.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ MASK_FOLDERS = ("Annotations_unsupervised", "Annotations")
 
 
 class DavisStorage(FrameFolders):
-    """One split with one annotator's sentences, or everyone's; a :class:`samwise.data.types.VideoStorage`.
+    """One split with the sentences of one annotator or all. Implements ``samwise.data.types.VideoStorage``.
 
     An expression's id is ``<annotator>_<object id>``, so a (video, expression) pair names the video, the
-    annotator and the object; where an annotator says two things about an object, the second one's id ends in
-    ``_2``. The kind is ``first_frame`` or ``full_video``: what the annotator had seen.
+    annotator and the object; if an annotator says two things about an object, the second one's id ends in
+    ``_2``. The kind, ``first_frame`` or ``full_video``, is what the annotator had seen.
 
     Args:
         root: Folder with ``DAVIS/`` and ``davis_text_annotations/``.
         split: ``val`` (30 videos, the benchmark) or ``train``.
-        annotator: 0 and 1: the first person, shown the first frame, and the whole video; 2 and 3: the second.
-            None for all four.
-        masks: ``Annotations_unsupervised`` or ``Annotations``; None for the first of them that is there.
+        annotator: 0 and 1 are the first person, after the first frame and after the whole video; 2 and 3 the
+            second person. None for all four.
+        masks: ``Annotations_unsupervised`` or ``Annotations``; None for the first that exists.
 
     Raises:
         UserError: Something is missing or broken.
@@ -106,10 +105,10 @@ class DavisStorage(FrameFolders):
         return self._palettes.path(video_id, frame_name)
 
     def check_masks(self) -> None:
-        """Makes sure that every frame's ground truth is there.
+        """Makes sure that no frame lacks its ground truth.
 
         Raises:
-            UserError: With what is missing.
+            UserError: Some do; the message says which.
         """
         self._need_masks()
         self._palettes.check()

@@ -11,8 +11,8 @@ from samwise.errors import UserError
 from samwise.io import read_file
 
 FOLDER = "davis_text_annotations"
-# Two people, each asked twice: shown the first frame only, and shown the whole video. The order is the one in
-# which the field numbers them 0 to 3.
+# Two people, each asked twice: after seeing only the first frame, and after the whole video. This order is
+# their usual numbering, 0 to 3.
 FILES = (
     "Davis17_annot1.txt",
     "Davis17_annot1_full_video.txt",
@@ -42,7 +42,7 @@ def parse_line(line: str) -> DavisSentence | None:
         line: ``bike-packing 1 "a man riding a bicycle"``; quotes of any kind around the sentence, or none.
 
     Returns:
-        What it says; None where it is no such line.
+        What it says; None if it isn't such a line.
     """
     match = _LINE.fullmatch(line.strip().lstrip("\ufeff"))
     if not match:
@@ -58,13 +58,13 @@ def read_sentences(path: str | Path) -> list[DavisSentence]:
     """Reads one of the files.
 
     Args:
-        path: UTF-8 or, line by line where it isn't, Latin-1; any line ends.
+        path: In UTF-8, with lines that aren't taken as Latin-1; any line ends.
 
     Returns:
-        Its sentences, in its order; empty lines don't matter.
+        Its sentences, in its order; empty lines are skipped.
 
     Raises:
-        UserError: The file is missing, or a line isn't one.
+        UserError: The file is missing, or a line isn't of that form.
     """
     data = read_file(
         path,

@@ -19,14 +19,12 @@ class VideoEntry:
     """One video of the file.
 
     Attributes:
-        frames: Names of its frames without suffix, in the order of time, whatever the file's order.
+        frames: Names of its frames without suffix, ordered in time whatever the file's order.
         expressions: Its sentences, in the file's order.
-        anno_ids: For each sentence's id the annotations whose union is its target (MeViS); empty where the
-            file has none.
-        obj_ids: For each sentence's id its objects in the video (Ref-YouTube-VOS); empty where the file has
-            none.
-        no_target: The ids of sentences that mean nothing in the video, as the file says (MeViSv2): their
-            list of annotations is there, and empty.
+        anno_ids: For each sentence id the annotations whose union is its target (MeViS), if the file has any.
+        obj_ids: For each sentence id its objects in the video (Ref-YouTube-VOS), if the file has any.
+        no_target: Ids of the sentences that match nothing in the video (MeViSv2): the file has their list of
+            annotations, but it is empty.
         listed_at: For each frame its place in the file's list, which MeViS's masks follow.
     """
 
@@ -44,7 +42,7 @@ def read_expressions(path: str | Path) -> dict[str, VideoEntry]:
     Args:
         path: ``meta_expressions.json``: ``{"videos": {id: {"frames": [...], "expressions": {id: {"exp":
             ...}}}}}``, in training files also ``"anno_id": [...]`` or ``"obj_id": ...`` with each sentence;
-            other keys don't matter.
+            other keys are ignored.
 
     Returns:
         The videos, in the file's order.
@@ -85,7 +83,7 @@ def _video(video_id: str, node: Any, path: Path) -> VideoEntry:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name can be a file's or folder's, in its own folder, on any system."""
+    """Whether a name can be that of one file or folder on any system."""
     return (
         name not in ("", ".", "..")
         and is_printable(name)
@@ -95,15 +93,15 @@ def is_file_name(name: str) -> bool:
 
 
 def as_kind(value: Any) -> str | None:
-    """What a sentence's ``kind`` is counted by: None where it is no short text, or none at all."""
+    """A sentence's ``kind``; None if it has none, or one that isn't a short text."""
     return value if isinstance(value, str) and len(value) <= 100 and is_printable(value) else None
 
 
 def check_sentence(text: str, what: str, path: str | Path) -> None:
-    """Refuses a sentence that says nothing, can't be written down, or is a book. Any script is fine.
+    """Refuses a sentence that is empty, can't be encoded, or is far too long. Any script is fine.
 
     Raises:
-        UserError: With the file and ``what`` it is there.
+        UserError: It is refused; the message has the file and ``what`` the sentence is there.
     """
     if not text.strip():
         raise UserError(f"{path}: the sentence {what} is empty; fill it in or take it out")
@@ -114,7 +112,7 @@ def check_sentence(text: str, what: str, path: str | Path) -> None:
 
 
 def _listed(node: dict[str, Any], key: str, where: str, path: Path) -> list[str]:
-    """Ids as strings, written as a list, a string or a number."""
+    """Ids as strings; the file may have a list, a string or a number."""
     value = node.get(key, [])
     values = value if isinstance(value, list) else [value]
     if not all(type(item) is int or isinstance(item, str) and is_printable(item) for item in values):

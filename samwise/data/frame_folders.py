@@ -1,6 +1,6 @@
 """Videos as folders of frames, ``<root>/<video>/<frame>.jpg``: what every video benchmark has in common.
 
-The benchmarks' frames are ``.jpg``. Frames that somebody extracted again may have another of the
+The benchmarks' frames are ``.jpg``. Frames that were extracted anew may have another of the
 ``FRAME_SUFFIXES``.
 """
 
@@ -31,7 +31,7 @@ class FrameFolders:
     def __init__(self, frames_root: Path, frames: Mapping[str, list[str]], listed_in: Path) -> None:
         self.frames_root, self._frames, self._listed_in = frames_root, frames, listed_in
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._other_files: dict[str, dict[str, str]] = {}  # of the videos looked at; frames that aren't .jpg
+        self._other_files: dict[str, dict[str, str]] = {}  # of checked videos: frames that aren't .jpg
 
     def expressions(self) -> list[Expression]:
         """All sentences of the split, in the file's order."""
@@ -49,7 +49,7 @@ class FrameFolders:
         """The frame's image file.
 
         Raises:
-            UserError: The video's folder lacks a frame (looked at once per video).
+            UserError: The video's folder lacks a frame (checked once per video).
         """
         if video_id not in self._other_files:
             self.check_frames([video_id])
@@ -57,13 +57,13 @@ class FrameFolders:
         return self.frames_root / video_id / file
 
     def check_frames(self, video_ids: Sequence[str] | None = None) -> None:
-        """Makes sure that no frame is missing, by listing the folders: better at the start than hours later.
+        """Makes sure that no frame is missing, by listing the folders: better now than hours later.
 
         Args:
-            video_ids: The videos to look at; all of them by default.
+            video_ids: The videos to check; all of them by default.
 
         Raises:
-            UserError: With the first missing files and their number.
+            UserError: Some are; the message has their number and the first of them.
         """
         for video_id in self._frames if video_ids is None else video_ids:
             self._other_files[video_id] = check_files(
@@ -85,14 +85,14 @@ def check_files(
     Args:
         folder: The video's folder of frames or masks.
         names: Frames' names.
-        suffixes: Those that the files may have; a file with the first one is taken, whatever else is there.
+        suffixes: Those that the files may have; a file with the first one wins, whatever else is there.
         listed_in: The file that names the frames, for messages.
 
     Returns:
-        For each frame whose file doesn't have the first suffix that file's name.
+        The file names of the frames whose files don't have the first suffix.
 
     Raises:
-        UserError: With the first missing files and their number, or with two files of one frame.
+        UserError: Files are missing (the message has their number and the first of them), or a frame has two.
     """
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     others = [name for name in names if f"{name}{suffixes[0]}" not in present]

@@ -1,4 +1,4 @@
-"""Frames on the network's canvas: which size they get, how they are resized, how pixels become numbers.
+"""Frames on the network's canvas: what size they get, how they are resized, how pixels become numbers.
 
 Frames are resized as uint8 by Pillow, for that is how the released weights saw theirs. torchvision's uint8
 kernel for CPUs with AVX2 differs from Pillow in up to 2 % of the values, by one level. Without AVX2, and on a
@@ -10,7 +10,6 @@ resized: masks don't depend on the machine, and the upload is small.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -18,24 +17,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from samwise.errors import UserError
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 FITS = ("short", "long")
 # How a benchmark's evaluation brings frames to the canvas, and logits back to the frame's own size.
 GEOMETRIES = {"video": ("short", "bilinear"), "image": ("long", "nearest")}
 MASK_RESIZING = ("nearest-exact", "nearest")
-
-
-def check_choice(key: str, value: str, choices: Iterable[str]) -> None:
-    """Refuses a mistyped choice.
-
-    Raises:
-        UserError: ``value`` isn't one of ``choices``.
-    """
-    if value not in choices:
-        raise UserError(f"{key}={value}: choose {' or '.join(choices)}")
 
 
 def canvas_size(height: int, width: int, canvas: int, fit: str = "short") -> tuple[int, int]:
@@ -65,7 +52,7 @@ def canvas_size(height: int, width: int, canvas: int, fit: str = "short") -> tup
 
 
 def resize_frame(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes a frame with Pillow (bilinear, antialiased); the interpreter's lock is free meanwhile.
+    """Resizes a frame with Pillow (bilinear, antialiased), which releases the interpreter's lock.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -80,7 +67,7 @@ def resize_frame(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_frames(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """As :func:`resize_frame`, for (T, 3, H, W) uint8 on the CPU."""
+    """Like ``resize_frame``, for (T, 3, H, W) uint8 on the CPU."""
     images = [resize_frame(frame.permute(1, 2, 0).numpy(), size) for frame in frames]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # T, 3, h, w
 
@@ -91,7 +78,7 @@ def fit_frame(image: np.ndarray, canvas: int, fit: str = "short") -> Tensor:
     Args:
         image: (H, W, 3) uint8 RGB.
         canvas: Side S of the canvas.
-        fit: As of :func:`canvas_size`.
+        fit: As in ``canvas_size``.
 
     Returns:
         (3, h, w) uint8.
@@ -102,7 +89,7 @@ def fit_frame(image: np.ndarray, canvas: int, fit: str = "short") -> Tensor:
 
 
 def normalise(frames: Tensor) -> Tensor:
-    """uint8 pixels to what the network takes, on any device.
+    """Turns uint8 pixels into the network's input, on any device.
 
     Args:
         frames: (..., 3, h, w) uint8, or float in [0, 1].
@@ -121,7 +108,7 @@ def to_canvas(frames: Tensor, canvas: int, fit: str = "short") -> Tensor:
     Args:
         frames: (T, 3, H, W) uint8 RGB, on the CPU.
         canvas: Side S of the canvas.
-        fit: As of :func:`canvas_size`.
+        fit: As in ``canvas_size``.
 
     Returns:
         (T, 3, h, w) float32.
@@ -144,8 +131,8 @@ def resize_masks(masks: Tensor, size: tuple[int, int], mode: str = "nearest-exac
     Args:
         masks: The masks.
         size: (h, w).
-        mode: ``nearest-exact`` reads the pixel under the new one's centre; ``nearest``, as the released code,
-            the one under its upper left corner, which moves masks by up to half a pixel.
+        mode: ``nearest-exact`` reads the pixel under the new one's centre; ``nearest``, like the released
+            code, the one under its upper left corner, which moves masks by up to half a pixel.
     """
     flat = masks.reshape(-1, 1, *masks.shape[-2:]).to(torch.uint8)
     return F.interpolate(flat, size=size, mode=mode).bool().view(*masks.shape[:-2], *size)

@@ -1,8 +1,8 @@
 """Reading a JSON file of any size that is one large object, one entry at a time.
 
 The standard library's parser does the work. ijson, a library for this, isn't safe with strangers' files:
-200 KB of brackets take gigabytes or crash it, half a character (``\\ud800``) becomes a question mark,
-which is a valid letter of a mask, and its parsers differ from machine to machine.
+200 KB of brackets take gigabytes or crash it; half a character (``\\ud800``) becomes a question mark, which
+is valid in a mask; and its parsers differ from machine to machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def json_items(path: str | Path, chunk: int = _CHUNK) -> Iterator[tuple[str, Any
     """The entries of a file ``{"key": value, ...}``, in its order.
 
     Args:
-        path: The file. No more of it is in memory than an entry and a chunk.
+        path: The file. Only an entry and a chunk of it are in memory at a time.
         chunk: Characters read at a time.
 
     Raises:
@@ -82,7 +82,7 @@ def _entry(text: str, at: int) -> tuple[str, Any, int, bool]:
 
 
 def _next(text: str, at: int) -> tuple[str, int]:
-    """The next character that isn't blank, empty at the end of the text, and where it is."""
+    """The next character that isn't blank ("" at the end of the text), and where it is."""
     match = _NEXT.match(text, at)
     assert match
     return match[1], match.start(1)

@@ -16,9 +16,9 @@ from samwise.errors import UserError
 
 
 class MeViSStorage(FrameFolders):
-    """One split of MeViS, MeViSv2 or SynthRVOS. Implements :class:`samwise.data.types.VideoStorage`.
+    """One split of MeViS, MeViSv2 or SynthRVOS. Implements ``samwise.data.types.VideoStorage``.
 
-    Masks stay on the disk: see :mod:`samwise.data.masks.index`.
+    Masks stay on disk: see ``samwise.data.masks.index``.
 
     Args:
         root: Folder with the splits.
@@ -37,8 +37,8 @@ class MeViSStorage(FrameFolders):
                 )
             missing = self.folder if Path(root).is_dir() else root
             raise UserError(
-                f"{missing} doesn't exist or isn't a folder: put MeViS there (train, valid_u, valid; of the "
-                "release at https://github.com/henghuiding/MeViS), point data.root elsewhere, or make the "
+                f"{missing} doesn't exist or isn't a folder: put MeViS there (train, valid_u, valid, from "
+                "https://github.com/henghuiding/MeViS), point data.root elsewhere, or make the "
                 "embedded data in the same format with `python tools/make_synthetic.py` and use "
                 "experiment=synthetic"
             )
@@ -67,11 +67,11 @@ class MeViSStorage(FrameFolders):
         return visible[video.listed_at]
 
     def no_target(self, expression: Expression) -> bool:
-        """Whether the file says that nothing in the video is meant (MeViSv2)."""
+        """Whether the file says that nothing in the video matches (MeViSv2)."""
         return expression.expression_id in self._videos[expression.video_id].no_target
 
     def objects(self) -> dict[str, list[str]]:
-        """The annotation ids of each video, of all objects that some expression names."""
+        """For each video the annotation ids of all objects that some expression names."""
         found = {
             video_id: list(dict.fromkeys(name for names in video.anno_ids.values() for name in names))
             for video_id, video in self._videos.items()
@@ -79,7 +79,7 @@ class MeViSStorage(FrameFolders):
         return {video_id: names for video_id, names in found.items() if names}
 
     def object_masks(self, video_id: str, names: Sequence[str], frame_indices: Sequence[int]) -> np.ndarray:
-        """(T, H, W) bool: the union of a video's objects in these frames, by :meth:`objects`' names."""
+        """(T, H, W) bool: the union of a video's objects in these frames, by the names in ``objects()``."""
         video = self._videos[video_id]
         listed = [video.listed_at[index] for index in frame_indices]
         return self.mask_index.decode_union(list(names), len(video.frames), listed, self.frame_size(video_id))
@@ -96,7 +96,7 @@ class MeViSStorage(FrameFolders):
 
     @cached_property
     def mask_index(self) -> MaskIndex:
-        """The split's masks; made ready at the first use.
+        """The split's masks; the index is made on first use.
 
         Raises:
             UserError: The split has no public masks, or they are broken.
@@ -104,7 +104,7 @@ class MeViSStorage(FrameFolders):
         if not self.has_masks:
             raise UserError(
                 f"{self._mask_file} doesn't exist: this split has no public masks; train and "
-                "score on one that has, e.g. train or valid_u"
+                "score on one that has them, e.g. train or valid_u"
             )
         return MaskIndex(self._mask_file)
 

@@ -18,11 +18,11 @@ HOLDOUT = "holdout"
 
 
 class RefYouTubeVosStorage(FrameFolders):
-    """One split. Implements :class:`samwise.data.types.VideoStorage`.
+    """One split. Implements ``samwise.data.types.VideoStorage``.
 
     Frames are the ones that the expression file lists, every fifth of the video; the training split has a
-    mask for each. The published validation file also holds the test videos, which are taken out: what remains
-    is the 202 validation videos that the server scores.
+    mask for each. The published validation file also holds the test videos, which are left out; what remains
+    are the 202 validation videos that the server scores.
 
     Args:
         root: Folder with ``train/``, ``valid/`` and ``meta_expressions/``.

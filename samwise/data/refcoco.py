@@ -23,23 +23,23 @@ _LONGEST_OUTLINE = 1_000_000  # pixels
 
 
 class RefCocoStorage:
-    """Images with sentences, as videos of one frame. Implements :class:`samwise.data.types.VideoStorage`.
+    """Images with sentences, as videos of one frame. Implements ``samwise.data.types.VideoStorage``.
 
     A video is named after its image file; an expression is named ``<dataset>_<sentence id>``, so that several
-    datasets over the same images don't mix up.
+    datasets over the same images don't get mixed up.
 
-    The datasets split the same images differently. The split ``train`` of several leaves out every image that
-    any of them has in another split, so that pretraining on all sees nothing that is tested on later;
-    ``notes`` says how much that was. ``tested_images`` keeps them, as the released training does.
+    The datasets split the same images differently. ``train`` of several leaves out every image that any of
+    them has in another split, so that pretraining sees nothing that is tested on later; ``notes`` says how
+    many. ``tested_images`` keeps them, as the released training does.
 
     Args:
         root: Folder with ``train2014/`` and a folder for each dataset.
         datasets: ``<folder>/<who split it>``, e.g. ``refcoco/unc``, ``refcoco+/unc``, ``refcocog/umd``.
         split: ``train``, ``val``, ``testA``, ``testB`` or ``test``; None for everything there is.
-        tested_images: Train on images that are in another split of one of the datasets, too.
+        tested_images: Also train on images that one of the datasets has in another split.
 
     Attributes:
-        notes: How many images and sentences were left out, where some were.
+        notes: How many images and sentences were left out, if any.
 
     Raises:
         UserError: A file is missing or broken, or has nothing in the split.
@@ -83,7 +83,7 @@ class RefCocoStorage:
         return self._expressions
 
     def frame_names(self, video_id: str) -> list[str]:
-        """The image's only frame, named as the image."""
+        """The image's only frame, named like the image."""
         return [video_id]
 
     def frame_path(self, video_id: str, frame_name: str) -> Path:
@@ -96,7 +96,7 @@ class RefCocoStorage:
         """Makes sure that no image is missing.
 
         Raises:
-            UserError: With the first missing files and their number.
+            UserError: Some are; the message has their number and the first of them.
         """
         names = sorted({expression.video_id for expression in self._expressions})
         self._other_files = check_files(self.images, names, FRAME_SUFFIXES, "RefCOCO")
@@ -178,11 +178,11 @@ def _dropped(refs: dict[str, list[Ref]], held_out: set[int]) -> list[str]:
 
 
 def _by_id(instances: Any, part: str) -> dict[int, dict[str, Any]]:
-    """A list of ``instances.json`` by its entries' ids; the same entry may be there again.
+    """A list of ``instances.json`` by its entries' ids; an entry may be repeated.
 
     Raises:
         KeyError: There is no such list, or an entry has no id.
-        TypeError: It is no list of dictionaries.
+        TypeError: It isn't a list of dictionaries.
         ValueError: Two different entries have one id.
     """
     found: dict[int, dict[str, Any]] = {}
@@ -197,7 +197,7 @@ def _to_rle(segmentation: Any, height: Any, width: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: It is something else.
-        ValueError: The same; or it is far outside the image, which pycocotools wouldn't survive.
+        ValueError: The same, or it is far outside the image, which would crash pycocotools.
     """
     if isinstance(segmentation, dict):
         return segmentation
@@ -210,7 +210,7 @@ def _to_rle(segmentation: Any, height: Any, width: Any) -> dict[str, Any]:
         if polygon.ndim != 1 or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(f"a polygon of the shape {polygon.shape}")
         points = polygon.reshape(-1, 2)
-        # Not finite would fail here too. pycocotools takes memory for every pixel along the outline.
+        # Catches NaN too. pycocotools allocates memory for every pixel along the outline.
         if not (np.abs(points) < 1 << 16).all() or np.abs(np.diff(points, axis=0)).sum() > _LONGEST_OUTLINE:
             raise ValueError("a polygon that leaves the image")
     rles = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width)

@@ -1,4 +1,4 @@
-"""``refs(*).p`` of RefCOCO, RefCOCO+ and RefCOCOg: Python 2 pickles, read without running what is in them."""
+"""``refs(*).p`` of RefCOCO, RefCOCO+ and RefCOCOg: Python 2 pickles, read without running code in them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_refs(path: str | Path) -> list[Ref]:
 
 
 def _sentences(sentences: Any, path: Path, seen: set[int]) -> Iterator[Sentence]:
-    """An object's sentences; ``seen`` has the numbers of all before."""
+    """An object's sentences; ``seen`` has the numbers of all earlier ones."""
     if not isinstance(sentences, list):
         raise TypeError(f"{shown(sentences)} where sentences are expected")
     for sentence in sentences:
@@ -75,7 +75,7 @@ def _sentences(sentences: Any, path: Path, seen: set[int]) -> Iterator[Sentence]
         if not isinstance(text, str):
             raise TypeError(f"{shown(text)} where a sentence is expected")
         check_sentence(text, str(number), path)
-        if number in seen:  # of a list that is there a million times over, too
+        if number in seen:  # also ends a list that is shared a million times
             raise TypeError(f"the sentence {number} comes twice")
         seen.add(number)
         yield Sentence(number, text, as_kind(sentence.get("kind")))
@@ -106,18 +106,18 @@ _PLAIN = """
     BINBYTES BINBYTES8 SHORT_BINBYTES EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
     EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
     GLOBAL STACK_GLOBAL INST
-""".split()  # those of the last line for the message's sake: they end in find_class
+""".split()  # the last line's only for a better message: they end in find_class
 _CODES = {ord(code.code) for code in pickletools.opcodes if code.name in _PLAIN}
 
 
 class _PlainUnpickler(pickle._Unpickler):
     """Loads lists, dictionaries, strings and numbers; a downloaded pickle can't run code through it.
 
-    The unpickler in C is twice as fast, but ten bytes make it take tens of gigabytes (the number under which
-    it remembers a value), and a tuple that holds itself a hundred times over, as a key, a hundred years.
+    The unpickler in C is twice as fast, but ten bytes can make it take tens of gigabytes (a huge number under
+    which to remember a value), and tuples nested a hundred deep, used as a key, can take it a hundred years.
     """
 
-    # Of pickle's own, whose types nobody has written down.
+    # pickle's own, which has no types.
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]

@@ -1,9 +1,8 @@
 """Which frames of a video make a clip (schedule of the paper's Sec. 4 and of the released code).
 
 Every sampler returns T sorted frame indices, all different whenever the video has T frames. A shorter video
-gives all its frames, some of them repeated next to themselves, so that clips of any videos stack into a
-batch. The two ``released_`` samplers draw as the released code does; samwise/config/recipe.py says what is
-odd.
+gives all its frames, with neighbouring repeats, so that clips of any videos stack into a batch. The two
+``released_`` samplers draw as the released code does; samwise/config/recipe.py says what is odd about it.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def local_window(
         num_frames: N.
         clip_length: T.
         rng: Source of the choices.
-        start_may_miss: The start frame is one of the T after: it is drawn or it isn't.
+        start_may_miss: The start frame is one of the T after it, so it may or may not be drawn.
 
     Returns:
         T sorted indices.
@@ -63,7 +62,7 @@ def local_window(
 def global_context(start: int, num_frames: int, clip_length: int, rng: np.random.Generator) -> list[int]:
     """Frames from the whole video (MeViS): the start, one 1-3 before, one 1-3 after, the rest from anywhere.
 
-    Args, Returns: As :func:`local_window`.
+    Args, Returns: As in ``local_window``.
     """
     _check(start, num_frames, clip_length)
     chosen = {start}
@@ -78,7 +77,7 @@ released_local_window = partial(local_window, start_may_miss=True)
 def released_global_context(
     start: int, num_frames: int, clip_length: int, rng: np.random.Generator
 ) -> list[int]:
-    """As :func:`global_context`, but frames repeat.
+    """Like ``global_context``, but frames may repeat.
 
     The neighbours are clamped to the video, so at its start frame 0 comes twice. The rest is drawn from
     before the earliest and from the latest on, so the latest may come again.
@@ -101,8 +100,8 @@ def contiguous(
 ) -> list[int]:
     """T frames in a row, every ``stride``-th: dense motion, as inference sees it.
 
-    The clip begins up to T - 1 frames after ``start``, at random, and is moved back as far as the video's end
-    asks. Where the video is too short for the stride, the largest one that fits is used.
+    The clip begins up to T - 1 frames after ``start``, at random, or earlier if the video would end before
+    it. If the video is too short for the stride, the largest one that fits is used.
 
     Args:
         start: Start frame, in [0, N).

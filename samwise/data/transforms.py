@@ -1,27 +1,22 @@
-"""What is done to sentences, and to training clips on their way to the network."""
+"""What happens to sentences, and to training clips, on their way to the network."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samwise.data.geometry import (
-    FITS,
-    MASK_RESIZING,
-    canvas_size,
-    check_choice,
-    resize_frames,
-    resize_masks,
-)
+from samwise.config.ranges import check_ranges
+from samwise.config.typed import require_one_of
+from samwise.data.geometry import FITS, MASK_RESIZING, canvas_size, resize_frames, resize_masks
 from samwise.errors import UserError
 
 
 def normalise_text(text: str, lowercase: bool = True) -> str:
-    """The sentence as the text encoder is fed: lower-case, white space folded.
+    """The sentence as the text encoder gets it: lower case, white space folded.
 
     Args:
         text: A sentence.
@@ -64,17 +59,16 @@ def swap_side_words(text: str) -> str:
 class ClipAugmentation:
     """The size of a training clip on the canvas, and its random changes, the same for all its frames.
 
-    Clips stay 8-bit, for a quarter of the memory on the way to the device, which normalises them. So changes
-    of light and colours, which are computed in float, are rounded to whole levels once they are all done: a
-    value is off by half a level (0.002 of the range) at most. Without them nothing is rounded but what
-    Pillow rounds in resizing.
+    Clips stay 8-bit on their way to the device, which normalises them: a quarter of the memory. Changes of
+    light and colours are computed in float and rounded to whole levels once at the end, so a value is off by
+    half a level (0.002 of the range) at most. Without them only Pillow's resizing rounds.
 
     Attributes:
         fit: ``long``: the long side fills the canvas, as in the released training; ``short``: as in
-            inference. See :func:`samwise.data.geometry.canvas_size`.
+            inference. See ``samwise.data.geometry.canvas_size``.
         masks: How masks are resized: ``nearest-exact`` or, half a pixel off as in the released training,
             ``nearest``.
-        flip: Probability of mirroring. The released training has none.
+        flip: Probability of mirroring. The released training doesn't mirror.
         sided_words: What mirroring does to sentences with "left" or "right": ``swap`` the words, or ``skip``
             the mirroring.
         min_scale: The clip is drawn at a random size between this share of the canvas size and all of it.
@@ -93,14 +87,10 @@ class ClipAugmentation:
     saturation: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"data.augmentation.{name}={getattr(self, name)} must be between 0 and 1")
-        if not 0 < self.min_scale <= 1:
-            raise UserError(f"data.augmentation.min_scale={self.min_scale} must be above 0 and at most 1")
-        check_choice("data.augmentation.sided_words", self.sided_words, ("swap", "skip"))
-        check_choice("data.augmentation.fit", self.fit, FITS)
-        check_choice("data.augmentation.masks", self.masks, MASK_RESIZING)
+        check_ranges(asdict(self), "data.augmentation")
+        require_one_of("data.augmentation.sided_words", self.sided_words, ("swap", "skip"))
+        require_one_of("data.augmentation.fit", self.fit, FITS)
+        require_one_of("data.augmentation.masks", self.masks, MASK_RESIZING)
 
     def __call__(
         self, frames: Tensor, masks: Tensor, texts: list[str], canvas: int, rng: np.random.Generator
@@ -112,7 +102,7 @@ class ClipAugmentation:
             masks: (N, H, W) bool, those of one or more sentences.
             texts: The sentences about the clip.
             canvas: Side S of the canvas.
-            rng: Source of the choices. The same number of draws is made whatever the clip.
+            rng: Source of the choices; the number of draws doesn't depend on the clip.
 
         Returns:
             Frames (T, 3, h, w) uint8, masks (N, h, w) bool, the sentences.

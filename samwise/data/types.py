@@ -1,4 +1,4 @@
-"""What the parts of the data pipeline hand to each other."""
+"""What the parts of the data pipeline pass to each other."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ClipBatch:
         return self._each(lambda x: x.to(device, non_blocking=True))
 
     def pin_memory(self) -> ClipBatch:
-        """The batch in memory from which copies to a GPU run beside the rest; the data loader calls it."""
+        """The batch in memory from which copies to a GPU run in the background; the data loader calls it."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
@@ -87,8 +87,8 @@ class ClipBatch:
     def normalised(self) -> Tensor:
         """(V, T, 3, S, S) float32: the frames as the network takes them, 0 in the padding.
 
-        Made where the batch lies: a device gets a quarter of the bytes. On a CPU these are the bits of
-        normalising first and padding then; a GPU's division differs in the last of them.
+        Made on the batch's device, which so gets a quarter of the bytes. On a CPU these are the same bits as
+        from normalising first and padding then; a GPU's division differs in the last bit.
         """
         inside = self.valid
         if self.video_of is not None:
@@ -128,7 +128,7 @@ class VideoStorage(Protocol):
         """Makes sure that no frame is missing.
 
         Raises:
-            UserError: With the first missing files and their number.
+            UserError: Some are; the message has their number and the first of them.
         """
 
     def masks(self, expression: Expression, frame_indices: Sequence[int]) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samwise.data.geometry import GEOMETRIES, check_choice, fit_frame, normalise
+from samwise.config.typed import require_one_of
+from samwise.data.geometry import GEOMETRIES, fit_frame, normalise
 from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
 from samwise.inference.results import FrameResult, from_bits, to_bits, to_frame_size, to_host_together
@@ -55,7 +56,7 @@ class Session:
         runtime: Runtime | None = None,
         geometry: str = "video",
     ) -> None:
-        check_choice("data.geometry", geometry, GEOMETRIES)
+        require_one_of("data.geometry", geometry, GEOMETRIES)
         self._fit, self._resizing = GEOMETRIES[geometry]
         if isinstance(texts, str) or not texts:
             raise UserError("give a list of at least one sentence that says what to segment")

@@ -1,4 +1,4 @@
-"""Programs: a config of ``configs/``, a function that is given it, errors as one line."""
+"""Programs: a function and its config from ``configs/``, with errors as one line."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def program(name: str, as_typed: Sequence[str] = ()) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
-    """Makes a program of a function that takes a config.
+    """Turns a function that takes a config into a program.
 
     Args:
-        name: The config, a file of ``configs`` without suffix.
-        as_typed: Keys for people's words: taken as typed, without Hydra's grammar; see :func:`plain_words`.
+        name: The config: a file in ``configs``, without its suffix.
+        as_typed: Keys whose values are taken as typed, without Hydra's grammar; see ``plain_words``.
     """
 
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -34,19 +34,19 @@ def program(name: str, as_typed: Sequence[str] = ()) -> Callable[[Callable[[Any]
         def run() -> None:
             call(main, name, as_typed)
 
-        del run.__wrapped__  # it takes no config
+        del run.__wrapped__  # the program takes no arguments
         return run
 
     return decorate
 
 
 def call(main: Callable[[DictConfig], Any], name: str, as_typed: Sequence[str] = ()) -> None:
-    """Composes a config with the command line and calls ``main`` with it; arguments as of :func:`program`."""
+    """Composes a config with the command line and calls ``main`` with it; see ``program``."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(name))
         return
@@ -64,7 +64,7 @@ def call(main: Callable[[DictConfig], Any], name: str, as_typed: Sequence[str] =
 
 
 def help_text(name: str) -> str:
-    """A program's keys with what its config says of them, and the groups that can be chosen."""
+    """A program's keys with the comments in its config, and the groups to choose from."""
     from omegaconf import OmegaConf
 
     text = (CONFIG_DIR / f"{name}.yaml").read_text(encoding="utf-8")
@@ -78,12 +78,12 @@ def help_text(name: str) -> str:
                 groups += [str(group) for group in entry if not str(group).startswith("override ")]
     chosen = [f"  {group}={'|'.join(choices(group))}" for group in groups if (CONFIG_DIR / group).is_dir()]
     more = ["", "Groups of keys, chosen as a whole (their keys: configs/GROUP):", *chosen] if chosen else []
-    end = "Keys are given as key=value; `--cfg job` shows all with their values."
+    end = "Keys are given as key=value; `--cfg job` shows them all with their values."
     return "\n".join([keys, *more, "", end])
 
 
 def explain(error: Exception, name: str, words: Sequence[str]) -> str:
-    """A sentence for an error of Hydra's at a command line, with what to type."""
+    """A sentence that explains Hydra's error about a command line, and says what to type."""
     from hydra.errors import OverrideParseException
 
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
@@ -97,13 +97,13 @@ def explain(error: Exception, name: str, words: Sequence[str]) -> str:
     if missing := re.search(r"Could not find '([\w/+.-]+)/([^/']+)'", said):
         group, wanted = missing.groups()
         if known := choices(group):
-            return f"{group}={wanted}: there is none of that name{nearest(wanted, known)}"
+            return f"{group}={wanted}: there is no such name{nearest(wanted, known)}"
     if unknown := re.search(r"Could not override '([^']+)'", said):
         key = unknown[1].partition("@")[0]
         own = "; scripts/demo.py is for videos of your own" if key in ("input", "text") else ""
         return f"there is no key '{key}'{own or _nearest_keys(key, name, words)}"
     if "hydra/launcher/submitit_" in said:
-        return "the launchers of jobs are a package of their own: pip install -e '.[slurm]'"
+        return "the launchers of jobs need another package: pip install -e '.[slurm]'"
     if ambiguous := re.search(r"Ambiguous value for argument '([^=]+)=(.*?)'", said):
         key, value = ambiguous.groups()
         return f"{key}={value}: write '{key}=[{value}]' for a list of values, '{key}=\"{value}\"' for one"
@@ -113,13 +113,13 @@ def explain(error: Exception, name: str, words: Sequence[str]) -> str:
 
 
 def _nearest_keys(key: str, name: str, words: Sequence[str]) -> str:
-    """The keys that may have been meant: same last name, or nearly the same name."""
+    """The end of the sentence: the keys that may have been meant, by the same last name or a similar one."""
     kept = [w for w in words if "=" in w and not w.startswith(("-", "hydra"))]
     kept = [w for w in kept if w.lstrip("+~").split("=")[0] != key]
     unknown = f"; the keys are in configs/{name}.yaml"
     try:
         keys = list(_keys(compose_config(name, kept)))
-    except UserError:  # another word is wrong too
+    except UserError:  # another override is wrong too
         return unknown
     lasts = {x: x.rpartition(".")[2] for x in keys}
     last = key.rpartition(".")[2]

@@ -16,12 +16,12 @@ PRECISIONS = ("auto", "float32", "tf32", *AUTOCAST)
 
 
 def choose_device(name: str | torch.device | None, current: bool = False) -> torch.device:
-    """The device of that name; by default the GPU where there is one.
+    """The device of that name; by default the GPU, if there is one.
 
     Args:
         name: The name.
-        current: Whether a GPU with a number becomes the current one before anything touches it: else pinned
-            memory and the like open a context on GPU 0 too. For programs; a library leaves it to its caller.
+        current: Whether a GPU with a number becomes the current one. Otherwise pinned memory and the like
+            open a context on GPU 0 too. For programs; a library leaves this to its caller.
 
     Raises:
         UserError: There is no such device.
@@ -42,7 +42,7 @@ def choose_precision(name: str, device: torch.device, key: str) -> str:
     """The number format to compute in: ``auto`` is tf32 on a GPU, else float32. Errors name ``key``.
 
     Raises:
-        UserError: There is no such format, or not on this device.
+        UserError: There is no such format, or this device doesn't have it.
     """
     if name not in PRECISIONS:
         raise UserError(f"{key}={name}: choose one of {', '.join(PRECISIONS)}")
@@ -55,7 +55,7 @@ def choose_precision(name: str, device: torch.device, key: str) -> str:
 
 @contextmanager
 def products_in(precision: str) -> Iterator[None]:
-    """Inside, a GPU multiplies float32 with tf32's shorter mantissas, where ``precision`` is tf32."""
+    """Context in which a GPU multiplies float32 with tf32's shorter mantissas, if ``precision`` is tf32."""
     if precision != "tf32":
         yield
         return
@@ -70,9 +70,9 @@ def products_in(precision: str) -> Iterator[None]:
 
 
 def for_matmul(x: Tensor) -> Tensor:
-    """``x`` in the type that autocast gives to matrix products, for several that read it; else as it is.
+    """``x`` in the type that autocast uses for matrix products, for several that read it; else unchanged.
 
-    Autocast itself casts ``x`` anew for each of them.
+    Autocast itself would cast ``x`` anew for each of them.
     """
     kind = x.device.type
     casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not on "meta"
@@ -80,17 +80,18 @@ def for_matmul(x: Tensor) -> Tensor:
 
 
 def own_device(name: str | torch.device | None, place: Place, shared: bool = False) -> torch.device:
-    """This process's device: among several, the GPU of its own number on its machine, made the current one.
+    """This process's device: of several processes each has the GPU of its number on its machine.
 
-    A process that sees one GPU takes it: Slurm's ``--gpus-per-task=1`` shows each its own.
+    That GPU becomes the current one. A process that sees only one GPU takes it: Slurm's
+    ``--gpus-per-task=1`` shows each process its own.
 
     Args:
-        name: As in :func:`choose_device`; a GPU with a number is taken as named.
+        name: As in ``choose_device``; a GPU with a number is taken as named.
         place: Which of the processes this one is.
-        shared: Whether processes beyond the number of GPUs share them, in turn.
+        shared: Whether more processes than GPUs may share them, in turn.
 
     Raises:
-        UserError: There is no such device, or none that is this process's own.
+        UserError: There is no such device, or none for this process alone.
     """
     count = torch.cuda.device_count()
     named = str(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -107,7 +108,7 @@ def own_device(name: str | torch.device | None, place: Place, shared: bool = Fal
         )
     elif place.local >= count:
         raise UserError(
-            f"process {place.local} of this machine finds {count} GPUs; start one process for each GPU "
+            f"process {place.local} on this machine finds {count} GPUs; start one process for each GPU "
             "(torchrun --nproc_per_node, srun --ntasks-per-node, hydra.launcher.tasks_per_node)"
         )
     else:

@@ -1,4 +1,4 @@
-"""Jobs of ``-m`` under submitit: the terminal says what was submitted, and how it goes and ends.
+"""Jobs of ``-m`` under submitit: the terminal says what was submitted, how it is going and how it ends.
 
 Only imported where hydra-submitit-launcher is installed.
 """
@@ -27,56 +27,56 @@ from submitit.core.utils import FailedJobError
 from samwise.errors import UserError
 from samwise.running.processes import RESTARTED
 
-_GRACE = 5.0  # seconds in which the cluster may start a lost job again ...
-_HIDDEN = 60.0  # ... and a file system may hide the result of one that has ended well
+_GRACE = 5.0  # seconds that the cluster has to restart a lost job ...
+_HIDDEN = 60.0  # ... and a file system to show the result of one that ended well
 _WELL = ("COMPLETED", "ENDED")
 _BADLY = (
     "BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "INTERRUPTED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
     "TIMEOUT",
 )  # fmt: skip
-_NOISE = ("srun:", "slurmstepd:", "submitit ", "sbatch:")  # lines that say that, not why
+_NOISE = ("srun:", "slurmstepd:", "submitit ", "sbatch:")  # lines that say that a job failed, not why
 
 
 def use_launchers() -> None:
-    """Puts the launchers here in the place of the plugin's, whose configuration they have."""
+    """Replaces the plugin's launchers with those below, which have the same configuration."""
     for ours in (LocalLauncher, SlurmLauncher):
         theirs = ours.__bases__[1]
         Plugins.instance().class_name_to_class[f"{theirs.__module__}.{theirs.__name__}"] = ours
 
 
 class _Launcher(plugin.BaseSubmititLauncher):
-    """The plugin's launcher with a voice."""
+    """The plugin's launcher, but one that reports."""
 
     restarted = False
 
     def __call__(self, *arguments: Any) -> JobReturn:
-        """Runs a job, in the job."""
+        """Runs inside the job."""
         if self.restarted:
             os.environ[RESTARTED] = "1"
         result = super().__call__(*arguments)
-        _ = result.return_value  # raises the program's error: for the queue too the job has failed then
+        _ = result.return_value  # raises the program's error, so that the queue sees a failed job
         return result
 
     def checkpoint(self, *arguments: Any, **options: Any) -> Any:
-        """What runs when the job is started again."""
+        """What runs when the job is restarted."""
         again = copy.copy(self)
         again.restarted = True
         return submitit.helpers.DelayedSubmission(again, *arguments, **options)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submits jobs and waits for them; one that doesn't end well is a :class:`UserError`."""
+        """Submits jobs and waits for them; one that doesn't end well is a ``UserError``."""
         os.makedirs(self.config.hydra.sweep.dir, exist_ok=True)
         arguments = [
             (list(words), "hydra.sweep.dir", i, f"job_id_for_{i}", Singleton.get_state())
             for i, words in enumerate(job_overrides, initial_job_idx)
         ]
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # the error has what submitit prints
+            with contextlib.redirect_stderr(io.StringIO()):  # the error repeats what submitit prints
                 jobs = self._executor().map_array(self, *zip(*arguments, strict=True))
         except (OSError, RuntimeError, ValueError, NameError, AssertionError, FailedJobError) as error:
             said = [line.rpartition("error: ")[2] for line in str(error).splitlines() if line.strip()]
             raise UserError(
-                f"the job can't be submitted: {'; '.join(said)}; hydra.launcher.* says what it asks for, "
+                f"the job can't be submitted: {'; '.join(said)}; hydra.launcher.* sets what it asks for, "
                 "such as hydra.launcher.cpus_per_task=4"
             ) from error
         for job, words in zip(jobs, job_overrides, strict=True):
@@ -121,12 +121,12 @@ class _Launcher(plugin.BaseSubmititLauncher):
 
 
 class LocalLauncher(_Launcher, plugin.LocalLauncher):
-    """Jobs as processes of this machine."""
+    """Jobs as processes on this machine."""
 
     left_alone = "stopped by Ctrl-C, with its jobs"
 
     def _states(self, jobs: Sequence[submitit.Job]) -> dict[str, str]:
-        # One that has ended without a result has failed.
+        # A job that has finished without a result has failed.
         return {job.job_id: job.state.replace("FINISHED", "FAILED") for job in jobs}
 
 
@@ -136,7 +136,7 @@ class SlurmLauncher(_Launcher, plugin.SlurmLauncher):
     left_alone = "the jobs go on without this terminal; to end them: scancel {}"
 
     def _states(self, jobs: Sequence[submitit.Job]) -> dict[str, str]:
-        """By squeue, which needs no accounting, with why a job waits; one that it has forgotten has ended."""
+        """Asks squeue, which needs no accounting and knows why jobs wait; a job that it forgot has ended."""
         names = ",".join({job.job_id.partition("_")[0] for job in jobs})
         command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T %r", f"--jobs={names}"]
         try:
@@ -153,7 +153,7 @@ class SlurmLauncher(_Launcher, plugin.SlurmLauncher):
 
 
 class _Watched:
-    """A submitted job and what is known of it: its result, or what went wrong."""
+    """A submitted job and what is known about it: its result, or what went wrong."""
 
     def __init__(self, job: submitit.Job) -> None:
         self.job, self.state, self.since = job, "", 0.0
@@ -161,7 +161,7 @@ class _Watched:
         self.problem = ""
 
     def look(self, state: str) -> None:
-        """Takes the queue's word for the job's state, "" where there is none, and looks for the result."""
+        """Notes the job's state in the queue ("" if it isn't known) and looks for the result."""
         if all(self.job.task(i).paths.result_pickle.exists() for i in range(self.job.num_tasks)):
             try:
                 self.result = self.job.results()[0]
@@ -176,7 +176,7 @@ class _Watched:
             self.problem = f"job {self.job.job_id} {_words(state)}: {self._reason()}"
 
     def _reason(self) -> str:
-        """The error that one of its processes names, else what the first said last."""
+        """The error that one of its processes reports, else the last line of the first one."""
         last, log = "", self.job.task(0).paths.stderr
         for index in range(self.job.num_tasks):
             path = self.job.task(index).paths.stderr

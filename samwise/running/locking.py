@@ -1,4 +1,4 @@
-"""A folder that one process at a time may write to; the kernel's lock, so it goes with its process."""
+"""A lock that lets one process at a time write to a folder; the kernel's, so it ends with the process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import IO
 
 from samwise.errors import UserError
 
-RUN_LOCK = ".run.lock"  # of a training's folder
+RUN_LOCK = ".run.lock"  # in a training's folder
 
 
 class FolderLock:
-    """Context in which :meth:`take` keeps other processes out of a folder.
+    """Context in which ``take`` keeps other processes out of a folder.
 
     Args:
-        name: The lock's file in the folder; programs that may share a folder have different ones.
+        name: The lock's file in the folder; programs that may share a folder use different ones.
     """
 
     def __init__(self, name: str = RUN_LOCK) -> None:
@@ -41,14 +41,14 @@ class FolderLock:
 
     @property
     def held(self) -> bool:
-        """Whether the lock was taken; not so where the file system knows none."""
+        """Whether the lock was taken; False on a file system without locks."""
         return self._file is not None
 
     def take(self, folder: str | Path) -> None:
-        """Takes the folder, which is there.
+        """Locks a folder that exists.
 
         Raises:
-            UserError: Another process has it; the message says which one.
+            UserError: Another process holds the lock; the message says which one.
         """
         self._path = Path(folder) / self.name
         file = open(self._path, "a+", encoding="utf-8")
@@ -61,10 +61,10 @@ class FolderLock:
             raise UserError(
                 f"{folder} is in use by {holder}; wait for it, stop it, or choose another output=..."
             ) from error
-        except OSError:  # a file system that knows no locks
+        except OSError:  # a file system without locks
             file.close()
             return
-        if not _is_at(file, self._path):  # the holder before has removed it between these lines
+        if not _is_at(file, self._path):  # the last holder has just removed it
             file.close()
             return self.take(folder)
         file.truncate(0)

@@ -15,17 +15,9 @@ import torch
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of the packages that decide the result, and the commit of the code where it is a checkout."""
+    """Versions of the packages that affect results, the device and, in a checkout, the code's commit."""
     found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in (
-        "samwise-rvos",
-        "torch",
-        "torchvision",
-        "sam2",
-        "transformers",
-        "open_clip_torch",
-        "numpy",
-    ):
+    for package in "samwise-rvos torch torchvision sam2 transformers open_clip_torch numpy".split():
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -45,7 +37,7 @@ def git_commit() -> str | None:
 
 
 def git_changes() -> str:
-    """What the checkout's tracked files differ in from its commit, as a patch; empty outside a checkout."""
+    """How the checkout's tracked files differ from its commit, as a patch; empty outside a checkout."""
     return (_git("diff", "HEAD", "--binary") or "") if _in_checkout() else ""
 
 
@@ -86,7 +78,7 @@ def _cpu_model() -> str:
 
 
 def resident_bytes() -> int:
-    """Memory of this process now; where the system doesn't tell, the most it ever had."""
+    """This process's memory; where the system doesn't tell, the most it ever had."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

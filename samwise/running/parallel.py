@@ -40,7 +40,7 @@ def map_in_processes(
         unit: Name of an item.
 
     Raises:
-        UserError: A process ended unexpectedly. Exceptions of the function come through as they are.
+        UserError: A process ended unexpectedly. The function's own exceptions pass through unchanged.
     """
     workers = min(workers, len(items))
     if workers <= 1:
@@ -58,7 +58,7 @@ def map_in_processes(
         raise UserError("a process ended unexpectedly (out of memory?); try workers=1") from error
 
 
-_work: tuple[Callable[..., Any], tuple[Any, ...]]  # of a worker, for all its items
+_work: tuple[Callable[..., Any], tuple[Any, ...]]  # a worker's, for all its items
 
 
 def _start_worker(function: Callable[..., Any], shared: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Which of several processes this one is, as torchrun, accelerate, srun or submitit say; alone, 0 of 1."""
+"""Which of several processes this is, according to torchrun, accelerate, srun or submitit; alone, 0 of 1."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 from samwise.errors import UserError
 
-RESTARTED = (
-    "SAMWISE_RESTARTED"  # set where a job of submitit's local mode is started again; Slurm has its own
-)
+RESTARTED = "SAMWISE_RESTARTED"  # set when submitit's local mode restarts a job; Slurm has its own variable
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -22,9 +20,9 @@ class Place:
     Attributes:
         rank: From 0.
         count: Number of processes.
-        local: Its number on its machine, from 0; None where nothing tells it.
+        local: Its number on its machine, from 0; None if unknown.
         source: What started them.
-        address: Where rank 0 waits for the others; None where nothing tells it.
+        address: Where rank 0 waits for the others; None if unknown.
         port: The port it waits at.
     """
 
@@ -46,9 +44,9 @@ def find_place(environment: Mapping[str, str]) -> Place:
     """This process's place.
 
     Args:
-        environment: Of the process: torchrun's ``RANK`` and ``WORLD_SIZE`` come first, then those of
-            submitit's local jobs, then those of a Slurm job step (``srun``). A Slurm batch script is one
-            process, whatever number of tasks its job has.
+        environment: The process's variables. torchrun's ``RANK`` and ``WORLD_SIZE`` come first, then those
+            of submitit's local jobs, then those of a Slurm job step (``srun``). A Slurm batch script is one
+            process, however many tasks its job has.
 
     Raises:
         UserError: The variables say that there are several processes, but not which one this is.
@@ -75,12 +73,12 @@ def find_place(environment: Mapping[str, str]) -> Place:
 
 
 def job_id(environment: Mapping[str, str]) -> str | None:
-    """The cluster's name of the job that this process belongs to, the same when it is started again."""
+    """The cluster's name for this process's job; a restarted job keeps it."""
     return environment.get("SUBMITIT_LOCAL_JOB_ID") or environment.get("SLURM_JOB_ID")
 
 
 def is_restarted(environment: Mapping[str, str]) -> bool:
-    """Whether the cluster has started this job before: it went back into the queue, or its machine failed."""
+    """Whether the cluster has started this job before: it was requeued, or its machine failed."""
     return RESTARTED in environment or number(environment, "SLURM_RESTART_COUNT", 0) > 0
 
 
@@ -90,7 +88,7 @@ def number(environment: Mapping[str, str], name: str, default: int | None = None
     try:
         return int(text)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise UserError(f"the variable {name}={text} isn't a number; unset it, or set it right") from error
+        raise UserError(f"the variable {name}={text} isn't a number; unset or correct it") from error
 
 
 def _by_torchrun(environment: Mapping[str, str]) -> Place:
@@ -99,7 +97,7 @@ def _by_torchrun(environment: Mapping[str, str]) -> Place:
     local: int | None = None
     if "LOCAL_RANK" in environment:
         local = number(environment, "LOCAL_RANK")
-    elif environment.get("SLURM_STEP_NUM_TASKS") == str(count):  # RANK was made of SLURM_PROCID
+    elif environment.get("SLURM_STEP_NUM_TASKS") == str(count):  # RANK was set from SLURM_PROCID
         local = number(environment, "SLURM_LOCALID", 0)
     elif count == 1 or address in _HERE:
         local = rank
@@ -123,8 +121,8 @@ def _by_srun(environment: Mapping[str, str], count: int) -> Place:
 def _tasks(environment: Mapping[str, str]) -> int:
     """Number of tasks of this job step; 1 in a batch script.
 
-    A script that was submitted from within a step has that step's variables; ``SLURM_GTIDS``, the tasks on
-    this machine, is its own.
+    A script that was submitted from within a step inherits that step's variables, but ``SLURM_GTIDS``, the
+    tasks on this machine, is its own.
     """
     count = number(environment, "SLURM_STEP_NUM_TASKS", 1)
     here = environment.get("SLURM_GTIDS", "").split(",")
@@ -144,5 +142,5 @@ def _first_host(environment: Mapping[str, str]) -> str:
 
 
 def _port(*names: str | None) -> str:
-    """The same for all processes that know the names; below those that the kernel gives away."""
+    """A port that all processes with these names agree on, below those that the kernel hands out."""
     return str(15_000 + zlib.crc32(".".join(map(str, names)).encode()) % 15_000)

@@ -1,4 +1,4 @@
-"""How programs begin and how they show errors: one line, and an exit status."""
+"""How programs start, and how they show errors: one line and an exit status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 @contextmanager
 def errors_in_a_line() -> Iterator[None]:
-    """Context in which a :class:`UserError` becomes one line and exit status 2.
+    """Context in which a ``UserError`` becomes one line and exit status 2.
 
     ``SAMWISE_TRACEBACK=1`` shows the traceback instead.
     """
@@ -37,9 +37,9 @@ def errors_in_a_line() -> Iterator[None]:
 
 
 def cli(main: Callable[..., R]) -> Callable[..., R]:
-    """Decorates a program's function: errors and Ctrl-C end it with a line.
+    """Decorates a program's function: errors and Ctrl-C end it with one line.
 
-    Of a config, the first argument, the extensions are imported and the numbers checked before that.
+    If the first argument is a config, its extensions are imported and its numbers checked first.
     """
 
     @functools.wraps(main)
@@ -60,12 +60,12 @@ def cli(main: Callable[..., R]) -> Callable[..., R]:
 
 
 def caution(text: str) -> None:
-    """One line on standard error that mustn't be overlooked: yellow on a terminal (not with ``NO_COLOR``)."""
+    """Prints a note that mustn't be overlooked to standard error, in yellow on a terminal (see NO_COLOR)."""
     yellow = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     print(f"\033[33mnote: {text}\033[0m" if yellow else f"note: {text}", file=sys.stderr, flush=True)
 
 
 def require_keys(cfg: DictConfig, usage: str) -> None:
-    """Refuses a config in which a key is still ``???``, with the usage."""
+    """Refuses a config in which keys are still ``???``, and says how to use the program."""
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{' and '.join(missing)} must be given: {usage}")

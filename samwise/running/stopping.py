@@ -1,4 +1,4 @@
-"""Stopping on request: a signal is noted, and the work ends, whole, after its current step."""
+"""Stopping on request: a signal is noted, and the work ends cleanly after the current step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import FrameType
 
 # SLURM's warnings (SIGTERM, and what --signal names), submitit's (SIGUSR2), Ctrl-C, a closed terminal.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
-PARENT = "SAMWISE_PARENT"  # in the environment of a program that ends with the one that started it
+PARENT = "SAMWISE_PARENT"  # set for a program that is to end with the one that started it
 _PR_SET_PDEATHSIG = 1
 
 
@@ -23,7 +23,7 @@ def end_with_parent() -> None:
     if not parent.isdigit() or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it was killed before
+    if os.getppid() != int(parent):  # it is dead already
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -31,7 +31,7 @@ def end_with_parent() -> None:
 def handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Context in which signals go to ``handler``.
 
-    Only the main thread may set handlers; in another one (a notebook) signals keep their usual effect.
+    Only the main thread may set handlers; in any other (a notebook) signals keep their usual effect.
     """
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, handler) for number in numbers} if main else {}
@@ -43,7 +43,7 @@ def handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], o
 
 
 class StopRequest:
-    """Context in which a signal of :data:`SIGNALS` sets ``received``; a second Ctrl-C ends at once."""
+    """Context in which one of the ``SIGNALS`` sets ``received``; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None

@@ -1,4 +1,4 @@
-"""Words of the command line: from how people type them to how Hydra reads them, for one job or many."""
+"""The command line's words: from how people type them to how Hydra reads them, for one job or many."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-# Hydra's own options; those of the second line are followed by a word.
+# Hydra's own options, without and with a word after them.
 _OPTIONS = {"-h", "--help", "--hydra-help", "--version", "--resolve", "-r", "--run", "-m", "--multirun"}
 _WITH_WORD = {
     *("--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun", "--shell-completion", "-sc"),
     *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
 }
-
-
 _MANY = ("-m", "--multirun")
-_NAMES = "hydra.job.config.override_dirname"  # how Hydra names a job by its words
+_NAMES = "hydra.job.config.override_dirname"  # how Hydra names a job after its words
 
 
 def plain_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Words of the command line in which the values of some keys are quoted for Hydra.
+    """The command line's words, with values quoted where Hydra would misread them.
 
-    A value that begins with ``[`` is a list in Hydra's grammar, ``null`` is nothing, ``text=@FILE`` stands
-    for the lines of a file. Several ``text=`` add up. Other keys' values are quoted where Hydra can't read
-    them, such as paths with parentheses or letters that aren't English.
+    Values of ``keys`` are taken as typed, except that ``null`` is nothing, ``text=[...]`` is a list in
+    Hydra's grammar and ``text=@FILE`` stands for the lines of a file. Several ``text=`` add up. Other keys'
+    values are quoted only where Hydra can't read them, such as paths with parentheses or accented letters.
 
     Args:
         words: As typed.
-        keys: The keys whose values are always taken as typed, such as ``input`` and ``text``.
+        keys: Such as ``input`` and ``text``.
 
     Raises:
         UserError: The file of ``@FILE`` can't be read, a word is neither ``key=value`` nor one of Hydra's
@@ -57,7 +55,7 @@ def plain_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
             )
     for key, values in found.items():
         if key != "text" and len(values) > 1:
-            raise UserError(f"{key}= is given {len(values)} times; one at a time, please")
+            raise UserError(f"{key}= is given {len(values)} times; give it once")
         texts = [text for value in values for text in _texts(key, value)]
         one = len(texts) == 1 and not values[0].startswith(("[", "@"))
         quoted = [_quoted(text) for text in (texts if key == "text" else texts[-1:])]
@@ -88,14 +86,14 @@ def _texts(key: str, value: str) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A string as Hydra's grammar has it; ``${`` is no interpolation."""
+    """A string in Hydra's grammar, with ``${`` as plain text."""
     text = text.replace("${", "\\${")
     text = re.sub(r"(\\*)(\"|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), text)
     return f'"{text}"'
 
 
 def _check_words(words: Sequence[str], keys: Sequence[str]) -> None:
-    """Refuses what Hydra would answer with its grammar or its usage."""
+    """Refuses words that Hydra would answer with its grammar or usage text."""
     example = "input=video.mp4 'text=the red circle'" if "input" in keys else "output=runs/mine"
     before = ""
     for word, after in zip(words, [*words[1:], ""], strict=False):
@@ -114,12 +112,12 @@ def _check_words(words: Sequence[str], keys: Sequence[str]) -> None:
 
 
 def _is_grammar(word: str) -> bool:
-    """Whether Hydra can read it, or it is something in brackets or quotes, which was meant for Hydra."""
+    """Whether Hydra can read the word, or its value has brackets or quotes and so was meant for Hydra."""
     return word.partition("=")[2].startswith(("[", "{", "'", '"')) or _parsed(word) is not None
 
 
 def _parsed(word: str) -> Override | None:
-    """The word as Hydra reads it; None where it can't."""
+    """The word as Hydra reads it; None if it can't."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -130,7 +128,7 @@ def _parsed(word: str) -> Override | None:
 
 
 def flags_first(words: Sequence[str]) -> list[str]:
-    """Words with ``-m`` in front: Hydra's parser takes overrides in one piece only."""
+    """The words with ``-m`` in front: Hydra's parser wants the overrides without a break."""
     return sorted(words, key=lambda word: word not in _MANY)
 
 
@@ -140,9 +138,9 @@ def is_many(words: Sequence[str]) -> bool:
 
 
 def name_jobs(words: Sequence[str]) -> list[str]:
-    """Words of a sweep whose jobs are named by the keys with several values; others as they are.
+    """The words, and for a sweep others that name its jobs after the keys with several values.
 
-    Says so on standard error. Where ``output`` is one of the keys, each job has its own already.
+    Says so on standard error. If ``output`` is one of those keys, each job already has its own folder.
     """
     overrides = list(filter(None, map(_parsed, words))) if is_many(words) else []
     swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
@@ -155,12 +153,12 @@ def name_jobs(words: Sequence[str]) -> list[str]:
         *words,
         f"{_NAMES}.exclude_keys=[{','.join(['output', *others])}]",
         f"{_NAMES}.item_sep=+",
-        f"{_NAMES}.kv_sep=_",  # a name with = can't be typed as it is
+        f"{_NAMES}.kv_sep=_",  # a name with = would have to be quoted
     ]
 
 
 def enter_own_folder(config: DictConfig) -> None:
-    """Moves a job of a sweep into its folder in ``output``."""
+    """Gives a sweep's job its own folder in ``output``."""
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():

@@ -1,8 +1,8 @@
-"""``mask_dict.json`` of MeViS turned once into a file whose annotations are read one at a time.
+"""MeViS's ``mask_dict.json``, turned once into a file whose annotations can be read one at a time.
 
 The published file is one JSON object of hundreds of megabytes or more; parsed, it is several times as large,
 and every worker process would hold it. Here it is read as a stream, once, into an SQLite file with one row
-per annotation. A process keeps no more than an open file; the pages it reads are the system's, shared by all.
+per annotation. A process holds only an open file; the system's page cache is shared by all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from samwise.errors import UserError, is_printable, shown
 from samwise.io import atomic_path, cache_file
 from samwise.progress import progress
 
-VERSION = "1"  # of the table; another one is made anew
+VERSION = "1"  # of the tables; an index of another version is made anew
 SUFFIX = ".index.sqlite"
 _TABLES = (
     "CREATE TABLE tracks (name TEXT PRIMARY KEY, visible BLOB, sizes BLOB, ends BLOB, counts BLOB)",
@@ -30,10 +30,10 @@ _TABLES = (
 
 
 class MaskIndex(RleMasks):
-    """The masks of a ``mask_dict.json``, read where they lie. Can be pickled and used in forked processes.
+    """The masks of a ``mask_dict.json``, read from disk. Can be pickled and used in forked processes.
 
-    The index is made at the first use, and again when the file's size or time has changed; it appears whole
-    or not at all.
+    The index is made on first use, and again when the file's size or time has changed; it appears whole or
+    not at all.
 
     Args:
         source: ``mask_dict.json``.
@@ -74,7 +74,7 @@ class MaskIndex(RleMasks):
         return track
 
     def visible(self, name: str, num_frames: int) -> np.ndarray:
-        row = self._ask("SELECT visible FROM tracks WHERE name = ?", name)  # leaves the masks on the disk
+        row = self._ask("SELECT visible FROM tracks WHERE name = ?", name)  # doesn't load the masks
         if row is None or not isinstance(row[0], bytes) or len(row[0]) != num_frames:
             return super().visible(name, num_frames)  # says what is wrong
         return np.frombuffer(row[0], np.uint8) != 0
@@ -88,27 +88,27 @@ class MaskIndex(RleMasks):
             raise self._damaged(error) from error
 
     def _damaged(self, why: object) -> UserError:
-        return UserError(f"{self.path} is damaged ({why}); delete it, and it is made again")
+        return UserError(f"{self.path} is damaged ({why}); delete it, and it will be made again")
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_connection": None}
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    # Nothing writes to a finished index, so no locks are needed, which network file systems are bad at.
+    # Nothing writes to a finished index, so it needs no locks, which don't work well on network file systems.
     return sqlite3.connect(
         f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1", uri=True, check_same_thread=False
     )
 
 
 def _stamp_of(path: Path) -> str | None:
-    """The stamp of an index; None where there is none, or something else."""
+    """The stamp of an index; None if there is none, or the file is something else."""
     if not path.is_file():
         return None
     try:
         with closing(_open(path)) as connection:
             parts = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master") if sql}
-            if parts != set(_TABLES):  # a view could run anything, for ever
+            if parts != set(_TABLES):  # a view could run anything, forever
                 return None
             row = connection.execute("SELECT stamp FROM made_from").fetchone()
             return row[0] if row else None
@@ -119,7 +119,7 @@ def _stamp_of(path: Path) -> str | None:
 def _build(source: Path, path: Path, stamp: str) -> None:
     with atomic_path(path) as temporary, closing(sqlite3.connect(temporary)) as connection:
         try:
-            connection.execute("PRAGMA journal_mode = OFF")  # it is thrown away where it isn't finished
+            connection.execute("PRAGMA journal_mode = OFF")  # an unfinished file is thrown away anyway
             connection.execute("PRAGMA synchronous = OFF")
             for table in _TABLES:
                 connection.execute(table)

@@ -20,7 +20,7 @@ def read_label_map(path: str | Path, size: tuple[int, int] | None = None) -> np.
 
     Args:
         path: A palette PNG, or a greyscale one whose values are the ids.
-        size: (height, width) that it must have; looked at before the pixels are decoded.
+        size: (height, width) that it must have; checked before the pixels are decoded.
 
     Returns:
         (H, W) uint8: 0 background, 255 void, else object ids.
@@ -31,8 +31,8 @@ def read_label_map(path: str | Path, size: tuple[int, int] | None = None) -> np.
     image = decode_png(read_file(path), path, size)
     if image.mode not in ("P", "L"):
         raise UserError(
-            f"{path} has {image.mode} pixels; a label map is a palette PNG (mode P) whose values are object "
-            "ids: write it so"
+            f"{path} has {image.mode} pixels; write label maps as palette PNGs (mode P) whose values are "
+            "object ids"
         )
     return np.array(image)
 
@@ -61,7 +61,7 @@ def encode_label_map(labels: np.ndarray) -> bytes:
 
 
 def davis_palette() -> list[int]:
-    """The 256 colours of PASCAL VOC and DAVIS, as 768 values: the bits of an id, dealt out to R, G and B."""
+    """The 256 colours of PASCAL VOC and DAVIS, as 768 values: an id's bits, dealt out to R, G and B."""
     ids = np.arange(256)
     colours = np.zeros((256, 3), np.int64)
     for bit in range(8):

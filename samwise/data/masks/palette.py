@@ -39,7 +39,7 @@ class PaletteMasks:
         """Makes sure that no PNG is missing.
 
         Raises:
-            UserError: With the first missing files and their number.
+            UserError: Some are; the message has their number and the first of them.
         """
         for video_id, names in self._frames.items():
             check_files(self.root / video_id, names, [".png"], self._listed_in)
@@ -82,10 +82,9 @@ class PaletteMasks:
         return visible
 
     def index(self) -> dict[str, dict[str, list[int]]]:
-        """For each video the frames in which each object has a pixel, as the masks themselves show it.
+        """For each video the frames in which each object has a pixel.
 
-        It is worked out once, by reading every PNG, and kept in a file; that one is made again when the
-        folders have changed.
+        It is worked out once, by reading every PNG, and kept in a file until the folders change.
 
         Raises:
             UserError: A PNG is missing or broken.
@@ -97,7 +96,7 @@ class PaletteMasks:
             known = self._kept(path, stamp)
             if known is None:
                 self.check()
-                # Decoding leaves the interpreter free.
+                # Decoding releases the interpreter's lock.
                 with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
                     shown = pool.map(self._shown_in, self._frames)
                     bar = progress(shown, f"reading the masks in {self.root}", len(self._frames), "video")
@@ -107,7 +106,7 @@ class PaletteMasks:
         return self._shown
 
     def _kept(self, path: Path, stamp: str) -> dict[str, dict[str, list[int]]] | None:
-        """What was worked out before; None where there is nothing, or nothing that can be relied on."""
+        """What was worked out before; None if there is nothing, or nothing that can be trusted."""
         try:
             found = read_json(path)
             if found["stamp"] != stamp:
@@ -130,7 +129,7 @@ class PaletteMasks:
         return shown
 
     def _stamp(self) -> str:
-        """Changes whenever a list of frames does, or a PNG comes, goes or is replaced."""
+        """Changes whenever a list of frames does, or a PNG is added, removed or replaced."""
         digest = hashlib.sha256()
         for video_id, names in self._frames.items():
             folder = self.root / video_id

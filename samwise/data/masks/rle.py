@@ -16,13 +16,13 @@ from samwise.errors import UserError, shown
 
 @dataclass(frozen=True)
 class RleTrack:
-    """One annotation's masks, one RLE or nothing for each of N frames, without a Python object per mask.
+    """One annotation's masks, an RLE or nothing for each of N frames, without a Python object per mask.
 
     Attributes:
         sizes: (N, 2) int32, height and width; 0 where there is no mask.
         ends: (N + 1,) int64, where in ``counts`` each mask begins and the last one ends.
         visible: (N,) bool, where the annotation has a pixel.
-        counts: Compressed run lengths of all masks, one after the other.
+        counts: Compressed run lengths of all masks, one after another.
     """
 
     sizes: np.ndarray
@@ -40,7 +40,7 @@ class RleTrack:
             source: The file they come from, for messages.
 
         Raises:
-            UserError: It is no such list. A mask whose runs are broken raises when it is decoded.
+            UserError: It isn't such a list. A mask with broken runs raises when it is decoded.
         """
         if not isinstance(frames, list):
             raise UserError(
@@ -77,8 +77,8 @@ class RleTrack:
                 f"{size[1]} x {size[0]}; frames and masks must come from the same release"
             )
         counts = self.counts[self.ends[frame] : self.ends[frame + 1]]
-        # pycocotools fills what a cut string leaves open with whatever lies in memory, so the lengths are
-        # added up; none may be so long that the sum overflows.
+        # pycocotools fills what a cut string leaves open with whatever is in memory, so the lengths are added
+        # up; none may be so long that the sum overflows.
         run_lengths = parse_counts(counts)
         if run_lengths is None or run_lengths.max() > height * width or run_lengths.sum() != height * width:
             raise UserError(
@@ -88,7 +88,7 @@ class RleTrack:
 
 
 class RleMasks(ABC):
-    """Annotations' masks by name, wherever they are kept.
+    """Annotations' masks by name, wherever they are stored.
 
     Args:
         source: The file they come from, for messages.
@@ -99,13 +99,13 @@ class RleMasks(ABC):
 
     @abstractmethod
     def track(self, name: str) -> RleTrack | None:
-        """The annotation's masks; None where there is no such annotation."""
+        """The annotation's masks; None if there is no such annotation."""
 
     def visible(self, name: str, num_frames: int) -> np.ndarray:
         """(num_frames,) bool: where the annotation has a pixel.
 
         Raises:
-            UserError: It is missing, or is for another number of frames.
+            UserError: It is missing, or covers another number of frames.
         """
         return self._checked_track(name, num_frames).visible
 
@@ -124,8 +124,7 @@ class RleMasks(ABC):
             (T, H, W) bool.
 
         Raises:
-            UserError: An annotation is missing, is for another number of frames or of another size, or is
-                broken.
+            UserError: An annotation is missing or broken, or has another number of frames or another size.
         """
         masks = np.zeros((len(frame_indices), *size), dtype=bool)
         for name in names:
@@ -181,7 +180,7 @@ def _checked(rle: Any, name: str, source: Path) -> tuple[tuple[int, int], bytes]
                 raise ValueError("run lengths that don't fit the size")
             counts = coco_mask.frPyObjects(rle, height, width)["counts"]
         if isinstance(counts, str):
-            counts = counts.encode("utf-8", "surrogatepass")  # what isn't ASCII is broken when it is decoded
+            counts = counts.encode("utf-8", "surrogatepass")  # what isn't ASCII counts as broken in decoding
         return (height, width), bytes(memoryview(counts))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -191,7 +190,7 @@ def _checked(rle: Any, name: str, source: Path) -> tuple[tuple[int, int], bytes]
 
 
 def _may_show(counts: bytes) -> bool:
-    """Whether the mask has a pixel; a broken one counts as visible, so that decoding it complains."""
+    """Whether the mask has a pixel; a broken one counts as visible, so that decoding it fails."""
     # Nearly always the second run, the first that covers anything, has a pixel, and nothing more is needed.
     codes = iter(counts)
     for code in codes:
@@ -207,11 +206,11 @@ def _may_show(counts: bytes) -> bool:
 
 
 def parse_counts(counts: bytes) -> np.ndarray | None:
-    """Run lengths of a compressed COCO RLE, or None where the string is cut or no such string.
+    """Run lengths of a compressed COCO RLE, or None if the string is cut off or isn't one.
 
     Each number is written in groups of five bits, lowest first, in characters from '0' on; 0x20 marks that
-    another group follows, 0x10 of the last group is the sign. From the fourth on, numbers are differences to
-    the one two places before.
+    another group follows, 0x10 of the last group is the sign. From the fourth on, numbers are differences
+    from the one two places before.
     """
     codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:

@@ -1,4 +1,4 @@
-"""What each benchmark consists of, how many of what its publishers counted, and where it comes from."""
+"""What each benchmark consists of, its publishers' counts, and where to get it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from samwise.data.refs_file import read_refs
 from samwise.data.types import VideoStorage
 from samwise.errors import UserError
 
-# Expressions, objects and images that the publishers count.
+# Expressions, objects and images as the publishers count them.
 REFCOCO_COUNTS = {
     "refcoco/unc": (142_209, 50_000, 19_994),
     "refcoco+/unc": (141_564, 49_856, 19_992),
@@ -32,8 +32,8 @@ class Finding:
         what: The part of the data.
         detail: What was found, or what is wrong.
         missing: Whether the part can't be used.
-        differs: Whether its publishers count something else.
-        prepare: What is worked out once for this part, where it is whole.
+        differs: Whether the publishers' counts are others.
+        prepare: Makes this part's index, if it is complete.
     """
 
     what: str
@@ -70,7 +70,7 @@ def _mevis(root: Path) -> Iterator[Finding]:
         if part.storage and with_masks and not part.storage.has_masks:
             part.fault = f"{root / split / 'mask_dict.json'} doesn't exist"
         yield part.finding(
-            {"valid": (140, "videos")}.get(split), prepare=_index_masks(part.storage) if with_masks else None
+            140 if split == "valid" else None, prepare=_index_masks(part.storage) if with_masks else None
         )
         videos += part.videos
     text = f"{videos:,} videos"
@@ -94,13 +94,11 @@ def _ytvos(root: Path) -> Iterator[Finding]:
         train.fault = f"{root / 'train' / 'Annotations'} doesn't exist, or the expressions name no objects"
     yield train.finding(prepare=_index_masks(train.storage))
     valid = _Part("valid", lambda: RefYouTubeVosStorage(root, "valid"))
-    yield valid.finding((202, "videos"))
+    yield valid.finding(202)
     if (root / "test").is_dir():
         yield _Part("test", lambda: RefYouTubeVosStorage(root, "test")).finding()
     elif expressions_path(root, "test").is_file():
-        yield Finding(
-            "test", "frames not there; only its expression file is needed, for the validation split"
-        )
+        yield Finding("test", "no frames; only its expression file is needed, for the validation split")
 
 
 def _davis(root: Path) -> Iterator[Finding]:
@@ -108,7 +106,7 @@ def _davis(root: Path) -> Iterator[Finding]:
         part = _Part(f"annotator {annotator}", lambda a=annotator: DavisStorage(root, "val", a))
         if isinstance(part.storage, DavisStorage) and annotator == 0:
             part.check(part.storage.check_masks)
-        yield part.finding((30, "videos"), detail=f" ({FOLDER}/{FILES[annotator]})")
+        yield part.finding(30, detail=f" ({FOLDER}/{FILES[annotator]})")
 
 
 def _refcoco(root: Path) -> Iterator[Finding]:
@@ -143,7 +141,7 @@ def _refcoco(root: Path) -> Iterator[Finding]:
 
 
 class _Part:
-    """A split, opened and looked through; what is wrong is kept instead of raised."""
+    """A split, opened and checked; what is wrong with it is kept instead of raised."""
 
     def __init__(self, what: str, open_split: Callable[[], VideoStorage]) -> None:
         self.what, self.fault = what, ""
@@ -165,16 +163,16 @@ class _Part:
 
     def finding(
         self,
-        published: tuple[int, str] | None = None,
+        published: int | None = None,
         detail: str = "",
         prepare: Callable[[], None] | None = None,
     ) -> Finding:
         if self.fault:
             return Finding(self.what, self.fault, missing=True)
         text = f"{self.videos:,} videos, {self.expressions:,} expressions{detail}"
-        if published and self.videos != published[0]:
-            text += f"; published: {published[0]:,} {published[1]}"
-        return Finding(self.what, text, differs="published" in text, prepare=prepare)
+        differs = published is not None and self.videos != published
+        text += f"; published: {published:,} videos" if differs else ""
+        return Finding(self.what, text, differs=differs, prepare=prepare)
 
 
 BENCHMARKS = {

@@ -1,4 +1,4 @@
-"""``tools/prepare_data.py``: unpacks what the publishers hand out, looks it over, and readies it for use."""
+"""``tools/prepare_data.py``: unpacks the publishers' archives, checks the data and makes their indices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from samwise.running.cli import program
 
 @program("prepare_data")
 def main(config: DictConfig) -> None:
-    """Prepares one benchmark or all; fails where something that is needed is missing."""
+    """Prepares one benchmark or all; fails if something that is needed is missing."""
     if config.dataset not in (*BENCHMARKS, "all"):
         raise UserError(f"dataset={config.dataset}: choose {', '.join(BENCHMARKS)} or all")
     if config.dataset == "all":

@@ -1,6 +1,6 @@
-"""Unpacks publishers' archives: nothing outside the folder, nothing half-written, again where it stopped.
+"""Unpacks publishers' archives: nothing outside the folder, nothing half-written; resumes where it stopped.
 
-They are zips, and for MeViSv2 the tars in which it hands out its frames, ``<split>/JPEGImages.tar``.
+They are zips, and MeViSv2's tars of frames, ``<split>/JPEGImages.tar``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from samwise.progress import progress
 
 TAR_FOLDER = "JPEGImages"
 _JUNK = re.compile(r"(^|/)(__MACOSX|\.DS_Store|Thumbs\.db)(/|$)")
-_LEFT = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")  # by a run that was killed: see samwise.io.atomic_path
+_LEFT = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\.\w+)?")  # by a killed run: see samwise.io.atomic_path
 _SPARE = 64 << 20  # bytes that stay free
 _LONGEST_NAME, _DEEPEST = 255, 64  # bytes of a file's name, folders above it
 
@@ -44,9 +44,9 @@ class Plan:
 def plan_unpacking(path: Path, root: Path, folders: Collection[str]) -> Plan:
     """Looks into a zip; writes nothing.
 
-    Entries go below one of ``folders``: what a zip has above it (``release/train/...``) is left out. A zip
-    without any such folder that is itself named like one (``train.zip``) goes below that one. Entries that
-    fit neither way are left out.
+    Entries go below one of ``folders``: what a zip has above it (``release/train/...``) is dropped. A zip
+    without any such folder that is itself named like one (``train.zip``) goes below that one. Other entries
+    are left out.
 
     Args:
         path: The zip.
@@ -54,8 +54,8 @@ def plan_unpacking(path: Path, root: Path, folders: Collection[str]) -> Plan:
         folders: The dataset's own top-level folders.
 
     Raises:
-        UserError: It isn't a whole zip, or has an entry that is a link, is encrypted, comes twice, or would
-            leave the folder.
+        UserError: It isn't a complete zip, or has an entry that is a link, is encrypted, comes twice, or
+            would leave the folder.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -107,11 +107,11 @@ def unpack(plan: Plan, root: Path) -> None:
 
 
 def unpack_frames(path: Path, check: bool = False) -> int:
-    """Writes the files of a tar that aren't there yet beside it; each appears whole or not at all.
+    """Writes the files of a tar beside it, if they aren't there yet; each appears whole or not at all.
 
     Args:
         path: ``<split>/JPEGImages.tar``.
-        check: Only count them.
+        check: Only counts them.
 
     Returns:
         How many weren't there.
@@ -127,7 +127,7 @@ def unpack_frames(path: Path, check: bool = False) -> int:
                 source = archive.extractfile(member)
                 assert source is not None
                 _write(source, target)
-    except (tarfile.TarError, *BROKEN_ZIP) as error:  # its compression is a zip's
+    except (tarfile.TarError, *BROKEN_ZIP) as error:  # tars are compressed like zips
         raise UserError(f"{path} isn't a complete tar ({first_line(error)}); fetch it again") from error
     return len(todo)
 
@@ -158,7 +158,7 @@ def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:
     Raises:
         UserError: It isn't the path of a plain file or folder below the zip's top.
     """
-    name = info.orig_filename  # as it is written there: zipfile cuts it at a NUL
+    name = info.orig_filename  # zipfile cuts the usual one at a NUL
     place = PurePosixPath(name)
     kind = stat.S_IFMT(info.external_attr >> 16)
     faults = {
@@ -195,7 +195,7 @@ def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.Tar
                 f"{path}: the entry {shown(member.name)} is a link or leaves its folder, which no tar of "
                 "this dataset does; nothing of it was unpacked, fetch it again from its publisher"
             )
-        # Of a file of less than nothing tarfile gives the same entry for ever.
+        # With a negative size tarfile gives the same entry forever.
         if len(place.parts) > _DEEPEST or not is_printable(member.name) or member.size < 0:
             raise UserError(
                 f"{path}: the entry {shown(member.name)} isn't a frame's; fetch it again from its publisher"
