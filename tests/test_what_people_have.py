@@ -62,7 +62,7 @@ def test_the_default_stream_is_the_video() -> None:
 
 
 def test_a_photo_in_tiles_is_refused() -> None:
-    with pytest.raises(UserError, match="HEIC's form, which isn't read; save it as JPEG or PNG"):
+    with pytest.raises(UserError, match="is a HEIC photo, which can't be read; save it as JPEG or PNG"):
         open_source(INPUTS / "phone_grid.heic")
 
 
@@ -76,7 +76,7 @@ def test_animations(tmp_path: Path) -> None:
     pictures[0].save(tmp_path / "one.tiff")
     assert open_source(tmp_path / "one.tiff").still
     Image.fromarray(noise(1)[0]).save(tmp_path / "script.eps")
-    with pytest.raises(UserError, match="is EPS, which isn't read"):
+    with pytest.raises(UserError, match="is EPS, which can't be read"):
         read_image(tmp_path / "script.eps")
     with pytest.raises(UserError, match="is EPS"):
         read_frame(tmp_path / "script.eps")

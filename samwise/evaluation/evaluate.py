@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
@@ -16,8 +14,7 @@ from samwise.evaluation.metrics import Score, overlap, score_masks, score_trivia
 from samwise.evaluation.predictions import Predictions, mask_names, open_predictions, refuse_missing
 from samwise.evaluation.report import Report, mean_score
 from samwise.running.parallel import available_cores, map_in_processes
-from samwise.video.images import BROKEN
-from samwise.video.mask_png import decode_grey_png, png_size
+from samwise.video.mask_png import decode_png, png_size
 
 logger = logging.getLogger("samwise.evaluation")
 
@@ -155,7 +152,19 @@ def decode_prediction(data: bytes, name: str) -> tuple[np.ndarray, bool]:
         UserError: It isn't a complete PNG, or of another form.
     """
     png_size(data, name)
-    values = decode_grey_png(data, name) if data[24:26] == b"\x08\x00" else _decode_small(data, name)
+    depth, colour = data[24:26]  # of the header chunk; colour type 0 is greyscale, 3 a palette
+    if colour != 3 and (depth, colour) not in ((1, 0), (8, 0)):
+        raise UserError(
+            f"{name} isn't a single-channel 8-bit PNG (bit depth {depth}, colour type {colour}); "
+            "write masks as 8-bit greyscale of 0 and 255"
+        )
+    image = decode_png(data, name)
+    if any((image.getpalette() or [])[:3]):
+        raise UserError(
+            f"{name} has a palette whose colour 0, the background, isn't black; write masks as 8-bit "
+            "greyscale of 0 and 255"
+        )
+    values = np.array(image, np.uint8)
     mask = values != 0
     for one in (255, 1):
         if np.count_nonzero(values == one) == np.count_nonzero(mask):
@@ -165,18 +174,3 @@ def decode_prediction(data: bytes, name: str) -> tuple[np.ndarray, bool]:
         f"{name} has values other than 0 and 255, or 0 and 1 (the first are {listed}); write 0 for the "
         "background and 255 for the object"
     )
-
-
-def _decode_small(data: bytes, name: str) -> np.ndarray:
-    """(H, W) uint8: the bits of a 1-bit PNG, or the colours' numbers of a palette PNG."""
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.mode not in ("1", "P"):
-                fault = f"isn't a single-channel 8-bit PNG (bit depth {data[24]}, colour type {data[25]})"
-            elif image.mode == "P" and any((image.getpalette() or [])[:3]):
-                fault = "has a palette whose colour 0, the background, isn't black"
-            else:
-                return np.array(image).astype(np.uint8)
-    except BROKEN as error:
-        raise UserError(f"{name} is damaged ({error}); write it again") from error
-    raise UserError(f"{name} {fault}; write masks as 8-bit greyscale of 0 and 255")

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Demuxers that FFmpeg picks by a file's name for what isn't a video: terminal art, a numbered image.
+# Demuxers that FFmpeg picks by file name for what isn't a video: terminal art, a numbered image.
 _NOT_VIDEO = frozenset({"tty", "image2"})
-# Brands of photos in HEIF. FFmpeg shows their tiles one by one; the first would pass for all.
+# Brands of HEIF photos. FFmpeg shows their tiles one by one; the first would pass for the whole.
 _PHOTOS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
 _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 
@@ -32,11 +32,11 @@ _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 class VideoFile(FrameSource):
     """A video file, whatever its container, rotation, pixel format or (variable) frame rate.
 
-    Of a damaged file all that can be decoded is shown, with a warning that says how much that is. Times start
-    at the file's first picture or sound. A clock that jumps back goes on at the frame rate.
+    A damaged file shows all that can be decoded, with a warning that says how much that is. Times start at
+    the file's first picture or sound. A clock that jumps back goes on at the frame rate.
 
     Args:
-        path: Video file. Its first frame is decoded at once, so that bad files show early.
+        path: Video file. Its first frame is decoded at once, so that bad files fail early.
 
     Raises:
         UserError: The file isn't a video, or has no picture that can be decoded.
@@ -47,14 +47,14 @@ class VideoFile(FrameSource):
         self.name = str(path)
         with _open(self.path) as container:
             stream = picture_stream(container, self.path)
-            # The index, where a container has one, says which bytes must be there.
+            # The index, if the container has one, says which bytes must be there.
             end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
             if end > (size := self.path.stat().st_size):
                 log.warning("%s is truncated: it has %s bytes and its index names %s", path, size, end)
             self._start = Fraction(container.start_time or 0, 1_000_000)
             self.fps = stream.average_rate or stream.guessed_rate
-            # Where the container counts its frames its index lists them all, less what an edit list cuts
-            # away; Matroska doesn't count, and its index has the key frames only.
+            # If the container counts its frames, its index lists them all, except what an edit list cuts
+            # away; Matroska doesn't count, and its index has only the key frames.
             self.frame_count = (len(stream.index_entries) or stream.frames) if stream.frames else None
             frames = (frame for frame in _decoded(container, stream) if not isinstance(frame, Exception))
             if (first := next(frames, None)) is None:
@@ -92,8 +92,8 @@ class Clock:
     """Times of frames in seconds. A clock that jumps back, or says nothing, goes on at the frame rate.
 
     Args:
-        fps: The frame rate, where it is known.
-        start: What the stream's own clock says at our nought; None: what it says first.
+        fps: The frame rate, if it is known.
+        start: The stream's own time at our zero; None for its first time.
     """
 
     def __init__(self, fps: Fraction | None, start: Fraction | None = None) -> None:
@@ -114,7 +114,7 @@ class Clock:
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame | FFmpegError]:
-    """The frames of a stream; where some can't be decoded, the error in their place."""
+    """The frames of a stream, with an error in place of those that can't be decoded."""
     import av.error
 
     packets = container.demux(stream)
@@ -145,7 +145,7 @@ def _open(path: Path) -> InputContainer:
     with open(path, "rb") as file:
         start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:12] in _PHOTOS:
-        raise UserError(f"{path} is a photo in HEIC's form, which isn't read; save it as JPEG or PNG")
+        raise UserError(f"{path} is a HEIC photo, which can't be read; save it as JPEG or PNG")
     try:
         container = av.open(str(path), metadata_errors="replace")
     except av.error.FFmpegError as error:
@@ -167,7 +167,7 @@ def picture_stream(container: InputContainer, path: str | Path) -> VideoStream:
     """
     from av.stream import Disposition
 
-    # An album's cover isn't a video. Of several the one counts that players show.
+    # An album's cover isn't a video. Of several streams the one that players show counts.
     streams = [x for x in container.streams.video if not x.disposition & Disposition.attached_pic]
     if not streams:
         found = ", ".join(stream.type for stream in container.streams) or "nothing"
@@ -178,7 +178,7 @@ def picture_stream(container: InputContainer, path: str | Path) -> VideoStream:
 def _declared_end(stream: VideoStream) -> Fraction | None:
     """Matroska's note of a stream's end in seconds, if there is one.
 
-    It has no index of all frames. The note isn't exact, so it is good for a warning only.
+    Matroska has no index of all frames. The note isn't exact, so it is only good for a warning.
     """
     match = _DURATION.fullmatch(stream.metadata.get("DURATION", "").strip("\0 "))
     return match and 3600 * Fraction(match[1]) + 60 * Fraction(match[2]) + Fraction(match[3])

@@ -19,19 +19,19 @@ LINE_HEIGHT, BASELINE = 1.25, 0.95  # of a line of text, and from its top, in le
 BOX = "□"  # stands for a letter that no font has
 _WEIGHT = 400
 _NOBODY_HAS = "\U0010ffff"
-_STRIKES = (109, 160, 136, 128)  # sizes in which fonts that are pictures come: Noto's emoji, Apple's
-# Files that have much and look plain, without suffix; what isn't here is looked at afterwards.
+_STRIKES = (109, 160, 136, 128)  # sizes of bitmap fonts: Noto's emoji, Apple's
+# Fonts that have many letters and look plain, as file names without suffix; the others come afterwards.
 _FIRST = ("DejaVuSans", "NotoSans-Regular", "segoeui", "Nirmala", "Arial Unicode", "arial", "FreeSans")
 _SUFFIXES = (".ttf", ".ttc", ".otf", ".otc")
 _OTHER_CUTS = re.compile(
     "bold|light|thin|italic|oblique|condensed|medium|black|mono(?!type)|lastresort", re.I
 )
-_INVISIBLE = re.compile("[\u200c\u200d\ufe00-\ufe0f]")  # they join letters, or choose between two of them
+_INVISIBLE = re.compile("[\u200c\u200d\ufe00-\ufe0f]")  # they join letters, or choose between two forms
 _EMOJI, _PICTURES = re.compile("emoji|emj", re.I), "\U0001f000"
 
 
 class BuiltInFont:
-    """OpenCV's: Latin, Greek, Cyrillic, Chinese, Japanese and Korean letters, one after the other."""
+    """OpenCV's: Latin, Greek, Cyrillic, Chinese, Japanese and Korean letters, one after another."""
 
     def covers(self, cluster: str) -> bool:
         """Whether it can write a letter with its marks."""
@@ -51,10 +51,10 @@ class BuiltInFont:
 
 
 class FontFile:
-    """A font of the machine. With Raqm, letters join and stand in the order in which they are read.
+    """One of the machine's fonts. With Raqm, letters are joined and put in reading order.
 
     Args:
-        path: A TrueType or OpenType file; None for the one that Pillow brings.
+        path: A TrueType or OpenType file; None for Pillow's own.
 
     Raises:
         OSError: It can't be read.
@@ -68,7 +68,7 @@ class FontFile:
 
     @functools.cache  # noqa: B019 - fonts live as long as the program
     def _at(self, points: int) -> tuple[ImageFont.FreeTypeFont, float]:
-        """The font and how many times too large it is: a font of pictures comes in one size."""
+        """The font, and how many times too large it is: a bitmap font comes in one size."""
         if self.path is None:
             font = ImageFont.load_default(points)
             assert isinstance(font, ImageFont.FreeTypeFont)
@@ -85,7 +85,7 @@ class FontFile:
     def _look_up(self, letter: str) -> bool:
         try:
             found = self._ink(letter)
-        except ValueError:  # Raqm makes nothing of it
+        except ValueError:  # Raqm can't handle it
             return False
         return any(found[1]) and found != self._ink(_NOBODY_HAS)
 
@@ -94,7 +94,7 @@ class FontFile:
         return mask.size, bytes(mask)  # pyright: ignore[reportArgumentType] - its stubs see no buffer
 
     def covers(self, cluster: str) -> bool:
-        """Whether it can write a letter with its marks; a font of emoji is for these alone."""
+        """Whether it can write a letter with its marks; an emoji font is for emoji only."""
         if self.emoji and cluster.isascii():
             return False
         return all(letter == " " or self._has(letter) for letter in _INVISIBLE.sub("", cluster))
@@ -107,7 +107,7 @@ class FontFile:
     def draw(self, line: Image.Image, left: float, text: str, points: int, colour: str, rtl: bool) -> None:
         """Writes on an RGBA image."""
         font, times = self._at(points)
-        width = round(self.length(text, points, rtl) * times) + points  # slanted letters reach out
+        width = round(self.length(text, points, rtl) * times) + points  # slanted letters stick out
         tile = Image.new("RGBA", (width, round(LINE_HEIGHT * points * times)))
         text, _, direction = _ordered(font, text, rtl)
         place = (0, round(baseline(points) * times))
@@ -124,7 +124,7 @@ BUILT_IN: Font = BuiltInFont() if hasattr(cv2, "FontFace") else FontFile()
 
 
 def baseline(points: int) -> int:
-    """Where letters stand, in pixels from the top of their line."""
+    """Where the letters stand, in pixels from the top of their line."""
     return round(BASELINE * points)
 
 
@@ -135,18 +135,18 @@ def joins_letters() -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def font_of(cluster: str) -> Font | None:
-    """The first font that can write a letter with its marks, or None where none can."""
+    """The first font that can write a letter with its marks, or None if none can."""
     if BUILT_IN.covers(cluster) or cluster == BOX:
         return BUILT_IN
     fonts = sorted(font_files(), key=lambda font: font.emoji)
-    if cluster[0] >= _PICTURES or "\ufe0f" in cluster:  # in colours, where there are
+    if cluster[0] >= _PICTURES or "\ufe0f" in cluster:  # in colour, if possible
         fonts.sort(key=lambda font: not font.emoji)
     return next((font for font in fonts if font.covers(cluster)), None)
 
 
 @functools.cache
 def font_files() -> tuple[FontFile, ...]:
-    """The machine's fonts in plain upright letters, those that are likely to have a letter first."""
+    """The machine's plain upright fonts, those most likely to have a letter first."""
     paths = {path.stem: path for folder in _folders() for path in _files(folder)}
     fonts = []
     for stem in sorted(paths, key=_rank):
@@ -178,14 +178,14 @@ def _folders() -> Iterator[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for where, _, names in os.walk(folder):  # passes over what it may not read
+    for where, _, names in os.walk(folder):  # skips what it may not read
         for name in names:
             if name.lower().endswith(_SUFFIXES) and not _OTHER_CUTS.search(name):
                 yield Path(where, name)
 
 
 def _ordered(font: ImageFont.FreeTypeFont, text: str, rtl: bool) -> tuple[str, str, str | None]:
-    """Text, mode and direction for Pillow; without Raqm it writes letter by letter, as it is told."""
+    """Text, mode and direction for Pillow, which without Raqm writes letter by letter."""
     if font.layout_engine == ImageFont.Layout.RAQM:
         return text, "", "rtl" if rtl else "ltr"
     return text[::-1] if rtl else text, "", None
@@ -197,7 +197,7 @@ def _face() -> cv2.FontFace:
 
 @functools.cache
 def _built_in_has(letter: str) -> bool:
-    """OpenCV writes a question mark for a letter that it hasn't got."""
+    """Whether OpenCV has a letter: it writes a question mark for those it lacks."""
     if unicodedata.category(letter) in ("Cc", "Cs") or letter == " ":
         return letter == " "
     inks = []

@@ -28,7 +28,7 @@ _ANIMATED = _BY_PILLOW | {"GIF", "PNG"}
 _REFUSED = frozenset({"EPS"})  # would start Ghostscript
 _END_OF_JPEG = b"\xff\xd9"
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap the sides
-# What Pillow and OpenCV raise for damaged files, whatever they promise.
+# What Pillow and OpenCV raise for damaged files, whatever their documentation says.
 BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error, cv2.error, Image.DecompressionBombError),
@@ -37,7 +37,7 @@ BROKEN = (
 
 @contextmanager
 def opened(source: str | Path | BinaryIO, name: str | Path) -> Iterator[Image.Image]:
-    """An image by Pillow. What it raises, here or while its pixels are read, becomes one kind of error.
+    """Opens an image with Pillow; what that raises, now or as pixels are read, becomes one kind of error.
 
     Raises:
         UserError: The file is missing, or it isn't a whole image.
@@ -45,7 +45,7 @@ def opened(source: str | Path | BinaryIO, name: str | Path) -> Iterator[Image.Im
     try:
         with Image.open(source) as image:
             if image.format in _REFUSED:
-                raise UserError(f"{name} is {image.format}, which isn't read; save it as PNG or JPEG")
+                raise UserError(f"{name} is {image.format}, which can't be read; save it as PNG or JPEG")
             yield image
     except FileNotFoundError as error:
         raise UserError(f"the image {name} doesn't exist; fetch it again") from error
@@ -54,10 +54,10 @@ def opened(source: str | Path | BinaryIO, name: str | Path) -> Iterator[Image.Im
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image as it is seen.
+    """Reads an image as viewers show it.
 
-    EXIF orientation is applied, 16-bit values are scaled to 8, grey becomes RGB, and transparent pixels lie
-    over white, as they look on a page.
+    EXIF orientation is applied, 16-bit values are scaled to 8, grey becomes RGB, and transparent pixels are
+    laid over white.
 
     Args:
         path: JPEG, PNG, WebP, BMP, TIFF or another format that Pillow reads.
@@ -160,7 +160,7 @@ def is_animation(path: str | Path) -> bool:
 
 
 def _form(path: str | Path) -> tuple[str | None, bool]:
-    """The format of an image file, None where it isn't one, and whether it has several pictures."""
+    """The format of an image file (None if it isn't one), and whether it has several pictures."""
     try:
         with Image.open(path) as image:
             return image.format, getattr(image, "n_frames", 1) > 1
@@ -169,7 +169,7 @@ def _form(path: str | Path) -> tuple[str | None, bool]:
 
 
 def read_animation(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
-    """The pictures of such a file, (H, W, 3) uint8 RGB, and for how many seconds each is shown, 0 if unsaid.
+    """A file's pictures, (H, W, 3) uint8 RGB, and how many seconds each is shown (0 if the file doesn't say).
 
     Raises:
         UserError: One can't be decoded.
@@ -181,7 +181,7 @@ def read_animation(path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def to_rgb(image: Image.Image, path: str | Path) -> np.ndarray:
-    """A picture of any mode as (H, W, 3) uint8 RGB, as :func:`read_image` says.
+    """A picture of any mode as (H, W, 3) uint8 RGB; see ``read_image``.
 
     Raises:
         UserError: Its pixels are of an unusual kind.

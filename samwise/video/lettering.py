@@ -1,4 +1,4 @@
-"""Sentences in any script as pictures: a font for each letter, right to left what is read so."""
+"""Sentences in any script as pictures: each letter in a font that has it, in its own direction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from samwise.video.fonts import BOX, BUILT_IN, LINE_HEIGHT, Font, font_of, joins
 
 log = logging.getLogger(__name__)
 
-# Control characters, marks of direction, what Unicode leaves undrawn; not those that are a part of a letter.
+# Control characters, direction marks and what Unicode leaves undrawn, except those that are part of a letter.
 _UNSEEN = regex.compile(
     r"[[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]--[\u200c\u200d\ufe0e\ufe0f\U000e0020-\U000e007f]]",
     regex.V1,
@@ -24,16 +24,16 @@ _UNSEEN = regex.compile(
 
 @functools.lru_cache(maxsize=1024)
 def readable(text: str) -> str:
-    """A sentence as it can be written: a box for each letter that no font on this machine has.
+    """A sentence as it can be written, with a box for each letter that no font on this machine has.
 
-    A warning says so, once for each sentence, and what to install.
+    A warning says so, once for each sentence, and says what to install.
     """
     text = _UNSEEN.sub("", unicodedata.normalize("NFC", " ".join(text.split())))
     letters = _letters(text)
     missing = [x for x in dict.fromkeys(letters) if font_of(x) is None]
     if missing:
         log.warning(
-            "no font on this machine has %s of “%s”, so boxes are drawn: install one that has, such as Noto "
+            "no font on this machine has %s of “%s”, so boxes are drawn: install one that does, such as Noto "
             "(Debian, Ubuntu: apt install fonts-noto-core fonts-noto-color-emoji; fonts.google.com/noto)",
             ", ".join(missing[:3]) + (" and others" if len(missing) > 3 else ""),
             text,
@@ -52,20 +52,20 @@ def line_height(points: int) -> int:
 
 
 def length(text: str, points: int) -> float:
-    """Width in pixels of a text that is :func:`readable`."""
+    """Width in pixels of a text from ``readable``."""
     return sum(font.length(run, points, rtl) for font, run, rtl in _runs(text))
 
 
 def lettered(text: str, points: int, colour: str = "white") -> Image.Image:
-    """A line of text on transparent ground.
+    """A line of text on a transparent background.
 
     Args:
-        text: As :func:`readable` gives it.
+        text: As ``readable`` gives it.
         points: Size of the letters in pixels.
         colour: Theirs; emoji have their own.
 
     Returns:
-        RGBA, as wide as the text and :func:`line_height` high.
+        RGBA, as wide as the text and ``line_height`` high.
     """
     line = Image.new("RGBA", (max(1, round(length(text, points) + 0.5)), line_height(points)))
     left = 0.0
@@ -76,7 +76,7 @@ def lettered(text: str, points: int, colour: str = "white") -> Image.Image:
 
 
 def wrap(text: str, points: int, room: float) -> list[str]:
-    """Lines of at most ``room`` pixels. A longer word, such as a Chinese sentence, is parted."""
+    """Lines of at most ``room`` pixels. A longer word, such as a Chinese sentence, is split."""
     rows = [""]
     for word in text.split():
         joined = f"{rows[-1]} {word}".strip()
@@ -116,16 +116,16 @@ def _letters(text: str) -> list[str]:
 
 
 def _right_to_left(letter: str) -> bool | None:
-    """Which way a letter is read; None where it goes along with its neighbours."""
+    """Whether a letter is read from the right; None if it follows its neighbours."""
     return {"L": False, "R": True, "AL": True, "AN": True}.get(unicodedata.bidirectional(letter[0]))
 
 
 @functools.lru_cache(maxsize=4096)
 def _runs(text: str) -> list[tuple[Font, str, bool]]:
-    """Pieces in one font and direction, from left to right: font, text in reading order, right to left.
+    """Pieces in one font and direction, from left to right: font, text as read, whether from the right.
 
-    The Unicode algorithm for sentences without embedded quotations: the first letter tells the direction of
-    the whole, neighbours in the other direction stay together, and numbers go along with what is before them.
+    The Unicode algorithm for sentences without embedded quotations: the first letter sets the direction of
+    the whole, neighbours in the other direction stay together, and numbers follow what is before them.
     """
     letters = _letters(text)
     ways = [_right_to_left(letter) for letter in letters]
@@ -139,7 +139,7 @@ def _runs(text: str) -> list[tuple[Font, str, bool]]:
 
 
 def _resolved(letters: list[str], ways: list[bool | None], base: bool) -> list[bool]:
-    """Directions of all letters: between two of one direction the same, else that of the sentence."""
+    """The directions of all letters: between two with the same, that one, else the sentence's."""
     found, before = list(ways), base
     for i, letter in enumerate(letters):
         if ways[i] is None and unicodedata.bidirectional(letter[0]) == "EN":
@@ -155,7 +155,7 @@ def _resolved(letters: list[str], ways: list[bool | None], base: bool) -> list[b
 
 
 def _by_font(letters: list[str]) -> Iterator[tuple[Font, str]]:
-    """Letters that one font can write, together; what every font has goes along with what is before it."""
+    """Groups of letters that one font can write; a letter that every font has joins the group before it."""
     first = next((letter for letter in letters if letter[0].isalpha()), letters[0])
     font, run = font_of(first) or BUILT_IN, ""
     for letter in letters:

@@ -1,4 +1,4 @@
-"""A source that ends early: after so many frames or seconds, or when somebody asks it to."""
+"""A source that ends early: after so many frames or seconds, or on request."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class LimitedSource(FrameSource):
         source: The other source.
         max_frames: Most frames; None for all.
         max_seconds: Seconds from the first frame, on the source's own clock; None for all.
-        stop: Asked before each frame; once it says true the source ends.
+        stop: Called before each frame; once it returns true the source ends.
 
     Attributes:
-        cut: Whether the source ended before its last frame, as far as that is known: it didn't look further.
+        cut: Whether a limit ended the source, perhaps with the very last frame: it doesn't look further.
 
     Raises:
         UserError: A limit isn't positive, or there is a limit in seconds and no clock.
@@ -43,7 +43,7 @@ class LimitedSource(FrameSource):
             raise UserError(f"max_seconds needs a frame rate, and {source.name} has none: give fps=... too")
         self._source, self._stop = source, stop
         self._max_frames = max_frames
-        # 0.2 as it is meant, not as a float has it: the frame at 1/5 s is the first one left out.
+        # 0.2 as it is meant, not as a float holds it: the frame at 1/5 s is the first one left out.
         self._max_seconds = None if max_seconds is None else Fraction(max_seconds).limit_denominator(1000)
         self.name, self.size, self.fps = source.name, source.size, source.fps
         self.pixel_aspect, self.still, self.sound = source.pixel_aspect, source.still, source.sound
@@ -55,7 +55,7 @@ class LimitedSource(FrameSource):
             self.frame_count = min(self.frame_count, max_frames or self.frame_count)
 
     def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Generator[Frame, None, None]:
-        """The other source's frames, as :meth:`FrameSource.frames`, until the limit."""
+        """The other source's frames until the limit; see ``FrameSource.frames``."""
         self.cut, count, start = False, 0, None
         frames = self._source.frames(fit)
         try:
@@ -71,6 +71,6 @@ class LimitedSource(FrameSource):
             frames.close()
 
     def _over(self, count: int) -> bool:
-        """Before the next frame, not after it: a camera would have to wait for one that nobody wants."""
+        """Asked before the next frame, not after it: else a camera would wait for one that nobody wants."""
         self.cut = count == self._max_frames or (count > 0 and self._stop())
         return self.cut

@@ -1,4 +1,4 @@
-"""Cameras and streams from the network: frames that come when they come, and whose end nobody knows."""
+"""Cameras and network streams: frames that arrive in their own time, with no known end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BETWEEN_JPEGS = re.compile(rb"(?<=\xff\xd9)(?=\xff\xd8)")
 
 
 def open_live(source: str | int) -> FrameSource | None:
-    """The camera or stream that ``source`` names, or None where it names something else.
+    """The camera or stream that ``source`` names, or None if it names something else.
 
     Args:
         source: The number of a camera, also as text, or an address: rtsp://, rtsps://, http://, https://.
@@ -42,15 +42,15 @@ def open_live(source: str | int) -> FrameSource | None:
 
 
 class Camera(FrameSource):
-    """A camera of this machine, until it is unplugged or the reader stops.
+    """A camera on this machine, until it is unplugged or the reader stops.
 
-    A thread takes every frame and keeps the newest one only: a network slower than the camera sees fewer
-    frames, never old ones. The times are those at which the frames came.
+    A thread takes every frame and keeps only the newest: a network slower than the camera sees fewer frames,
+    never old ones. The times are those at which the frames arrived.
 
     Args:
         number: 0 is the first camera.
-        capture: Opens it; cv2.VideoCapture.
-        clock: Seconds, from any start.
+        capture: Opens it; ``cv2.VideoCapture`` by default.
+        clock: Gives seconds, from any start.
 
     Raises:
         UserError: There is no such camera, or it shows nothing.
@@ -76,7 +76,7 @@ class Camera(FrameSource):
                 "another number (0 is the first one)"
             )
         self.size = first.image.shape[:2]
-        fps = self._capture.get(cv2.CAP_PROP_FPS)  # of which many drivers say 0
+        fps = self._capture.get(cv2.CAP_PROP_FPS)  # many drivers say 0
         self.fps = Fraction(fps).limit_denominator(1001) if 0 < fps < 1000 else None
 
     def _frames(self) -> Iterator[Frame]:
@@ -103,8 +103,8 @@ class NetworkStream(FrameSource):
 
     A connection that breaks or stalls ends the stream with a warning, so that what was seen isn't lost.
     Damaged pictures that can be decoded are shown, those that can't are left out, and a warning at the end
-    counts both. Frames of another size are fitted into that of the first. Of RTSP, which is live, the newest
-    frame counts; a file that a web server sends is read whole.
+    counts both. Frames of another size are fitted into that of the first. RTSP is live: only the newest frame
+    counts. A file that a web server sends is read whole.
 
     Args:
         address: rtsp://, rtsps://, http:// or https://.
@@ -142,7 +142,7 @@ class NetworkStream(FrameSource):
         self.size, self.pixel_aspect = upright_shape(self._first, stream)
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """The frames that can be decoded, until the connection ends in whatever way."""
+        """The frames that can be decoded, until the connection ends, however it does."""
         import av.error
 
         packets, give_up = self._container.demux(self._stream), time.monotonic() + self._timeout
@@ -208,7 +208,7 @@ class NetworkStream(FrameSource):
 
 
 def fit_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An (H, W, 3) picture as large as ``size`` (height, width) allows, in the middle, black beside it."""
+    """An (H, W, 3) picture as large as ``size`` (height, width) allows, centred on black."""
     scale = min(size[0] / image.shape[0], size[1] / image.shape[1])
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     fitted = np.zeros((*size, 3), np.uint8)
@@ -220,7 +220,7 @@ def fit_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _pictures(packet: Packet | None, codec: str) -> list[Packet | None]:
-    """A packet's pictures. Among damaged JPEGs FFmpeg misses where one begins, and shows the first alone."""
+    """A packet's pictures. FFmpeg misses where a JPEG begins behind a damaged one and shows only that."""
     import av
 
     if packet is None or codec != "mjpeg" or not packet.size:

@@ -42,7 +42,7 @@ def write_mask_png(path: str | Path, mask: np.ndarray) -> None:
 
 
 def png_size(data: bytes, name: str | Path) -> tuple[int, int]:
-    """(height, width) that the header of a PNG says.
+    """(height, width) according to a PNG's header.
 
     Args:
         data: The file's content.
@@ -60,12 +60,12 @@ def png_size(data: bytes, name: str | Path) -> tuple[int, int]:
 
 
 def decode_png(data: bytes, name: str | Path, size: tuple[int, int] | None = None) -> Image.Image:
-    """Bytes of a PNG to a picture in the PNG's own mode.
+    """Decodes the bytes of a PNG to a picture in the PNG's own mode.
 
     Args:
         data: The file's content.
         name: What messages call it.
-        size: (height, width) that it must have; looked at before the pixels are decoded.
+        size: (height, width) that it must have; checked before the pixels are decoded.
 
     Raises:
         UserError: It isn't a complete PNG, or is of another size.
@@ -77,7 +77,7 @@ def decode_png(data: bytes, name: str | Path, size: tuple[int, int] | None = Non
         )
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.verify()  # the checksums, at which Pillow doesn't look when it decodes
+            image.verify()  # the checksums, which Pillow ignores when it decodes
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()
     except BROKEN as error:
@@ -87,11 +87,11 @@ def decode_png(data: bytes, name: str | Path, size: tuple[int, int] | None = Non
     return image
 
 
-def decode_grey_png(data: bytes, name: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Bytes of a PNG to (H, W) uint8, whatever the values; arguments as of :func:`decode_png`.
+def decode_mask_png(data: bytes, name: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decodes the bytes of a PNG to (H, W) bool; for the arguments see ``decode_png``.
 
     Raises:
-        UserError: It isn't a complete single-channel 8-bit PNG, or is of another size.
+        UserError: It isn't a complete single-channel 8-bit PNG of 0 and 255, or is of another size.
     """
     png_size(data, name)
     depth, colour = data[24:26]  # of the header chunk; colour type 0 is greyscale
@@ -100,16 +100,7 @@ def decode_grey_png(data: bytes, name: str | Path, size: tuple[int, int] | None 
             f"{name} isn't a single-channel 8-bit PNG (bit depth {depth}, colour type {colour}); "
             "write masks as 8-bit greyscale of 0 and 255"
         )
-    return np.array(decode_png(data, name, size))
-
-
-def decode_mask_png(data: bytes, name: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Bytes of a PNG to (H, W) bool; arguments as of :func:`decode_png`.
-
-    Raises:
-        UserError: It isn't a complete single-channel 8-bit PNG of 0 and 255, or is of another size.
-    """
-    image = decode_grey_png(data, name, size)
+    image = np.array(decode_png(data, name, size))
     mask = image == 255
     if cv2.countNonZero(image) != np.count_nonzero(mask):
         raise UserError(f"{name} has values other than 0 and 255; write masks with these two")
@@ -131,13 +122,13 @@ def read_mask_png(path: str | Path) -> np.ndarray:
 class MaskFolders:
     """Writes ``<root>/<name>/<frame>.png`` for N sentences. A context manager.
 
-    Everything goes to a hidden folder beside ``root`` and takes its place at the end; after an error nothing
-    has changed. Of what is in ``root`` already only the folders of these names, and ``stale`` ones, go.
+    Everything goes to a hidden folder beside ``root`` and is moved there at the end; after an error nothing
+    has changed. Of what ``root`` already holds, only folders with these names and ``stale`` ones are removed.
 
     Args:
         root: Folder of the folders.
         names: N different folder names.
-        stale: Names of earlier results to remove in the end.
+        stale: Names of earlier results to remove at the end.
     """
 
     def __init__(self, root: Path, names: Sequence[str], stale: Sequence[str] = ()) -> None:

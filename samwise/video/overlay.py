@@ -51,7 +51,7 @@ def draw_overlay(
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: The shapes don't go together.
+        ValueError: The shapes don't match.
     """
     height, width = image.shape[:2]
     if masks.ndim != 3 or masks.shape[1:] != (height, width):
@@ -89,7 +89,7 @@ def _legend(texts: tuple[str, ...], size: tuple[int, int]) -> tuple[np.ndarray, 
     """The legend for frames of this size, drawn once per video.
 
     Returns:
-        (h, w, 3) uint16, the colours times their opacity in 0..255, and (h, w, 1) uint16, 255 less the
+        (h, w, 3) uint16, the colours times their opacity in 0..255, and (h, w, 1) uint16, 255 minus the
         opacity.
     """
     height, width = size

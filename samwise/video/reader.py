@@ -37,13 +37,12 @@ def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource
         source: Path of a video file, of an image or of a folder of images (in natural order); paths of images
             in a list; the number of a camera (0 is the first one); an address, rtsp://, http:// or https://;
             an array (T, H, W, 3) or one picture; an iterable of pictures; or a FrameSource, as it is. A
-            picture is what :func:`as_rgb` takes.
-        fps: Frame rate of what has none of its own.
+            picture is what ``as_rgb`` takes.
+        fps: Frame rate for a source that has none of its own.
 
     Raises:
         UserError: The path is missing, isn't a video or image, or the folder has no images; the camera or
-            address can't be opened.
-        TypeError: ``source`` is something else.
+            address can't be opened; or ``source`` is something else.
     """
     rate = None if fps is None else Fraction(fps).limit_denominator(100_000)
     if isinstance(source, FrameSource):
@@ -136,7 +135,7 @@ def _as_video(pictures: np.ndarray | Image.Image | Tensor) -> np.ndarray:
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """Sort key that puts frame2 before frame10."""
-    parts = re.split(r"([0-9]+)", text)  # words and numbers take turns
+    parts = re.split(r"([0-9]+)", text)  # words and numbers alternate
     return [(0, int(part), "") if place % 2 else (1, 0, part) for place, part in enumerate(parts)]
 
 
@@ -193,7 +192,7 @@ class Animation(FrameSource):
 
     Args:
         path: The file.
-        fps: Frame rate, where the file says none.
+        fps: Frame rate, if the file has none.
 
     Raises:
         UserError: A picture can't be decoded.
@@ -216,7 +215,7 @@ class Animation(FrameSource):
 
 
 class ArraySource(FrameSource):
-    """A video that is in memory already: (T, H, W, 3) uint8 RGB."""
+    """A video that is already in memory: (T, H, W, 3) uint8 RGB."""
 
     def __init__(self, video: np.ndarray, fps: Fraction | None = None) -> None:
         self.name, self.fps, self._video = "the array", fps, video
@@ -228,10 +227,10 @@ class ArraySource(FrameSource):
 
 
 class IteratorSource(FrameSource):
-    """Frames that something else makes, such as a camera. Takes one at a time, never ahead, and only once.
+    """Frames that something else makes, such as a camera; taken one at a time, never ahead, and only once.
 
     Raises:
-        UserError: It has no frame, or one isn't what :func:`as_rgb` takes.
+        UserError: It has no frame, or one isn't what ``as_rgb`` takes.
     """
 
     read_ahead = False

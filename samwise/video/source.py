@@ -21,7 +21,7 @@ from samwise.errors import UserError
 T = TypeVar("T")
 
 PREFETCHED_FRAMES = 16
-_PATIENCE = 15.0  # seconds that a reader who has seen enough waits for the thread
+_PATIENCE = 15.0  # seconds that a reader who stops early waits for the thread
 FITTERS = min(4, os.cpu_count() or 1)  # threads that resize: at full size one is slower than a GPU
 
 
@@ -31,8 +31,8 @@ class Frame:
 
     Attributes:
         image: (H, W, 3) uint8 RGB, upright.
-        time: Seconds from the start of the source's clock, or None where the source has no clock.
-        fitted: (3, h, w) uint8, the picture at its size on the network's canvas, where somebody asked for it.
+        time: Seconds from the start of the source's clock, or None if the source has no clock.
+        fitted: (3, h, w) uint8, the picture at its size on the network's canvas, if it was asked for.
     """
 
     image: np.ndarray
@@ -41,15 +41,15 @@ class Frame:
 
 
 class FrameSource:
-    """Frames one after the other, a few at a time in memory.
+    """Frames one after another, a few at a time in memory.
 
-    Subclasses set the attributes and implement :meth:`_read`.
+    Subclasses set the attributes and implement ``_read``.
 
     Attributes:
         name: What to call the source in messages: a path, or "array".
         size: (height, width) of every frame, upright.
-        fps: Mean frame rate, or None where the source has no clock.
-        frame_count: Number of frames, or None where it isn't known before the end.
+        fps: Mean frame rate, or None if the source has no clock.
+        frame_count: Number of frames, or None if it isn't known before the end.
         pixel_aspect: Width of a pixel over its height.
         read_ahead: Whether a thread decodes ahead of the reader.
         still: Whether it is a single picture rather than a video of one frame.
@@ -72,7 +72,7 @@ class FrameSource:
         """Yields the frames with their times.
 
         Args:
-            fit: Makes each frame's ``fitted`` of its image; in other threads where the source reads ahead.
+            fit: Makes each frame's ``fitted`` from its image, in other threads if the source reads ahead.
 
         Raises:
             UserError: A frame can't be decoded, or its size differs from the first one's.
@@ -114,14 +114,14 @@ def prefetch(
 ) -> Iterator[T]:
     """Runs ``read()`` in a thread that stays at most ``depth`` items ahead, and ``work`` in others.
 
-    Exceptions appear where the item would have. The threads end when the reader stops early, after the item
-    that is waited for.
+    An exception appears where its item would have. If the reader stops early, the threads end after the item
+    they are working on.
 
     Args:
         read: Gives the items.
         depth: How far ahead.
-        work: What is done to each of them, several at a time; the order stays.
-        newest: Drop what the reader is too slow for, instead of waiting: only the newest item is kept.
+        work: What is done to each of them, several at a time; they stay in order.
+        newest: Keep only the newest item, dropping those the reader is too slow for, instead of waiting.
     """
     done = object()
     items: queue.Queue[object] = queue.Queue(maxsize=1 if newest else depth)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# 1/90000 s counts every usual frame rate (24, 25, 30, 30000/1001, 60 and milliseconds) without rounding.
+# In steps of 1/90000 s every usual frame rate (24, 25, 30, 30000/1001, 60) and milliseconds are exact.
 TIME_BASE = Fraction(1, 90_000)
 DEFAULT_FPS = Fraction(10)
 # What browsers play inside mp4.
@@ -43,7 +43,7 @@ class VideoWriter:
         quality: x264's constant rate factor; 18 is hard to tell from the original.
 
     Attributes:
-        cut_sound: Set it where the pictures stop before their video does: the sound then stops with them.
+        cut_sound: Set it if the pictures stop before their video does: the sound then stops with them.
 
     Raises:
         UserError: The file can't be written.
@@ -161,7 +161,7 @@ class _AudioCopy:
             log.warning("the sound of %s is %s, which browsers don't play in an mp4: left out", path, codec)
             return
         self._stream = output.add_stream_from_template(source)
-        # As the pictures', its times start with the file's first picture or sound.
+        # Like the pictures', its times start with the file's first picture or sound.
         late = round(Fraction(container.start_time or 0, 1_000_000) / source.time_base)
         self._packets = (_earlier(x, late) for x in container.demux(source) if x.dts is not None)
         self._next = next(self._packets, None)
@@ -179,7 +179,7 @@ def _time(packet: Packet) -> Fraction:
 
 
 def _earlier(packet: Packet, by: int) -> Packet:
-    """A packet moved on its clock."""
+    """The packet, moved to an earlier time."""
     packet.pts = None if packet.pts is None else packet.pts - by
     packet.dts = None if packet.dts is None else packet.dts - by
     return packet
