@@ -56,4 +56,4 @@ def shown(value: Any) -> str:
 
 def first_line(error: BaseException) -> str:
     """What a library's error says, without the lines that explain it to programmers."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(" :")
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :")

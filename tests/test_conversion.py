@@ -340,7 +340,7 @@ def test_tool(tmp_path: Path, state: dict[str, Tensor]) -> None:
     assert result.returncode == 0, result.stderr
     for words in (
         "found: image pretraining", "HSA off, CME off, object scores off",
-        "17 tensors (untrained: image pretraining has a CME, and never asks it)",
+        "17 tensors (untrained: image pretraining has a CME but never uses it)",
         "scripts/infer.py experiment=refcoco checkpoint=images.safetensors",
         "scripts/train.py experiment=mevis pretrained=images.safetensors",
         "model.text_encoder.checkpoint=images.frozen.safetensors",

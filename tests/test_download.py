@@ -70,7 +70,7 @@ def test_without_a_network(tmp_path: Path) -> None:
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     for names, wanted in (
         (["roberta_hiera_b+"], f"fetch {FILE} from https://huggingface.co/facebook/sam2-hiera-base-plus"),
-        (["minilm"], "put what there is of them into checkpoints/minilm"),
+        (["minilm"], "put those that exist into checkpoints/minilm"),
         ([], "sam2.1_hiera_l"),
         (["nothing"], "choose from default, mevis"),
     ):

@@ -113,7 +113,7 @@ def test_every_way_in_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     "identity", ['{"backbone": 3}', '{"a\\nb": "0"}', '{"backbone": ' + "[" * 900 + "]" * 900 + "}"]
 )
 def test_identities_of_another_kind(identity: str) -> None:
-    with pytest.raises(UserError, match=r"evil\.safetensors speaks of frozen weights of '"):
+    with pytest.raises(UserError, match=r"evil\.safetensors names frozen weights of '"):
         check_frozen(Samwise.from_config("tiny"), {IDENTITY_KEY: identity}, "evil.safetensors")
 
 

@@ -75,7 +75,7 @@ def test_push_to_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the hub gives no such model"):
+    with pytest.raises(UserError, match="the hub has no such model"):
         Samwise.from_pretrained("lab/nothing")
     with pytest.raises(UserError, match="no checkpoint at nowhere.safetensors"):
         Samwise.from_pretrained("nowhere.safetensors")

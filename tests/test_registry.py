@@ -223,7 +223,7 @@ def test_encoders_that_do_more_than_run_their_layers_are_refused(tmp_path: Path)
     [
         (["model.text_encoder.stage_layers=[1,1,1,2]"], "adds up to 5, but roberta-base has 4 layers"),
         (["text_encoder=bert", "model.text_encoder.checkpoint=nowhere"], "nowhere doesn't exist"),
-        (["text_encoder=clip_b16", "model.text_encoder.name=ViT-Z"], "knows no 'ViT-Z'"),
+        (["text_encoder=clip_b16", "model.text_encoder.name=ViT-Z"], "has no 'ViT-Z'"),
         (["text_encoder=bert"], "checkpoints/README.md"),  # no network, nothing in the cache
         (["model.backbone.config=configs/sam2/other.yaml"], "sam2_hiera_t.yaml"),
         (["model.backbone.checkpoint=nowhere.pt"], "nowhere.pt doesn't exist"),

@@ -1,4 +1,4 @@
-"""Files of frozen weights: where they are, here or on the hub, and the part that is wanted of them."""
+"""Files of frozen weights: where they are, here or on the hub, and reading the part that is wanted."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import PARTS
-from samwise.errors import UserError
+from samwise.errors import UserError, first_line
 
-# SAM 2's eight tensors that only object scores need. A released image pretraining has none, and lacks them.
+# SAM 2's eight tensors that only object scores need; released image pretrainings, which have none, lack them.
 _OBJECT_SCORES = re.compile(
     r"(.*\.)?(no_obj_ptr|sam_mask_decoder\.(obj_score_token|pred_obj_score_head)\..+)"
 )
@@ -27,7 +27,7 @@ _SECONDS = 3.0  # to wait for the hub's first answer
 
 
 def only_for_object_scores(name: str) -> bool:
-    """Whether a network without object scores does without this tensor."""
+    """Whether only object scores need this tensor."""
     return _OBJECT_SCORES.fullmatch(name) is not None
 
 
@@ -49,7 +49,7 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def locate(weights: str) -> str:
-    """Where a file of weights is: as named, or with this project, in a checkout or an installed wheel."""
+    """Where a file of weights is: as named, or in this project, be it a checkout or an installed wheel."""
     ours = CONFIG_DIR.parent / weights
     return str(ours) if not Path(weights).exists() and ours.exists() else weights
 
@@ -78,7 +78,7 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: str | P
     """Loads exactly these weights.
 
     Raises:
-        UserError: They are another network's; ``key`` names the part of the config.
+        UserError: They are for another network; ``key`` names the part of the config.
     """
     try:
         network.load_state_dict(state, strict=True)
@@ -87,7 +87,7 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: str | P
 
 
 def local_only(name: str) -> bool:
-    """Whether only this machine can have what ``name`` stands for: a folder, or the hub is out of reach."""
+    """Whether to look for ``name`` on this machine only: it is a folder here, or the hub is out of reach."""
     return Path(name).exists() or not _hub_reachable()
 
 
@@ -97,8 +97,8 @@ def loading(what: str, way_out: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise UserError(f"can't load {what} ({type(error).__name__}: {reason}){way_out}") from error
+        reason = f"{type(error).__name__}: {first_line(error)[:200]}"
+        raise UserError(f"can't load {what} ({reason}){way_out}") from error
 
 
 @functools.cache
@@ -107,7 +107,7 @@ def _hub_reachable() -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True  # the proxy knows
+        return True  # the proxy decides
     address = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     try:
         port = address.port or (80 if address.scheme == "http" else 443)

@@ -15,13 +15,13 @@ from samwise.errors import UserError
 
 
 def load_pickled(path: str | Path) -> dict[str, Any]:
-    """Reads a dictionary of tensors and plain values; ``argparse.Namespace``, in the authors' files, too.
+    """Reads a dictionary of tensors and plain values, and of the authors' ``argparse.Namespace``.
 
     Args:
         path: The file.
 
     Raises:
-        UserError: It is missing, damaged, no dictionary, or names something that would have to be executed.
+        UserError: It is missing, damaged, not a dictionary, or names something that would be executed.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +45,7 @@ def load_pickled(path: str | Path) -> dict[str, Any]:
 
 
 def refuse_web_page(path: Path) -> None:
-    """Says what a browser has saved in place of a file, such as Google Drive's page before a large download.
+    """Refuses a page that a browser saved in place of a file, as Google Drive shows before large downloads.
 
     Raises:
         UserError: The file is a page.
@@ -57,14 +57,14 @@ def refuse_web_page(path: Path) -> None:
         raise UserError(f"can't read {path}: {error.strerror}") from error
     if start.startswith((b"<!doctype html", b"<html")):
         raise UserError(
-            f"{path} is a web page, not weights: one was saved in place of the file, as Google Drive shows "
-            "before large files; download it again and confirm there"
+            f"{path} is a web page, not weights: Google Drive, for one, shows a page before large files; "
+            "download it again and confirm there"
         )
 
 
 def _refusal(path: Path, reason: str) -> str:
     named = re.search(r"GLOBAL ([\w.]*\w)", reason)
-    what = f"it names {named.group(1)}" if named else "its pickle is not of plain weights"
+    what = f"it names {named.group(1)}" if named else "its pickle holds more than plain weights"
     return (
         f"{path} is refused: {what}, and loading that could run code. Nothing was executed; ask for a file "
         "that holds weights only"

@@ -55,9 +55,9 @@ def _add_to_residual(added: nn.Module, layer: nn.Module, inputs: tuple[Tensor, .
 
 
 class _InSelfAttention:
-    """A forward hook on nn.MultiheadAttention, which never calls its projections: attends again, with them.
+    """A forward hook on nn.MultiheadAttention, which never calls its projections: it attends again with them.
 
-    Twice the work on a few tokens.
+    That is twice the work, but on a few tokens.
     """
 
     def __init__(self) -> None:

@@ -33,8 +33,8 @@ def set_checkpointing(model: Samwise, what: str) -> None:
 
     Args:
         model: The network.
-        what: ``none``; ``encoders``, for SAM 2's vision blocks and the text layers, frozen but on the
-            gradient's way to the adapters; ``all``, for the adapters' attention and every frame's memory
+        what: ``none``; ``encoders``, for SAM 2's vision blocks and the text layers, which are frozen but on
+            the gradient's way to the adapters; ``all``, for the adapters' attention and every frame's memory
             attention, decoder and memory encoder as well.
 
     Raises:
@@ -45,7 +45,7 @@ def set_checkpointing(model: Samwise, what: str) -> None:
     model.backbone.recompute = model.text_encoder.recompute = what != "none"
     model.recompute = what == "all"
     for adapter in model.adapters:
-        setattr(adapter, "recompute", what == "all")  # noqa: B010  (an extension's may know nothing of it)
+        setattr(adapter, "recompute", what == "all")  # noqa: B010  (an extension's may not have it)
 
 
 def compile_parts(
@@ -65,10 +65,10 @@ def compile_parts(
             sentences to few lengths.
 
     Returns:
-        Modules and the attributes of theirs that hold what is compiled; without these they run as they are.
+        Modules and the attributes in which they hold compiled code; without these they run uncompiled.
     """
-    # The limit is per function, and all modules' calls are one function for it. It is recompile_limit today;
-    # all versions know the older name.
+    # The limit is per function, and all modules' calls are one function for it. It is called recompile_limit
+    # today, but all versions know the older name.
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 256)
     torch._dynamo.config.accumulated_cache_size_limit = 4096
     options = {"backend": backend, "mode": mode, "dynamic": False}

@@ -33,12 +33,12 @@ ABSENT_LOGIT = -1024.0  # mask logit of a frame that doesn't show the object
 
 @dataclass
 class FrameFeatures:
-    """What the decoder and the memory need of N frames.
+    """What the decoder and the memory need from N frames.
 
     Attributes:
         stride4: (N, C/8, S/4, S/4), projected by the decoder's ``conv_s0``; one clip of T for all
-            expressions, (T, C/8, S/4, S/4), where they share it.
-        stride8: (N, C/4, S/8, S/8), projected by ``conv_s1``; shared likewise where no adapter changes it.
+            expressions, (T, C/8, S/4, S/4), if they share it.
+        stride8: (N, C/4, S/8, S/8), projected by ``conv_s1``; shared likewise if no adapter changes it.
         top: (N, C, S/16, S/16), the paper's memory-less features F.
     """
 
@@ -47,7 +47,7 @@ class FrameFeatures:
     top: Tensor
 
     def at(self, frame: int, frames: int) -> FrameFeatures:
-        """Frame ``frame`` of every clip, where the N frames are clips of ``frames`` one after the other."""
+        """Frame ``frame`` of every clip, if the N frames are clips of ``frames`` one after another."""
         every = slice(frame, None, frames)
         return FrameFeatures(self.stride4[every], self.stride8[every], self.top[every])
 
@@ -77,7 +77,7 @@ class Decoded:
     Attributes:
         low_res_logits: (B, S/4, S/4) mask logits, not gated by the object score.
         pointer: (B, C) object pointer, gated by the object score; tau_m of Eq. 7.
-        score: (B,) object score logit; 10 where object scores are off.
+        score: (B,) object score logit; 10 if object scores are off.
         early_token: (B, C) mask token 0 after the first layer.
     """
 
@@ -105,7 +105,7 @@ class Sam2Backbone(Sam2Memory):
     Args:
         config: Which SAM 2.
         canvas: Side S of the input square, a multiple of 64.
-        object_scores: Whether frames can be declared without the object.
+        object_scores: Whether a frame can be declared to lack the object.
     """
 
     dense_position: Tensor  # 1, HW, C: the decoder's positional encoding of the top features
@@ -123,7 +123,7 @@ class Sam2Backbone(Sam2Memory):
         self.object_scores = object_scores and self.sam2.pred_obj_scores
 
     def _start_positions(self) -> None:
-        """From scratch, sines instead of the zeros that sam2 expects weights to replace."""
+        """Sines, to train from scratch, instead of the zeros that sam2 expects weights to replace."""
         trunk = self.sam2.image_encoder.trunk
         grid = sine_grid(trunk.pos_embed.shape[-1], trunk.pos_embed.shape[1]).permute(2, 0, 1)
         with torch.no_grad():
@@ -132,7 +132,7 @@ class Sam2Backbone(Sam2Memory):
 
     @torch.no_grad()
     def _dense_position(self) -> Tensor:
-        """(1, HW, C): the decoder's positional encoding of the top features, by the weights of now."""
+        """(1, HW, C): the decoder's positional encoding of the top features, from the current weights."""
         return self.sam2.sam_prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2).contiguous()
 
     @property

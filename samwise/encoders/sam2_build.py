@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-# What sam2's own builders add to the YAML for clicks, where a preset doesn't say otherwise; SAMWISE's
-# decoding has no multi-mask fallback.
+# What sam2's own builders add to the YAML for clicks, unless a preset says otherwise; SAMWISE's decoding has
+# no multi-mask fallback.
 _FOR_CLICKS: dict[str, Any] = {
     "sam_mask_decoder_extra_args.dynamic_multimask_via_stability": True,
     "sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": 0.05,
@@ -40,10 +40,10 @@ _FOR_VIDEO_CLICKS: dict[str, Any] = {
 
 
 def build_sam2(config: BackboneConfig, canvas: int, object_scores: bool = True) -> SAM2Base:
-    """Builds sam2's own ``SAM2Base`` from its own YAML; arguments as of ``Sam2Backbone``.
+    """Builds sam2's own ``SAM2Base`` from its own YAML; for the arguments see ``Sam2Backbone``.
 
     Raises:
-        UserError: The YAML or the checkpoint isn't there, or the checkpoint is another network's.
+        UserError: The YAML or the checkpoint is missing, or the checkpoint is for another network.
     """
     network = _instantiate(config, canvas, {})
     _fuse_norms(network)
@@ -82,7 +82,7 @@ def build_trainable(
 
 
 def set_prompts(network: nn.Module, prompts: Mapping[str, Any]) -> None:
-    """Changes arguments of a network of :func:`build_trainable`: it keeps each under its own name."""
+    """Changes arguments of a network from ``build_trainable``, which keeps each under its own name."""
     for name, value in prompts.items():
         if not hasattr(network, name):
             raise UserError(
@@ -107,14 +107,14 @@ def build_training_loss(weights: Mapping[str, float]) -> nn.Module:
 
 
 def _sharing(sam2: nn.Module, other: nn.Module) -> Any:
-    """``other`` on the memory of ``sam2``'s weights."""
+    """``other``, with the very weights of ``sam2``."""
     other.load_state_dict(sam2.state_dict(), strict=True, assign=True)
     return other.requires_grad_(False).eval()
 
 
 def import_sam2() -> None:
     """Imports sam2 and leaves Hydra's global state as it was: sam2 initialises it, and a program's own
-    ``hydra.initialize()`` would fail."""
+    ``hydra.initialize()`` would then fail."""
     from hydra.core.global_hydra import GlobalHydra
 
     before = GlobalHydra.instance().hydra
@@ -150,8 +150,8 @@ def _instantiate(config: BackboneConfig, canvas: int, changes: Mapping[str, Any]
 
 @contextmanager
 def cuda_hidden() -> Iterator[None]:
-    """torch says that there is no GPU inside: sam2's constructors put tables of positions on the current GPU
-    wherever they see one, even for a network on the CPU, on the meta device or of another process's GPU."""
+    """Context in which torch sees no GPU: sam2's constructors would put tables of positions on the current
+    one, even for a network on the CPU, the meta device or another process's GPU."""
     with mock.patch.object(torch.cuda, "is_available", return_value=False):
         yield
 
@@ -164,7 +164,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 def _fuse_norms(network: nn.Module) -> None:
-    """Replaces sam2's ``LayerNorm2d`` by :class:`ChannelNorm`; the weights' names stay."""
+    """Replaces sam2's ``LayerNorm2d`` with ``ChannelNorm``; the weights' names stay."""
     from sam2.modeling.sam2_utils import LayerNorm2d
 
     for parent in list(network.modules()):
@@ -179,10 +179,10 @@ def load_weights(network: nn.Module, path: str, object_scores: bool = True) -> N
     """Loads SAM 2's published weights (``{"model": ...}``) or a frozen file of ours, strictly.
 
     Nothing in the file is executed. Without object scores, what only they need may be missing, as in the file
-    of a released image pretraining; it is 0 then.
+    of a released image pretraining; it is then 0.
 
     Raises:
-        UserError: The file is missing, or is another network's.
+        UserError: The file is missing, or is for another network.
     """
     path = locate(path)
     if not Path(path).is_file():

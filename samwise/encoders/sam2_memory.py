@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Sam2Memory(nn.Module):
-    """The memory half of :class:`samwise.encoders.sam2_backbone.Sam2Backbone`.
+    """The memory half of ``samwise.encoders.sam2_backbone.Sam2Backbone``.
 
     Attributes:
         sam2: sam2's own network.
@@ -31,7 +31,7 @@ class Sam2Memory(nn.Module):
     map_position: Tensor  # 1, HW, Cm: the same for the memory's maps
 
     def keep_positions(self, side: int) -> None:
-        """Makes buffers, which move with the network, of what sam2 keeps outside its state.
+        """Turns what sam2 keeps outside its state into buffers, which move with the network.
 
         Args:
             side: S/16, of the top features and of the memory's maps.
@@ -60,7 +60,7 @@ class Sam2Memory(nn.Module):
             top: (B, C, H, W) adapted features of the frame.
             maps: Memory features (B, M, Cm, H, W) of the previous frames, oldest first.
             pointers: Object pointers (B, P, C) of the previous frames, nearest first.
-            absent: (M + P,) bool, true on maps and pointers that only fill the shape; None where none does.
+            absent: (M + P,) bool, true on maps and pointers that only fill the shape; None if none does.
 
         Returns:
             (B, C, H, W).
@@ -133,7 +133,7 @@ class Sam2Memory(nn.Module):
         """
         sam2, encoder = self.sam2, self.sam2.memory_encoder
         mask = torch.sigmoid(mask_logits) * sam2.sigmoid_scale_for_mem_enc + sam2.sigmoid_bias_for_mem_enc
-        # Its forward would make sine positions as well, at every frame.
+        # Its own forward pass would make sine positions as well, at every frame.
         shape = encoder.mask_downsampler(mask[:, None].to(top.dtype))
         memory = encoder.out_proj(encoder.fuser(encoder.pix_feat_proj(top) + shape))
         if sam2.no_obj_embed_spatial is not None:
@@ -151,7 +151,7 @@ def _rotary_attention(
     rotated: int,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """sam2's ``RoPEAttention``, of which the first ``rotated`` keys have a place; mask true where allowed."""
+    """sam2's ``RoPEAttention``, in which the first ``rotated`` keys have a place; mask true where allowed."""
     heads = attention.num_heads
     q, k, v = (
         project(x).unflatten(2, (heads, -1)).transpose(1, 2)  # B, heads, N, D
@@ -171,7 +171,7 @@ def _rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotary position embedding: turns pairs of channels by the angles of their place on a square map.
 
     Args:
-        x: (B, heads, K*HW, D): tokens of K maps one after the other.
+        x: (B, heads, K*HW, D): tokens of K maps one after another.
         table: (HW, D/2, 2), cosine and sine of the angles.
     """
     pairs = x.float().unflatten(2, (-1, table.shape[0])).unflatten(-1, (-1, 2))  # B, heads, K, HW, D/2, 2

@@ -30,8 +30,8 @@ class Sam2Tracker:
     sam2's predictor wants a whole video as files; this takes one frame at a time and computes the same.
 
     Args:
-        predictor: sam2's, see :meth:`samwise.encoders.sam2_backbone.Sam2Backbone.video_predictor`.
-        frame_count: Frames of the video, where known.
+        predictor: sam2's, see ``samwise.encoders.sam2_backbone.Sam2Backbone.video_predictor``.
+        frame_count: Frames of the video, if known.
     """
 
     def __init__(self, predictor: SAM2VideoPredictor, frame_count: int | None = None) -> None:
@@ -125,7 +125,7 @@ class Sam2Tracker:
 
 @contextmanager
 def _without_its_bars() -> Iterator[None]:
-    """sam2 draws a progress bar for every call; ours is drawn elsewhere."""
+    """Context without sam2's progress bar for every call; ours is drawn elsewhere."""
     import sam2.sam2_video_predictor as tracking
     import sam2.utils.misc as loading
 

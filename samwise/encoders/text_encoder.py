@@ -55,14 +55,14 @@ class StagedTextEncoder(nn.Module):
         most = self.positions
         if config.max_tokens is not None and most is not None and config.max_tokens > most:
             raise UserError(
-                f"model.text_encoder.max_tokens={config.max_tokens}: {config.name} takes {most}; null is as "
-                "many as it can"
+                f"model.text_encoder.max_tokens={config.max_tokens}: {config.name} takes {most}; null is its "
+                "own limit"
             )
         self._groups = [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
 
     @property
     def positions(self) -> int | None:
-        """Most tokens it has places for, the special ones included; None where there is no limit."""
+        """Most tokens it has places for, the special ones included; None if there is no limit."""
         return None
 
     @property
@@ -146,7 +146,7 @@ class BertLikeEncoder(StagedTextEncoder):
 
     def embed(self, tokens: Tokens) -> Tensor:
         x = self.model.embeddings(input_ids=tokens.ids)
-        # No real token sees padding; what it holds matters to recipe.padding_attended: 0, as in fairseq.
+        # No real token sees padding, but recipe.padding_attended does: it holds 0, as in fairseq.
         return x.masked_fill(tokens.padding[..., None], 0.0) if tokens.padded else x
 
     def run_layer(self, layer: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
@@ -161,7 +161,7 @@ class BertLikeEncoder(StagedTextEncoder):
     def _check_as_a_whole(self) -> None:
         """Refuses an encoder whose own forward pass does more than embed and run its layers.
 
-        Relative positions (MPNet, DeBERTa), say, are handed from the encoder to its layers; run one by one,
+        Relative positions (MPNet, DeBERTa), say, are passed from the encoder to its layers; run one by one,
         these would silently compute something else.
         """
         was_training = self.training
@@ -174,8 +174,8 @@ class BertLikeEncoder(StagedTextEncoder):
         if x.shape != whole.shape or not torch.allclose(x, whole, rtol=1e-3, atol=1e-4):
             raise UserError(
                 f"model.text_encoder.name={self.config.name}: run layer by layer, "
-                f"{type(self.model).__name__} doesn't give what it gives as a whole: it can't run beside the "
-                "vision stages; choose BERT, RoBERTa or their like"
+                f"{type(self.model).__name__} doesn't compute what it does as a whole, so it can't run "
+                "beside the vision stages; choose BERT, RoBERTa or their like"
             )
         self.train(was_training)
 

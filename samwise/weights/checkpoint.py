@@ -49,7 +49,7 @@ def write_checkpoint(
     identity: dict[str, str],
     extra: dict[str, str] | None = None,
 ) -> None:
-    """As :func:`save_checkpoint`, from trained tensors, config and the identity of the frozen parts."""
+    """Like ``save_checkpoint``, from trained tensors, config and the identity of the frozen parts."""
     metadata = {
         **(extra or {}),
         FORMAT_KEY: FORMAT,
@@ -73,7 +73,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
         )
     if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
         raise UserError(
-            f"{path} is a pickle; a checkpoint is a safetensors file. Of the authors' files this makes one: "
+            f"{path} is a pickle; a checkpoint is a safetensors file. To convert one of the authors' files: "
             f"python tools/convert_checkpoint.py {path} {path.with_suffix('.safetensors')}"
         )
     refuse_web_page(path)
@@ -121,17 +121,17 @@ def check_frozen(
         model: The network.
         metadata: The checkpoint's.
         path: What to call it.
-        where_both_are_frozen: Let a part pass that trains in this network.
+        where_both_are_frozen: Whether to let a part pass that trains in this network.
 
     Raises:
-        UserError: With the names of both.
+        UserError: They differ; the message names both.
     """
     theirs = metadata_object(metadata, IDENTITY_KEY, path)
     for part, digest in theirs.items():
         if part not in PARTS or not isinstance(digest, str):
             raise UserError(
-                f"{path} speaks of frozen weights of {shown(part)} as {shown(digest)}; fetch or write the "
-                "file again"
+                f"{path} names frozen weights of {shown(part)} as {shown(digest)}; fetch or write the file "
+                "again"
             )
     frozen = model.config.frozen_parts if theirs else []
     for part, digest in theirs.items():
@@ -177,10 +177,10 @@ def load_checkpoint(
     """Builds the network a checkpoint was made with and loads it.
 
     Args:
-        path: A file of :func:`save_checkpoint`.
+        path: A file from ``save_checkpoint``.
         device: Where to put the network.
         overrides: Changes to its config, e.g. ``["model.backbone.checkpoint=sam2_hiera_base_plus.pt"]`` where
-            the frozen weights lie elsewhere than when it was made.
+            the frozen weights aren't where they were when it was made.
         finite: Whether weights with NaN or infinity are refused.
         network: The class to build.
 
@@ -204,13 +204,13 @@ def load_checkpoint(
 
 
 def _not_finite(model: Samwise) -> str:
-    """The first tensor with a value that isn't finite; empty where all are."""
+    """The first tensor with a value that isn't finite; empty if all are."""
     state = model.state_dict().items()
     return next((name for name, x in state if x.is_floating_point() and not bool(x.isfinite().all())), "")
 
 
 def _beside(weights: str | None, checkpoint: Path) -> str | None:
-    """Frozen weights that aren't where the config says, but beside the checkpoint or in ``checkpoints/``."""
+    """Finds frozen weights that aren't where the config says beside the checkpoint or in ``checkpoints/``."""
     if weights is None or Path(weights).exists():
         return weights
     folders = (checkpoint.resolve().parent, Path("checkpoints"), CONFIG_DIR.parent / "checkpoints")

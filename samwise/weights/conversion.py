@@ -1,4 +1,4 @@
-"""The authors' checkpoint files to ours and back."""
+"""Converting the authors' checkpoint files to ours, and back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Conversion:
         config: The network the file was found to hold.
         tokens: Longest sentence it takes, in tokens with the special ones.
         trained: Number of parameters in the checkpoint.
-        frozen_file: The file with the frozen weights, or None where all of them are the given base weights.
+        frozen_file: The file with the frozen weights, or None if all of them are the given base weights.
         checked: Parts found equal to the given base weights, bit for bit, and left out.
         left_out: Released names without a place in the network, with reasons.
         dropped: Other entries of the file, such as the optimizer's state.
@@ -64,7 +64,7 @@ def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Co
     """Writes a released file as a checkpoint of ours.
 
     The trained part goes to ``target``. Frozen weights for which ``config`` names a file (or ``pretrained``)
-    must be equal to it and stay out; the others go to ``<target>.frozen.safetensors`` beside it.
+    must be equal to it and are left out; the others go to ``<target>.frozen.safetensors`` beside it.
 
     Args:
         source: The authors' file, ``{"model": ..., "args": ...}`` or the bare state dict.
@@ -72,7 +72,7 @@ def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Co
         config: The network to start from; switches, widths, backbone and text encoder follow the file.
 
     Raises:
-        UserError: The file is no such checkpoint, would run code, or differs from the given base weights.
+        UserError: The file isn't such a checkpoint, would run code, or differs from the given base weights.
     """
     target = Path(target)
     if target.suffix != ".safetensors":
@@ -82,12 +82,12 @@ def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Co
     args = _plain(vars(content["args"])) if isinstance(content.get("args"), Namespace) else {}
     config = config_of(released, config)
     model = skeleton(config)
-    # The embedding is what is looked up; the language-model head is a copy of it in what a training wrote.
+    # The embedding is what is used; in files that a training wrote the language-model head is a copy of it.
     tied = {LM_HEAD: released[EMBEDDING]} if EMBEDDING in released and LM_HEAD in released else {}
     state, left_out = to_ours({**released, **tied}, model)
     if not config.object_scores:
         untrained = [name for name in left_out if name.startswith(_CME)]
-        left_out |= dict.fromkeys(untrained, "untrained: image pretraining has a CME, and never asks it")
+        left_out |= dict.fromkeys(untrained, "untrained: image pretraining has a CME but never uses it")
     wanted = model.state_dict()
     state = {name: state[name].to(x.dtype) for name, x in wanted.items() if name in state}
 
@@ -122,7 +122,7 @@ def convert_back(source: str | Path, target: str | Path) -> int:
     """Writes a checkpoint of ours in the authors' form; returns the number of tensors.
 
     Raises:
-        UserError: The checkpoint or its frozen weights aren't there, or the form has no place for a part.
+        UserError: The checkpoint or its frozen weights are missing, or the form has no place for a part.
     """
     _, metadata = read_checkpoint(source)
     model = load_checkpoint(source, finite=False)
@@ -130,7 +130,7 @@ def convert_back(source: str | Path, target: str | Path) -> int:
     if adapter.enabled and adapter.hsa and adapter.spatial_embedding != "learned":
         raise UserError(
             f"{source} can't be written in the released form: its HSA has a sine embedding "
-            "(model.adapter.spatial_embedding), and that form knows learned ones only"
+            "(model.adapter.spatial_embedding), and that form has only learned ones"
         )
     if not model.config.object_scores:  # as in the authors' image pretrainings
         state = {name: x for name, x in state.items() if not only_for_object_scores(name)}
@@ -147,7 +147,7 @@ def convert_back(source: str | Path, target: str | Path) -> int:
 
 
 def _json(metadata: dict[str, str], key: str, kind: type[C], source: str | Path) -> C:
-    """An entry of the metadata; empty where there is none."""
+    """An entry of the metadata; empty if there is none."""
     try:
         value = parse_json(metadata[key]) if key in metadata else kind()
     except ValueError:
@@ -240,7 +240,7 @@ def _fitting_text_encoder(released: dict[str, Tensor], config: SamwiseConfig) ->
 
 
 def _registered(group: str, kind: type[C]) -> list[C]:
-    """The configs of a group's files; those that build on another one have its sizes."""
+    """The configs of a group's files, without those that build on another one: these have its sizes."""
     nodes = [OmegaConf.load(path) for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
     return [
         kind(**cast("dict[str, Any]", OmegaConf.to_container(node)))
@@ -252,7 +252,7 @@ def _registered(group: str, kind: type[C]) -> list[C]:
 def _fits_none(what: str, group: str) -> str:
     names = ", ".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
     way_out = f"+model.{group}.overrides.KEY=VALUE"
-    return f"the file's {what} has the shapes of none of {names}; say its sizes with {way_out}"
+    return f"the file's {what} has the shapes of none of {names}; give its sizes with {way_out}"
 
 
 def _check_base(config: SamwiseConfig, state: dict[str, Tensor], source: str | Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The publishers' weights of the frozen parts: where they come from, where they go, and fetching them."""
+"""The frozen parts' published weights: where they come from, where they go, and fetching them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samwise.encoders.part_files import local_only
-from samwise.errors import UserError
+from samwise.errors import UserError, first_line
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "config.json")
 
@@ -64,17 +64,17 @@ WEIGHTS: dict[str, Weights] = {
 
 
 def fetch(weights: Weights, folder: Path) -> Path:
-    """Fetches weights into a folder, going on where an earlier attempt stopped. What is there stays.
+    """Fetches weights into a folder, resuming where an earlier attempt stopped. Existing files stay.
 
     Args:
-        weights: An entry of :data:`WEIGHTS`.
+        weights: An entry of ``WEIGHTS``.
         folder: Usually ``checkpoints``.
 
     Returns:
         The file or folder.
 
     Raises:
-        UserError: They can't be fetched; with what to put where by hand.
+        UserError: They can't be fetched; the message says what to put where by hand.
     """
     target = folder / weights.target
     if target.is_file():
@@ -89,7 +89,7 @@ def fetch(weights: Weights, folder: Path) -> Path:
 
 
 def from_hub(repository: str, folder: Path, patterns: Sequence[str]) -> None:
-    """Fetches a repository's files into a folder; interrupted, it goes on where it stopped.
+    """Fetches a repository's files into a folder, resuming where an earlier attempt stopped.
 
     Args:
         repository: Its name on the hub. ``HF_ENDPOINT`` names a mirror of the hub.
@@ -97,18 +97,19 @@ def from_hub(repository: str, folder: Path, patterns: Sequence[str]) -> None:
         patterns: Which of them.
 
     Raises:
-        UserError: The hub is out of reach or refuses; with what to do by hand.
+        UserError: The hub is out of reach or refuses; the message says what to do by hand.
     """
     from huggingface_hub import snapshot_download
 
     by_hand = (
         f"Without a network: fetch {' '.join(patterns)} from https://huggingface.co/{repository} elsewhere, "
-        f"and put what there is of them into {folder}"
+        f"and put those that exist into {folder}"
     )
     if local_only(repository):
         raise UserError(f"can't reach the Hugging Face hub for {repository}. {by_hand}")
     try:
         snapshot_download(repository, allow_patterns=list(patterns), local_dir=folder)
     except Exception as error:  # the hub's client raises a dozen kinds
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise UserError(f"the Hugging Face hub doesn't give {repository} ({reason}). {by_hand}") from error
+        raise UserError(
+            f"the Hugging Face hub doesn't give {repository} ({first_line(error)[:160]}). {by_hand}"
+        ) from error

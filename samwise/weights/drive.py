@@ -1,4 +1,4 @@
-"""Files on Google Drive, where the authors publish: through the page that it shows before large ones."""
+"""Files on Google Drive, where the authors publish theirs, past the page that it shows before large ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def drive_page(file_id: str) -> str:
 
 
 def from_drive(file_id: str, target: Path) -> None:
-    """Fetches a file, going on where an earlier attempt stopped; ``target`` appears when it is whole.
+    """Fetches a file, resuming where an earlier attempt stopped; ``target`` appears when it is whole.
 
     Args:
-        file_id: Drive's name of it.
-        target: The file to write. What has come of it is kept beside it, as ``<target>........part``.
+        file_id: Drive's name for it.
+        target: The file to write. What has arrived is kept beside it, as ``<target>........part``.
 
     Raises:
         UserError: Drive can't be reached or refuses, as it does when a file was fetched too often in a day.
@@ -48,7 +48,7 @@ def from_drive(file_id: str, target: Path) -> None:
             ) from error
         except (DownloadError, RequestException, OSError) as error:
             kept = sum(part.stat().st_size for part in target.parent.glob(f"{target.name}*.part"))
-            goes_on = f"; {kept:,} bytes are kept, the same command goes on from there" if kept else ""
+            goes_on = f"; {kept:,} bytes are kept, and the same command resumes from there" if kept else ""
             raise UserError(
                 f"can't fetch {target.name} from Google Drive ({first_line(error)[:160]}){goes_on}"
             ) from error

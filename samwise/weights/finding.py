@@ -22,8 +22,8 @@ def find_checkpoint(name: str | Path | None, **hub: Any) -> Path:
     """The checkpoint file behind a name.
 
     Args:
-        name: A file; a training run's folder (its best checkpoint, else its newest); a name of the zoo, such
-            as ``mevis``, which is fetched the first time; a repository on the hub. None for the default.
+        name: A file; a training run's folder (its best checkpoint, else its newest); a name from the zoo,
+            such as ``mevis``, which is fetched the first time; a repository on the hub. None for the default.
         **hub: Options of ``huggingface_hub.snapshot_download``.
 
     Raises:
@@ -59,7 +59,7 @@ def _in_folder(path: Path) -> Path | None:
 
 
 def _on_the_hub(name: str) -> bool:
-    """Whether a name that is no path here may be a repository's; a missing file of a folder here isn't."""
+    """Whether a name that isn't a path may be a repository's; a missing file in an existing folder isn't."""
     folder = name.partition("/")[0]
     return bool(_HUB_NAME.match(name)) and folder not in ("runs", "checkpoints") and not Path(folder).is_dir()
 
@@ -69,6 +69,6 @@ def _download(name: str, **options: Any) -> Path:
         return Path(snapshot_download(name, allow_patterns=[WEIGHTS, FROZEN, "config.json"], **options))
     except Exception as error:  # the hub's client raises a dozen kinds
         raise UserError(
-            f"there is no file or folder '{name}', and the hub gives no such model ({type(error).__name__}); "
+            f"there is no file or folder '{name}', and the hub has no such model ({type(error).__name__}); "
             "name a .safetensors file, a run folder or a repository on the hub"
         ) from error

@@ -1,6 +1,6 @@
 """The frozen part of a network: its identity, and the file it can be kept in.
 
-A checkpoint holds what trains. SAM 2 and the text encoder, where frozen, stay outside: usually as their
+A checkpoint holds what trains. SAM 2 and the text encoder, if frozen, stay outside: usually as their
 publishers' files, else (released SAMWISE checkpoints carry their own copy) in one safetensors file beside it.
 """
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from samwise.modeling.samwise import Samwise
 
 IDENTITY_KEY = "samwise_frozen"
-EXTRA = "released/"  # in front of what belongs to no parameter of ours but must not be lost
+EXTRA = "released/"  # in front of what belongs to no parameter of ours but must be kept
 
-# Hashing 200 million parameters takes seconds and training saves often: a fingerprint and the digest of each.
+# Hashing 200 million parameters takes seconds and training saves often: by module, a fingerprint and digests.
 _DIGESTS: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int]], dict[bool, str]]] = WeakKeyDictionary()
 
 
 def frozen_identity(model: Samwise) -> dict[str, str]:
     """SHA-256 of each frozen part's weights, so that trained weights aren't put beside other frozen ones.
 
-    Without object scores, what only they need doesn't count. Remembered for each module until a tensor of it
-    is replaced or written to.
+    Without object scores, what only they need doesn't count. Remembered for each module until one of its
+    tensors is replaced or written to.
     """
     scores = model.config.object_scores
     return {part: _remembered_digest(getattr(model, part), scores) for part in model.config.frozen_parts}
 
 
 def is_frozen_part(model: Samwise, part: str, wanted: str) -> bool:
-    """Whether a frozen part has an identity, counted with what only object scores need or without."""
+    """Whether a frozen part has this identity, with or without what only object scores need."""
     return any(_remembered_digest(getattr(model, part), scores) == wanted for scores in (True, False))
 
 
@@ -99,8 +99,8 @@ def write_frozen(
 
     Args:
         path: The file; ``model.backbone.checkpoint`` and ``model.text_encoder.checkpoint`` can name it.
-        tensors: Their state, as :func:`frozen_state` gives it.
-        identity: As :func:`frozen_identity` gives it.
+        tensors: Their state, from ``frozen_state``.
+        identity: From ``frozen_identity``.
         extra: Tensors of a released checkpoint that no parameter of ours holds.
     """
     tensors = {**tensors, **{EXTRA + name: tensor for name, tensor in (extra or {}).items()}}
@@ -109,10 +109,10 @@ def write_frozen(
 
 
 def write_half(path: str | Path, prefix: str, state: Mapping[str, Tensor]) -> None:
-    """Writes a part's weights rounded to float16, which halves the file: that is what will be loaded.
+    """Writes a part's weights rounded to float16, which halves the file; loading gives the rounded ones.
 
     Args:
-        path: As in :func:`write_frozen`.
+        path: As in ``write_frozen``.
         prefix: Of their names there, such as ``backbone.sam2.``.
         state: The part's own state.
     """

@@ -1,4 +1,4 @@
-"""``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` as the Hugging Face hub has them."""
+"""``from_pretrained``, ``save_pretrained`` and ``push_to_hub``, as models on the Hugging Face hub have them."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Samwise(
         """Loads a network with its weights, in eval mode, on the CPU.
 
         Args:
-            pretrained_model_name_or_path: A ``.safetensors`` file, a training run's folder, a folder of
-                :meth:`save_pretrained`, a name of the zoo (``mevis``, ``ytvos``, ``refcoco``: fetched the
-                first time), or of a repository on the hub. None for the small default.
-            overrides: Changes to its config, such as ``["model.backbone.checkpoint=sam2_hiera_large.pt"]``,
-                where the frozen weights lie elsewhere.
+            pretrained_model_name_or_path: A ``.safetensors`` file, a training run's folder, a folder from
+                ``save_pretrained``, a name from the zoo (``mevis``, ``ytvos``, ``refcoco``: fetched the
+                first time), or that of a repository on the hub. None for the small default.
+            overrides: Changes to its config, such as ``["model.backbone.checkpoint=sam2_hiera_large.pt"]``
+                if the frozen weights are elsewhere.
             force_download: As in the hub's own ``from_pretrained``; so are the others.
             token: Access token of the hub.
             cache_dir: Where downloads are kept.
-            local_files_only: Don't ask the hub, take what an earlier download left.
+            local_files_only: Don't ask the hub; take what an earlier download left.
             revision: Branch, tag or commit.
             **options: There are none; an unknown one is an error.
 
@@ -70,8 +70,8 @@ class Samwise(
     def _save_pretrained(self, save_directory: Path) -> None:
         """Writes the trained part, with config and identity of the frozen part, into a folder.
 
-        Frozen weights that can't be had again from where the config says (random ones, and the file that lies
-        beside a converted checkpoint) are written too.
+        Frozen weights that can't be had again from where the config says (random ones, and the file beside a
+        converted checkpoint) are written too.
         """
         config, identity = self.config.copy(), frozen_identity(self)
         kept = [part for part in self.config.frozen_parts if not _published(getattr(config, part))]
@@ -86,7 +86,7 @@ class Samwise(
 
 
 def _published(part: Any) -> bool:
-    """Whether a part's config names weights that others can have: not random ones, not a file of ours."""
+    """Whether a part's config names weights that others can get: not random ones, not a file of ours."""
     if part.checkpoint:
         return not part.checkpoint.endswith(FROZEN)
     return getattr(part, "pretrained", False)

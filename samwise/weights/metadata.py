@@ -1,4 +1,4 @@
-"""What a checkpoint's file says of itself: read without trust."""
+"""What a checkpoint says about itself, read without trusting it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def checkpoint_config(metadata: dict[str, str], path: str | Path) -> SamwiseConf
 
 
 def metadata_object(metadata: dict[str, str], key: str, path: str | Path) -> dict[str, Any]:
-    """An entry of the metadata that is a JSON object; empty where there is none.
+    """An entry of the metadata that is a JSON object; empty if there is none.
 
     Raises:
         UserError: It isn't one.

@@ -1,4 +1,4 @@
-"""Parity: our network against figures that the published implementation gave on seeded weights."""
+"""Parity: our network against the published implementation's figures on seeded weights."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class GoldenFolder:
             return {key: arrays[key] for key in arrays}
 
     def model_config(self, case: dict[str, Any]) -> SamwiseConfig:
-        """The configuration that ``meta.json`` and a case of it describe."""
+        """The configuration that ``meta.json`` and one of its cases describe."""
         meta, cme = self.meta, self.meta["cme"]
         base = meta["sam2_base_config"].split()[0]
         family = "sam2.1" if base.startswith("sam2.1") else "sam2"
@@ -212,7 +212,7 @@ def _relative(found: float, expected: float) -> float:
 
 
 def _largest_gradient_error(gradients: dict[str, Tensor], golden: dict[str, np.ndarray]) -> float:
-    """Largest relative error of a gradient norm; NaN where a parameter is missing on either side."""
+    """Largest relative error of a gradient norm; NaN if a parameter is missing on either side."""
     expected = {
         our_name(str(n)): float(v) for n, v in zip(golden["grad_names"], golden["grad_norms"], strict=True)
     }

@@ -39,7 +39,7 @@ _ANNOTATORS = len(FILES)
 
 
 def is_pipeline(path: str | Path) -> bool:
-    """Whether a golden folder is one of masks on disk."""
+    """Whether a golden folder has masks as files."""
     return any((Path(path) / part).is_dir() for part in ("mevis_masks", "davis", "refcoco"))
 
 
@@ -152,7 +152,7 @@ def _pngs(folder: Path) -> list[Path]:
 
 
 def _differing(found: np.ndarray, expected: np.ndarray) -> int:
-    """Number of pixels; all of them where the sizes differ."""
+    """Number of pixels; all of them if the sizes differ."""
     return expected.size if found.shape != expected.shape else int((found != expected).sum())
 
 

@@ -14,14 +14,6 @@ from samwise.errors import UserError
 from samwise.modeling.samwise import Samwise
 from samwise.weights.released_names import TYPES, our_name, reason_ignored, released_names
 
-# Parts a config can switch off; their names are then left out.
-_OPTIONAL: dict[str, str] = {
-    r"^adapters\.\d+\.hsa\.": "model.adapter.hsa is false",
-    r"^adapters\.\d+\.vta\.": "model.adapter.vta is false",
-    r"^adapters\.\d+\.tva\.": "model.adapter.tva is false",
-    r"^adapters\.": "model.adapter.enabled is false",
-    r"^cme\.": "model.cme.enabled is false",
-}
 _SPATIAL = re.compile(r"^adapters\.\d+\.hsa\.spatial_embedding$")  # P*P, D here; 1, 1, 1, P*P, D released
 
 
@@ -113,14 +105,15 @@ def _few(names: Iterable[str], count: int = 3) -> str:
 
 
 def _reason_switched_off(target: str, config: SamwiseConfig) -> str:
-    off = {
-        r"hsa is": not config.adapter.hsa,
-        r"vta is": not config.adapter.vta,
-        r"tva is": not config.adapter.tva,
-        r"adapter.enabled": not config.adapter.enabled,
-        r"cme.enabled": not config.cme.enabled,
-    }
-    for pattern, reason in _OPTIONAL.items():
-        if re.search(pattern, target) and any(is_off and key in reason for key, is_off in off.items()):
-            return reason
+    """Why a parameter is left out: the config's switch for its part; empty if it is on."""
+    adapter = config.adapter
+    for pattern, key, on in (
+        (r"adapters\.\d+\.hsa\.", "model.adapter.hsa", adapter.hsa),
+        (r"adapters\.\d+\.vta\.", "model.adapter.vta", adapter.vta),
+        (r"adapters\.\d+\.tva\.", "model.adapter.tva", adapter.tva),
+        (r"adapters\.", "model.adapter.enabled", adapter.enabled),
+        (r"cme\.", "model.cme.enabled", config.cme.enabled),
+    ):
+        if not on and re.match(pattern, target):
+            return f"{key} is false"
     return ""

@@ -15,7 +15,7 @@ TYPES = _TRANSFORMERS + "embeddings.token_type_embeddings.weight"  # without a c
 EMBEDDING = _FAIRSEQ + "embed_tokens.weight"
 LM_HEAD = "text_encoder.model.encoder.lm_head.weight"  # tied to the word embeddings
 
-# Beginning of a released name -> beginning of ours; {} is a number. The first that fits holds, both ways.
+# Beginning of a released name -> beginning of ours; {} is a number. The first match counts, both ways.
 PREFIXES: list[tuple[str, str]] = [
     (_FAIRSEQ + "embed_tokens.", _TRANSFORMERS + "embeddings.word_embeddings."),
     (_FAIRSEQ + "embed_positions.", _TRANSFORMERS + "embeddings.position_embeddings."),
@@ -71,12 +71,12 @@ _TO_RELEASED = _compile((ours, released) for released, ours in PREFIXES)
 
 
 def reason_ignored(released: str) -> str:
-    """Why a released name has no place here; empty where it isn't on the list."""
+    """Why a released name has no place here; empty if it isn't on the list."""
     return next((reason for pattern, reason in IGNORED.items() if re.search(pattern, released)), "")
 
 
 def our_name(released: str) -> str | None:
-    """Our name of a released parameter, or None where it is on the ignored list.
+    """Our name for a released parameter, or None if it is on the ignored list.
 
     Raises:
         UserError: The name is on no list.
@@ -89,7 +89,7 @@ def our_name(released: str) -> str | None:
         if pattern.search(released):
             return pattern.sub(replacement, released)
     raise UserError(
-        f"'{released}' is no parameter of a released SAMWISE checkpoint; is the file another model's?"
+        f"'{released}' isn't a parameter of a released SAMWISE checkpoint; is it another model's file?"
     )
 
 

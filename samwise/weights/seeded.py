@@ -12,7 +12,7 @@ _EMBEDDINGS = ("pos_embed", "embed", "token", "tpos", "no_mem", "no_obj")
 
 
 def seeded_tensor(name: str, shape: list[int] | tuple[int, ...], dtype: str = "torch.float32") -> Tensor:
-    """The value of a parameter under the recipe: a standard normal seeded by the name, scaled by what it is.
+    """A parameter's value: a standard normal seeded by the name, scaled by what the parameter is.
 
     Args:
         name: The released name.
@@ -22,12 +22,8 @@ def seeded_tensor(name: str, shape: list[int] | tuple[int, ...], dtype: str = "t
     if name.endswith("num_batches_tracked"):
         return torch.zeros(tuple(shape), dtype=torch.int64)
     numel = int(np.prod(shape, dtype=np.int64))
-    r = (
-        np.random.RandomState(zlib.crc32(name.encode()))
-        .standard_normal(numel)
-        .astype(np.float32)
-        .reshape(shape)
-    )
+    random = np.random.RandomState(zlib.crc32(name.encode()))
+    r = random.standard_normal(numel).astype(np.float32).reshape(shape)
     return torch.from_numpy(np.asarray(_scale(name, shape, r), dtype=np.float32))
 
 

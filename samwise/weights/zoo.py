@@ -32,7 +32,7 @@ class ZooEntry:
     """A checkpoint with a name: one entry of a ``zoo.yaml``.
 
     Attributes:
-        source: ``drive:ID``, ``hub:OWNER/NAME``, or a file or folder, as seen from the table's folder.
+        source: ``drive:ID``, ``hub:OWNER/NAME``, or a file or folder, relative to the table's folder.
         purpose: What it is for, in a few words.
         sam2: Its SAM 2.
         text_encoder: Its text encoder.
@@ -53,7 +53,7 @@ class ZooEntry:
 
 
 def warning_of(config: SamwiseConfig) -> str | None:
-    """What must be said wherever a network that knows drawn shapes only is used; None for all others."""
+    """What to say wherever a network is used that knows only drawn shapes; None for all others."""
     if Path(config.backbone.checkpoint or "").name != _SMALL_SAM2:
         return None
     return (
@@ -71,7 +71,7 @@ def zoo_folder() -> Path:
 
 
 def zoo() -> dict[str, ZooEntry]:
-    """All checkpoints with a name: ours, and those of a ``zoo.yaml`` in :func:`zoo_folder`.
+    """All checkpoints with a name: ours, and those of a ``zoo.yaml`` in ``zoo_folder()``.
 
     Raises:
         UserError: The user's table can't be read.
@@ -85,7 +85,7 @@ def _read_table(path: Path, base: Path) -> dict[str, ZooEntry]:
     try:
         table = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} can't be read as YAML ({error}); mend it or move it away") from error
+        raise UserError(f"{path} can't be read as YAML ({error}); correct it or move it away") from error
     if not isinstance(table, dict) or not all(isinstance(entry, dict) for entry in table.values()):
         raise UserError(f"{path} isn't a table of checkpoints: a name, and below it source: and so on")
     entries = {}
@@ -107,11 +107,11 @@ def obtain(name: str) -> str | Path:
     A released file is fetched and converted the first time, without running anything in it, and kept.
 
     Args:
-        name: One of :func:`zoo`.
+        name: One of ``zoo()``.
 
     Raises:
-        UserError: It can't be fetched: with the addresses to open in a browser and where to put the files.
-            Or it isn't what it was when it was first converted on this machine.
+        UserError: It can't be fetched (the message has the addresses to open in a browser, and where to put
+            the files), or it isn't the file that was first converted on this machine.
     """
     entry, folder = zoo()[name], zoo_folder()
     if entry.source.startswith(_HUB):
@@ -124,18 +124,18 @@ def obtain(name: str) -> str | Path:
     from filelock import FileLock
 
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{name}.lock"):  # a second program waits, and finds it done
+    with FileLock(folder / f".{name}.lock"):  # a second program waits, then finds it done
         problems = [
             *_problem(lambda: target.is_file() or _make(name, entry, target)),
             *_problem(lambda: _has_vocabulary(tokenizer) or _fetch_tokenizer(tokenizer)),
         ]
     if problems:
-        raise UserError("\n".join([*problems, "Then run the same command again; it goes on from there."]))
+        raise UserError("\n".join([*problems, "Then run the same command again; it resumes from there."]))
     return target
 
 
 def _problem(step: Callable[[], object]) -> list[str]:
-    """What keeps a step from being done, so that all of it can be said at once."""
+    """Why a step can't be done, so that all problems can be named at once."""
     try:
         step()
     except UserError as error:
@@ -156,13 +156,13 @@ def _fetch_tokenizer(folder: Path) -> None:
 
 
 def _make(name: str, entry: ZooEntry, target: Path) -> None:
-    """Fetches a released file, unless somebody has put it there, and converts it."""
+    """Fetches a released file, unless the user has put it there, and converts it."""
     released = target.with_suffix(".pth")
     fetched = not released.is_file()
     if fetched:
         _check_space(target.parent, name)
         file_id = entry.source.removeprefix(_DRIVE)
-        print(f"{name}: fetched from {drive_page(file_id)}, once", file=sys.stderr, flush=True)
+        print(f"{name}: fetching it from {drive_page(file_id)}, once", file=sys.stderr, flush=True)
         try:
             from_drive(file_id, released)
         except UserError as error:
@@ -176,7 +176,7 @@ def _make(name: str, entry: ZooEntry, target: Path) -> None:
             released.unlink(missing_ok=True)  # so that the same command fetches it anew
         raise
     if fetched:
-        released.unlink()  # what was in it can be had back: tools/convert_checkpoint.py --to-reference
+        released.unlink()  # tools/convert_checkpoint.py --to-reference makes it again
 
 
 def _convert(name: str, entry: ZooEntry, released: Path, target: Path) -> None:
