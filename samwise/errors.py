@@ -37,6 +37,11 @@ def is_printable(text: str) -> bool:
     return _UNPRINTABLE.search(text) is None
 
 
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can hold a text: not if it has half a character (a lone surrogate)."""
+    return re.search("[\ud800-\udfff]", text) is None
+
+
 def shown(value: Any) -> str:
     """A value from outside as messages quote it: short and on one line, whatever it is.
 

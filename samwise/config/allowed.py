@@ -9,12 +9,13 @@ name, and only as numbers or as words from a short list.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from samwise.errors import UserError, shown
 
 _LARGEST = 1_000_000  # of any size: the largest vocabulary has a quarter of it
+_PLAIN_WORD = re.compile(r"[A-Za-z]\w*")
 _WORDS = {"nearest", "bilinear", "sum", "avg", "relu", "gelu", "glu"}
 
 _TRUNK = (
@@ -101,7 +102,7 @@ def check_text(family: str, overrides: Mapping[str, Any]) -> None:
     check_overrides("model.text_encoder.overrides", overrides, TEXT_KEYS.get(family))
 
 
-def check_overrides(where: str, overrides: Mapping[str, Any], keys: Iterable[str] | None) -> None:
+def check_overrides(where: str, overrides: Mapping[str, Any], keys: Collection[str] | None) -> None:
     """Refuses unknown keys, and values that aren't numbers, words from a short list, or lists of these.
 
     Args:
@@ -112,12 +113,10 @@ def check_overrides(where: str, overrides: Mapping[str, Any], keys: Iterable[str
     Raises:
         UserError: One is refused; the message names it.
     """
-    known = None if keys is None else frozenset(keys)
     for key, value in overrides.items():
-        if known is None and isinstance(key, str) and re.fullmatch(r"[A-Za-z]\w*", key):
-            pass
-        elif known is None or key not in known:
-            ends = sorted({name.rpartition(".")[2] for name in known or ()})
+        known = key in keys if keys is not None else isinstance(key, str) and _PLAIN_WORD.fullmatch(key)
+        if not known:
+            ends = sorted({name.rpartition(".")[2] for name in keys or ()})
             raise UserError(
                 f"{where} can't hold {shown(key)}: only sizes and switches can be changed"
                 + (f" ({', '.join(ends[:12])}, ...; samwise/config/allowed.py has them all)" if ends else "")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samwise.data.types import Expression
-from samwise.errors import UserError, is_printable, shown
+from samwise.errors import UserError, is_encodable, is_printable, shown
 from samwise.io import read_json
 from samwise.video.reader import natural_key
 
@@ -107,7 +107,7 @@ def check_sentence(text: str, what: str, path: str | Path) -> None:
         raise UserError(f"{path}: the sentence {what} is empty; fill it in or take it out")
     if len(text) > _LONGEST:
         raise UserError(f"{path}: the sentence {what} has {len(text):,} characters; shorten it")
-    if any(0xD800 <= ord(character) < 0xE000 for character in text):
+    if not is_encodable(text):
         raise UserError(f"{path}: the sentence {what} has half a character (a lone surrogate); correct it")
 
 

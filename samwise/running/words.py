@@ -56,10 +56,9 @@ def plain_words(words: Sequence[str], keys: Sequence[str]) -> list[str]:
     for key, values in found.items():
         if key != "text" and len(values) > 1:
             raise UserError(f"{key}= is given {len(values)} times; give it once")
-        texts = [text for value in values for text in _texts(key, value)]
-        one = len(texts) == 1 and not values[0].startswith(("[", "@"))
-        quoted = [_quoted(text) for text in (texts if key == "text" else texts[-1:])]
-        others.append(f"{key}={quoted[0]}" if one or key != "text" else f"{key}=[{','.join(quoted)}]")
+        quoted = ",".join(_quoted(text) for value in values for text in _texts(key, value))
+        several = key == "text" and (len(values) > 1 or values[0].startswith(("[", "@")))
+        others.append(f"{key}=[{quoted}]" if several else f"{key}={quoted}")
     return others
 
 

@@ -135,11 +135,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
 
 
 def _open(path: Path) -> InputContainer:
-    """Opens a video file.
-
-    Raises:
-        UserError: It isn't one.
-    """
+    """Opens a video file, or says that it isn't one."""
     import av.error
 
     with open(path, "rb") as file:

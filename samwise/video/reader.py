@@ -74,11 +74,7 @@ def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource
 
 
 def _local(source: str) -> str:
-    """A path or address as people type it: ``file://`` is a path.
-
-    Raises:
-        UserError: It is empty, or an address of another kind.
-    """
+    """A path or address as people type it: ``file://`` is a path."""
     if not source.strip():
         raise UserError(
             "the input is empty; give a video file, an image, a folder of frames or a camera's number"

@@ -1,4 +1,4 @@
-"""``from_pretrained``, ``save_pretrained`` and ``push_to_hub``, as models on the Hugging Face hub have them."""
+"""The methods of the Hugging Face hub: ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``."""
 
 from __future__ import annotations
 

@@ -153,11 +153,7 @@ def _write(source: IO[bytes], target: Path) -> None:
 
 
 def _place(info: zipfile.ZipInfo, path: Path) -> PurePosixPath:
-    """The entry's path in the zip.
-
-    Raises:
-        UserError: It isn't the path of a plain file or folder below the zip's top.
-    """
+    """The entry's path in the zip; refuses all but plain files and folders below the zip's top."""
     name = info.orig_filename  # zipfile cuts the usual one at a NUL
     place = PurePosixPath(name)
     kind = stat.S_IFMT(info.external_attr >> 16)
