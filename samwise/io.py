@@ -67,7 +67,7 @@ def read_file(path: str | Path, way_out: str = "fetch or write it again") -> byt
 
     Args:
         path: The file.
-        way_out: What the message advises where there is no such file.
+        way_out: What the message advises if there is no such file.
 
     Raises:
         UserError: It is missing or can't be read.

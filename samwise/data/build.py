@@ -69,7 +69,7 @@ def build_train_dataset(
         clip_length: Frames T per clip.
         seed: Seed of sampling and augmentation.
         lowercase: Whether sentences are lower-cased (``model.lowercase``).
-        recipe: Which quirks of the released training to have.
+        recipe: Which quirks of the released training to copy.
 
     Raises:
         UserError: As in ``build_storage``; also if a frame is missing, or the dataset isn't trained on.

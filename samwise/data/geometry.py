@@ -32,7 +32,7 @@ def canvas_size(height: int, width: int, canvas: int, fit: str = "short") -> tup
         height: Height of the frame in pixels.
         width: Its width.
         canvas: Side S of the square canvas.
-        fit: ``short``, in inference on videos: the short side becomes S - 4, or less where the long one would
+        fit: ``short``, in inference on videos: the short side becomes S - 4, or less if the long one would
             exceed S. ``long``, in training and in RefCOCO's evaluation: the long side becomes S.
 
     Returns:

@@ -143,7 +143,7 @@ def _draw(chosen: set[int], candidates: Iterable[int], count: int, rng: np.rando
 
 
 def _finish(chosen: set[int], num_frames: int, clip_length: int, rng: np.random.Generator) -> list[int]:
-    """Tops up from anywhere in the video, sorts, and repeats frames where the video has fewer than T."""
+    """Tops up from anywhere in the video, sorts, and repeats frames if the video has fewer than T."""
     _draw(chosen, range(num_frames), clip_length - len(chosen), rng)
     indices = np.array(sorted(chosen))
     return np.sort(np.resize(indices, clip_length)).tolist()

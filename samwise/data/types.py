@@ -22,7 +22,7 @@ class Expression:
         video_id: The video's name.
         expression_id: The sentence's name within its video.
         text: The sentence as written in the data.
-        kind: What the sentence relies on ("motion", ...), where the data says so.
+        kind: What the sentence relies on ("motion", ...), if the data say so.
     """
 
     video_id: str
@@ -87,8 +87,8 @@ class ClipBatch:
     def normalised(self) -> Tensor:
         """(V, T, 3, S, S) float32: the frames as the network takes them, 0 in the padding.
 
-        Made on the batch's device, which so gets a quarter of the bytes. On a CPU these are the same bits as
-        from normalising first and padding then; a GPU's division differs in the last bit.
+        Made on the batch's device, so only a quarter of the bytes goes there. On a CPU these are the same bits
+        as from normalising first and padding then; a GPU's division differs in the last bit.
         """
         inside = self.valid
         if self.video_of is not None:

@@ -32,7 +32,7 @@ class Finding:
         what: The part of the data.
         detail: What was found, or what is wrong.
         missing: Whether the part can't be used.
-        differs: Whether the publishers' counts are others.
+        differs: Whether the publishers' counts differ.
         prepare: Makes this part's index, if it is complete.
     """
 
