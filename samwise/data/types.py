@@ -87,8 +87,8 @@ class ClipBatch:
     def normalised(self) -> Tensor:
         """(V, T, 3, S, S) float32: the frames as the network takes them, 0 in the padding.
 
-        Made on the batch's device, so only a quarter of the bytes goes there. On a CPU the bits are the same as
-        from normalising first and padding then; a GPU's division differs in the last bit.
+        Made on the batch's device, so only a quarter of the bytes goes there. On a CPU the bits are those of
+        normalising first and padding then; a GPU's division differs in the last bit.
         """
         inside = self.valid
         if self.video_of is not None:
