@@ -245,7 +245,7 @@ def test_what_the_released_form_cannot_hold(tmp_path: Path, overrides: list[str]
 
 
 def test_unknown_and_missing_names(tmp_path: Path, state: dict[str, Tensor], config: Any) -> None:
-    with pytest.raises(UserError, match="'head.weight' is no parameter"):
+    with pytest.raises(UserError, match="'head.weight' isn't a parameter"):
         convert(
             write(tmp_path / "a.pth", {**state, "head.weight": torch.zeros(1)}),
             tmp_path / "b.safetensors",
