@@ -1,4 +1,4 @@
-"""A GPU: does it give the CPU's masks, how fast, and what does training take?"""
+"""A GPU: whether it gives the CPU's masks, how fast it is, and what training takes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from samwise.progress import progress
 from samwise.running.device import choose_device
 from samwise.tables import markdown_table
 
-WARM_UPS = 3  # the first call of a shape runs as it is, the second is recorded
+WARM_UPS = 3  # the first call of a shape runs normally, the second is recorded
 
 
 def run(cfg: DictConfig) -> None:
-    """Compares, times and prints; a line that fails is reported, and the others go on.
+    """Compares, times and prints; if a line fails, that is reported and the others still run.
 
     Raises:
         UserError: There is no GPU.
@@ -55,13 +55,13 @@ def run(cfg: DictConfig) -> None:
 
 
 def _parity(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
-    """The small default on a synthetic video: pixels whose mask isn't the CPU's in float32."""
+    """The small default on a synthetic video: pixels that differ from the CPU's masks in float32."""
     from samwise.synthrvos.video import make_video
 
     video = make_video(cfg.seed, "gpu", 0)
     texts = [statement.text for statement in video.statements]
     verbs = mock.patch("samwise.encoders.tokens.verb_spans", lambda sentences: [[] for _ in sentences])
-    with nullcontext() if find_spec("spacy") else verbs:  # numbers can be compared without the motion prompt
+    with nullcontext() if find_spec("spacy") else verbs:  # the motion prompt isn't needed to compare
         yield from _compared(cfg, device, video.frames, texts)
 
 
@@ -80,7 +80,7 @@ def _compared(
 
 
 def _masks(predictor: SamwisePredictor, frames: np.ndarray, texts: list[str]) -> np.ndarray:
-    """(F, N, H, W) bool; twice over, so that what is recorded in the first stream is replayed."""
+    """(F, N, H, W) bool, of the second run, which replays what the first one recorded."""
     for _ in range(2):
         masks = [masks for _, masks in predictor.segment_video(frames, texts, clip_length=4)]
     return np.stack(masks)

@@ -1,8 +1,7 @@
-"""The small text encoder: masked-language modelling on the grammar of the embedded data's sentences.
+"""The small text encoder: masked language modelling on the grammar of the embedded data's sentences.
 
-Masked words never ask anything of token 0, the state from which the contextual prompt is made (Eq. 1): so
-every token, it too, has to tell the whole sentence, as one does in pretraining for retrieval (RetroMAE, Xiao
-et al. 2022).
+Masked words never train token 0, whose state becomes the contextual prompt (Eq. 1). So every token, including
+this one, must also predict the whole sentence, as in pretraining for retrieval (RetroMAE, Xiao et al. 2022).
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ MASK_ID, FIRST_WORD = 4, 5  # of the embedded tokenizer: special tokens come fir
 
 
 class MaskedLanguageModel(nn.Module):
-    """A text encoder with RoBERTa's head (dense, GELU, LayerNorm, the word embeddings once more), twice.
+    """A text encoder with RoBERTa's head (dense, GELU, LayerNorm, tied word embeddings) and a second one.
 
-    The second head is given one token and a position, and tells the word there.
+    From the state of one token, the second head predicts the word at any position.
 
     Args:
         encoder: The text encoder.
-        longest: Most tokens of a sentence.
+        longest: Most tokens in a sentence.
     """
 
     def __init__(self, encoder: StagedTextEncoder, longest: int) -> None:
@@ -55,7 +54,7 @@ class MaskedLanguageModel(nn.Module):
         return self.encoder.model.get_parameter("embeddings.word_embeddings.weight")
 
     def forward(self, tokens: Tokens, teller: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, V) logits of the masked words, and those of all words from token ``teller`` (B,) alone."""
+        """(B, L, V) logits of the masked words, and of all words predicted from token ``teller`` (B,)."""
         x = self.encoder.embed(tokens)
         for stage in range(4):
             x = self.encoder.run_stage(stage, x, tokens)
@@ -68,17 +67,17 @@ class MaskedLanguageModel(nn.Module):
 def corrupt(
     ids: Tensor, padding: Tensor, share: float, vocabulary: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """RoBERTa's dynamic masking: a ``share`` of the words is to be guessed.
+    """RoBERTa's dynamic masking.
 
     Args:
         ids: (B, L) long.
         padding: (B, L) bool.
-        share: In [0, 1].
+        share: Share of the words to predict, in [0, 1].
         vocabulary: Number of token ids.
-        rng: Source of the choices.
+        rng: Source of randomness.
 
     Returns:
-        The corrupted (B, L) ids, and the (B, L) targets: -100 where nothing is guessed.
+        The corrupted (B, L) ids, and the (B, L) targets: -100 where nothing is to be predicted.
     """
     draw = torch.rand(ids.shape, generator=rng)
     chosen = (draw < share) & (ids >= FIRST_WORD) & ~padding
@@ -93,16 +92,19 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
     """Trains the text encoder and writes it as a frozen part.
 
     Args:
-        model: Names the encoder: ``model.text_encoder``.
+        model: Its ``text_encoder`` is trained.
         config: How to train it.
-        path: The ``.safetensors`` file.
+        path: The ``.safetensors`` file to write.
 
     Returns:
-        ``loss`` in nats and ``accuracy`` in [0, 1] of the masked words on held-out sentences,
-        ``sentence_accuracy`` of all their words told from a token at random, and seconds.
+        On held-out sentences, ``loss`` in nats and ``accuracy`` in [0, 1] of the masked words, and
+        ``sentence_accuracy`` of all words predicted from a random token; and ``seconds``.
+
+    Raises:
+        UserError: The encoder's longest sentence isn't configured.
     """
     if (longest := model.text_encoder.max_tokens) is None:
-        raise UserError("model.text_encoder.max_tokens: say how long sentences may be")
+        raise UserError("set model.text_encoder.max_tokens, the most tokens in a sentence")
     torch.manual_seed(config.seed)
     network = MaskedLanguageModel(build_text_encoder(model.text_encoder), longest)
     tokenize = Tokenizer(model.text_encoder, verbs=False, lowercase=True)
@@ -137,7 +139,7 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
 
 
 class Guess(NamedTuple):
-    """Cross-entropy in nats and share of right words."""
+    """Cross-entropy in nats and share of correct words."""
 
     loss: Tensor
     accuracy: Tensor
@@ -146,7 +148,7 @@ class Guess(NamedTuple):
 def _guess(
     network: MaskedLanguageModel, tokens: Tokens, share: float, rng: torch.Generator
 ) -> tuple[Guess, Guess]:
-    """How well a batch's masked words are guessed, and all its words from one token."""
+    """How well a batch's masked words are predicted, and all its words from one random token."""
     ids, targets = corrupt(tokens.ids, tokens.padding, share, len(network.bias), rng)
     lengths = (~tokens.padding).sum(1)  # B
     teller = (torch.rand(lengths.shape, generator=rng) * lengths).long()
