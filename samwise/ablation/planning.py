@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
@@ -108,14 +107,13 @@ class StepMaker:
     ) -> Step:
         folder = self.output / kind / f"{slug(own)}-seed{seed}"
         arguments = [*stage.arguments(), *self._extensions, *self.overrides, *overrides]
-        config = resolved("train", tuple(arguments))
-        config["scratch"]["seed"] = seed
+        config = _resolved("train", tuple(arguments))
+        config = {**config, "scratch": {**config["scratch"], "seed": seed}}
         # With resume=true an interrupted run continues, and a new one starts.
         arguments += [f"scratch.seed={seed}", f"output={quoted(folder)}", "resume=true"]
         if before is not None:
             arguments.append(f"pretrained={quoted(before.folder)}")
-        commands = [[*TRAIN, *arguments]]
-        return self._once(Step(f"{kind} {folder.name}", folder, commands, config, before))
+        return self._once(Step(f"{kind} {folder.name}", folder, [[*TRAIN, *arguments]], config, before))
 
     def _scoring(self, row: Row, own: list[str], seed: int, video: Step) -> Step:
         table = self.table
@@ -128,12 +126,11 @@ class StepMaker:
             data.append(f"split={table.inference.split}")
         infer = [*data, *table.inference.overrides, "submission=false"]
         infer.append(f"overrides={json.dumps(row.infer)}")
-        config = resolved("infer", tuple(infer))
+        config = _resolved("infer", tuple(infer))
         infer += [f"checkpoint={quoted(video.folder)}", f"output={quoted(folder)}"]
         scores = [*data, "workers=1", f"predictions={quoted(folder / 'predictions')}"]
-        keys = ("data", "split", "clip_length", "overrides", "runtime")
         commands = [[*INFER, *infer, "overwrite=true"], [*EVALUATE, *scores]]
-        kept = {key: config[key] for key in keys}
+        kept = {key: config[key] for key in ("data", "split", "clip_length", "overrides", "runtime")}
         return self._once(Step(f"scores {folder.name}", folder, commands, kept, video))
 
     def _once(self, step: Step) -> Step:
@@ -146,14 +143,9 @@ class StepMaker:
         return known
 
 
-def resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
-    """Everything in a script's configuration that affects its result, as plain values."""
-    return copy.deepcopy(_resolved(script, arguments))
-
-
-@cache
+@cache  # composing takes a tenth of a second, and a table's rows and seeds repeat the same arguments
 def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
-    # Composing takes a tenth of a second, and a table's rows and seeds repeat the same arguments.
+    """Everything in a script's configuration that affects its result, as plain values; not to be changed."""
     config = compose_config(script, [*arguments, "output=null"])
     for key in _NO_MATTER:
         if OmegaConf.select(config, key, default="absent") != "absent":

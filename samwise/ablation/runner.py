@@ -78,11 +78,6 @@ def _environment(slot: int, gpus: int) -> dict[str, str]:
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = _visible(gpus)[slot % gpus]
+        named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        environment["CUDA_VISIBLE_DEVICES"] = named[slot % gpus] if named else str(slot % gpus)
     return environment
-
-
-def _visible(gpus: int) -> list[str]:
-    """The GPUs' names for ``CUDA_VISIBLE_DEVICES``."""
-    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return named or [str(k) for k in range(gpus)]

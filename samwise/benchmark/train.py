@@ -46,9 +46,12 @@ class _Step:
             for _ in range(self.parts)
         ]
 
-    def __call__(self) -> None:
+    def _prepare(self) -> None:  # the variants share the model
         set_checkpointing(self.model, self.checkpointing)
         self.model.train()
+
+    def __call__(self) -> None:
+        self._prepare()
         pairs = []
         for i, batch in enumerate(self.batches):
             loss, output = self.step(batch, pairs, i + 1 == self.parts)
@@ -67,8 +70,7 @@ class _Step:
                 storages[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
             return x
 
-        set_checkpointing(self.model, self.checkpointing)
-        self.model.train()
+        self._prepare()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
             loss, _ = self.step(self.batches[0], [], True)
         del loss

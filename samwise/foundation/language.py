@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -120,44 +119,39 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
     for step in (bar := progress(range(config.max_steps), "masked language model", unit="step")):
         schedule.apply(optimizer, step, 0.0)
         picked = torch.randint(len(corpus), (config.batch_size,), generator=rng).tolist()
-        masked, told = _guess(network, tokenize([corpus[i] for i in picked]), config.masked, rng)
-        (masked.loss + config.sentence * told.loss).backward()
+        masked, _, told, _ = _guess(network, tokenize([corpus[i] for i in picked]), config.masked, rng)
+        (masked + config.sentence * told).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        bar.set_postfix_str(f"masked {masked.loss:.3f}, sentence {told.loss:.3f}", refresh=False)
+        bar.set_postfix_str(f"masked {masked:.3f}, sentence {told:.3f}", refresh=False)
     network.eval()
     with torch.inference_mode():
         batches = [tokenize(held_out[i : i + 200]) for i in range(0, len(held_out), 200)]
-        masked, told = zip(*(_guess(network, batch, config.masked, rng) for batch in batches), strict=True)
+        rows = [torch.stack(_guess(network, batch, config.masked, rng)).double() for batch in batches]
+    loss, accuracy, _, sentence_accuracy = torch.stack(rows).mean(0).tolist()
     write_half(path, "text_encoder.model.", network.encoder.model.state_dict())
     return {
-        "loss": sum(float(guess.loss) for guess in masked) / len(batches),
-        "accuracy": sum(float(guess.accuracy) for guess in masked) / len(batches),
-        "sentence_accuracy": sum(float(guess.accuracy) for guess in told) / len(batches),
+        "loss": loss,
+        "accuracy": accuracy,
+        "sentence_accuracy": sentence_accuracy,
         "seconds": time.perf_counter() - start,
     }
 
 
-class Guess(NamedTuple):
-    """Cross-entropy in nats and share of correct words."""
-
-    loss: Tensor
-    accuracy: Tensor
-
-
 def _guess(
     network: MaskedLanguageModel, tokens: Tokens, share: float, rng: torch.Generator
-) -> tuple[Guess, Guess]:
-    """How well a batch's masked words are predicted, and all its words from one random token."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss and accuracy of a batch's masked words, and of all its words predicted from one random token."""
     ids, targets = corrupt(tokens.ids, tokens.padding, share, len(network.bias), rng)
     lengths = (~tokens.padding).sum(1)  # B
     teller = (torch.rand(lengths.shape, generator=rng) * lengths).long()
     masked, told = network(Tokens(ids, tokens.padding, tokens.verbs, tokens.padded), teller)
     words = torch.where((tokens.ids >= FIRST_WORD) & ~tokens.padding, tokens.ids, -100)
-    return _score(masked, targets), _score(told, words)
+    return *_score(masked, targets), *_score(told, words)
 
 
-def _score(logits: Tensor, targets: Tensor) -> Guess:
+def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats, and the share of correct words."""
     logits, targets = logits.flatten(0, 1), targets.flatten()
     right = (logits.argmax(1) == targets)[targets >= 0]
-    return Guess(nn.functional.cross_entropy(logits, targets), right.float().mean())
+    return nn.functional.cross_entropy(logits, targets), right.float().mean()

@@ -62,7 +62,14 @@ def observed(model: Samwise, observer: Observer) -> Iterator[None]:
     def segment_and_show(frame: FrameFeatures, prompt: Tensor, state: StreamState) -> tuple[Tensor, ...]:
         index = state.frame_index
         row = segment_frame(frame, prompt, state)
-        observer.saw_frame(_trace(model, frame, prompt, row, state, index))
+        low_res_logits, score, looks, fires, _ = row
+        memoryless = model.memoryless(frame, prompt)
+        probability = torch.full_like(score, float("nan"))
+        if model.cme is not None:
+            probability = model.cme(state.bank.newest_pointer, memoryless.early_token).softmax(1)[:, 1]
+        to_canvas = model.backbone.to_canvas
+        tracked, alone = to_canvas(low_res_logits), to_canvas(model.present(memoryless))
+        observer.saw_frame(FrameTrace(index, tracked, alone, probability, looks, fires))
         return row
 
     def show_stage(stage: int) -> Callable[..., None]:
@@ -84,22 +91,3 @@ def observed(model: Samwise, observer: Observer) -> Iterator[None]:
         model.recorded = recorded
         for hook in hooks:
             hook.remove()
-
-
-def _trace(
-    model: Samwise,
-    frame: FrameFeatures,
-    prompt: Tensor,
-    row: tuple[Tensor, ...],
-    state: StreamState,
-    index: int,
-) -> FrameTrace:
-    """What a frame showed, with what the CME would have said of it."""
-    low_res_logits, score, looks, fires, _ = row
-    memoryless = model.memoryless(frame, prompt)
-    asked = torch.full_like(score, float("nan"))
-    if model.cme is not None:
-        asked = model.cme(state.bank.newest_pointer, memoryless.early_token).softmax(1)[:, 1]
-    to_canvas = model.backbone.to_canvas
-    tracked, alone = to_canvas(low_res_logits), to_canvas(model.present(memoryless))
-    return FrameTrace(index, tracked, alone, asked, looks, fires)
