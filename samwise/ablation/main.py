@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from samwise.config.network import SamwiseConfig
 from samwise.config.typed import require, typed
 from samwise.errors import UserError
-from samwise.running.cli import program
+from samwise.running.cli import call
 
 if TYPE_CHECKING:
     from samwise.ablation.config import Row, TableConfig
@@ -32,13 +32,8 @@ def main() -> None:
     global _command
     _command = shlex.join(sys.argv[1:])
     sys.argv[1:] = [re.sub(r"^table=", "ablation=table", word) for word in sys.argv[1:]]
-    _main()
-
-
-@program("ablate")
-def _main(cfg: DictConfig) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    ablate(cfg)
+    call(ablate, "ablate")
 
 
 def ablate(cfg: DictConfig) -> None:

@@ -99,7 +99,7 @@ class Checkpoints:
         # On a full disk torch.save raises RuntimeError, and safetensors an error of its own.
         except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"can't write the checkpoint {path}: {error}; free some space, then go on with resume=true"
+                f"can't write the checkpoint {path}: {error}; free some space, then continue with resume=true"
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -136,7 +136,7 @@ class Checkpoints:
             return float(metadata["J&F"]) if int(metadata["step"]) <= step else None
         except (KeyError, ValueError) as error:
             raise UserError(
-                f"{path} doesn't say which step of this run it is from; move it elsewhere to go on"
+                f"{path} doesn't say which step of this run it is from; move it elsewhere to continue"
             ) from error
 
     def restore(
@@ -163,8 +163,8 @@ class Checkpoints:
             position = _position(state, path)
         except UserError as error:
             raise UserError(
-                f"{path} is broken ({first_line(error)}); delete it to go on from the one "
-                "before, or start anew with overwrite=true"
+                f"{path} is broken ({first_line(error)}); delete it to continue from the "
+                "one before, or start over with overwrite=true"
             ) from error
         for key, value in contract.items():
             if position.contract.get(key) != value:

@@ -166,7 +166,7 @@ class _Collate:
 
 
 def _start_worker(_: int) -> None:
-    # A cluster's signals and Ctrl-C reach the workers too; they must keep working until training ends.
+    # A cluster's signals and Ctrl-C reach the workers too, which must keep working until training ends.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -181,7 +181,7 @@ def _step_of(line: str) -> int | None:
 
 
 def memory() -> dict[str, float]:
-    """Peak memory in GiB: the process's, and the GPU's where there is one."""
+    """Peak memory in GiB: the process's, and the GPU's if there is one."""
     unit = 2**30 if sys.platform == "darwin" else 2**20
     found = {"memory/host_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
     if torch.cuda.is_available():

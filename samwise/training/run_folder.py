@@ -40,7 +40,7 @@ def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
         )
     if (path / "config.yaml").exists() and not (resume or overwrite):
         raise UserError(
-            f"{path} already has a training run: add resume=true to go on with it, overwrite=true to "
+            f"{path} already has a training run: add resume=true to continue it, overwrite=true to "
             "replace it, or choose another folder with output=..."
         )
     return writable_folder(path)
