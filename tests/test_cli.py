@@ -180,8 +180,12 @@ def test_several_values_without_brackets() -> None:
         ("scripts/evaluate.py", ["compare=runs/a,runs/b"], "compare=[runs/a,runs/b]"),
         ("scripts/web_demo.py", ["--port", "7860"], "write 'port=7860'"),
         ("tools/frames_to_video.py", ["in", "out.xyz"], "out.xyz: name a video, such as out.mp4"),
-        ("tools/frames_to_video.py", ["in", "out.mp4", "abc"], "abc isn't a rate; give frames per second"),
-        ("tools/frames_to_video.py", ["in", "out.mp4", "0"], "0 isn't a rate"),
+        (
+            "tools/frames_to_video.py",
+            ["in", "out.mp4", "abc"],
+            "abc isn't a frame rate; give frames per second",
+        ),
+        ("tools/frames_to_video.py", ["in", "out.mp4", "0"], "0 isn't a frame rate"),
     ],
 )
 def test_a_mistake_gets_one_line(

@@ -87,7 +87,9 @@ def test_with_more_ranks_than_clips_each_clip_is_given_to_equally_many(per_clip:
 
 @pytest.mark.parametrize(("batch", "ranks", "said"), [(8, 3, "divides 4$"), (6, 8, "divides 3$")])
 def test_a_batch_that_cannot_be_shared_is_refused(batch: int, ranks: int, said: str):
-    with pytest.raises(UserError, match=f"multiple of {2 * ranks}, or start a number of them that {said}"):
+    with pytest.raises(
+        UserError, match=f"multiple of {2 * ranks}, or start a number of processes that {said}"
+    ):
         StepOrder(40, batch, 0, accumulation=2, world_size=ranks)
 
 

@@ -160,5 +160,5 @@ def test_lr_scale_on_the_command_line() -> None:
 def test_the_learning_rate_drops_to_a_tenth():
     schedule = Schedule(TrainingConfig(max_steps=10, lr_drop_step=6, warmup_steps=2), 5)
     assert [schedule.lr_factor(step, 0.0) for step in (0, 1, 5, 6, 9)] == [0.5, 1.0, 1.0, 0.1, 0.1]
-    with pytest.raises(UserError, match="goes with scratch.schedule=constant"):
+    with pytest.raises(UserError, match="needs scratch.schedule=constant"):
         TrainingConfig(max_steps=10, schedule="cosine", lr_drop_step=5).check()

@@ -1,4 +1,4 @@
-"""Measures what samwise/benchmark/README.md claims: python tools/benchmark.py memory frames=20000"""
+"""Measures speed and memory: python tools/benchmark.py memory frames=20000"""
 
 from samwise.benchmark.main import main
 

@@ -1,6 +1,6 @@
 """Compares the network with golden figures or masks: ``python tools/check_parity.py FOLDER``.
 
-Prints each case's largest errors. Exit status 0: all within tolerance, 1: not, 2: wrong folder.
+Prints each case's largest errors. Exit status: 0 if all are within tolerance, 1 if not, 2 for a wrong folder.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checks a submission zip: python tools/check_submission.py submission.zip meta_expressions.json [JPEGImages]
 
-Config lines may follow: ``minus=meta_expressions/test/meta_expressions.json`` for Ref-YouTube-VOS.
+Config keys may follow: ``minus=meta_expressions/test/meta_expressions.json`` for Ref-YouTube-VOS.
 """
 
 import re
@@ -18,7 +18,7 @@ POSITIONS = ("zip", "expressions", "frames_root")
 
 @program("check_submission")
 def main(cfg: DictConfig) -> None:
-    """Checks the zip and says what it holds."""
+    """Checks the zip and reports its contents."""
     from samwise.evaluation.submission import check_submission
     from samwise.evaluation.submission_plan import SubmissionPlan
 
@@ -29,16 +29,13 @@ def main(cfg: DictConfig) -> None:
 
 @cli
 def with_keys(arguments: list[str]) -> list[str]:
-    """Hydra's overrides for the files given by position.
+    """Turns files given by position into Hydra's overrides.
 
     Raises:
         UserError: There are more files than positions.
     """
-    overrides, files = [], []
-    for argument in arguments:
-        (overrides if argument.startswith("-") or re.match(r"[+~]*[a-z_.]+=", argument) else files).append(
-            argument
-        )
+    overrides = [x for x in arguments if x.startswith("-") or re.match(r"[+~]*[a-z_.]+=", x)]
+    files = [x for x in arguments if x not in overrides]
     if len(files) > len(POSITIONS):
         raise UserError(f"{files[3]} is one file too many: {USAGE}")
     quoted = [file.replace("\\", "\\\\").replace("'", "\\'") for file in files]

@@ -1,4 +1,4 @@
-"""The authors' checkpoints as ours and back:
+"""Converts the authors' checkpoints to ours, and back:
 
 ``python tools/convert_checkpoint.py released.pth out.safetensors [model.key=value ...]``
 ``python tools/convert_checkpoint.py --to-reference out.safetensors released.pth``
@@ -29,7 +29,7 @@ USAGE = (
 
 @cli
 def main() -> None:
-    """Takes the two paths off the command line; the rest is the config's."""
+    """Takes the two paths from the command line and leaves the rest to the config."""
     arguments = sys.argv[1:]
     back = "--to-reference" in arguments
     paths = [x for x in arguments if not x.startswith("-") and not re.match(r"[~+\w./@-]+=", x)]
@@ -38,13 +38,19 @@ def main() -> None:
     sys.argv[1:] = [x for x in arguments if x not in (*paths, "--to-reference")]
 
     def run(cfg: DictConfig) -> None:
-        to_reference(*paths) if back else to_ours(*paths, cfg)
+        from samwise.weights.conversion import convert_back
+
+        source, target = paths
+        if back:
+            print(f"{target}: {convert_back(source, target)} tensors in the released form")
+        else:
+            to_ours(source, target, cfg)
 
     call(run, "convert_checkpoint")
 
 
 def to_ours(source: str, target: str, cfg: DictConfig) -> None:
-    """Converts and says what became of everything in the file."""
+    """Converts, and says what became of everything in the file."""
     from samwise.weights.conversion import convert
 
     done = convert(source, target, SamwiseConfig.from_node(cfg.model))
@@ -55,16 +61,14 @@ def to_ours(source: str, target: str, cfg: DictConfig) -> None:
         f"{_on(config.adapter.hsa)}, CME {_on(config.cme.enabled)}, object scores {_on(config.object_scores)}"
     )
     print(
-        f"  canvas {config.canvas} (a file doesn't say; model.canvas=... changes it), sentences of up to "
+        f"  canvas {config.canvas} (not in the file; model.canvas=... changes it), sentences of up to "
         f"{done.tokens} tokens"
     )
     if done.checked:
-        print(f"  frozen weights equal to the given ones, left out: {', '.join(done.checked)}")
+        print(f"  frozen weights equal to the given ones, so left out: {', '.join(done.checked)}")
     if done.frozen_file:
         size = done.frozen_file.stat().st_size / 1e6
-        print(
-            f"{done.frozen_file}: the file's own frozen weights, {size:.0f} MB; keep it beside the checkpoint"
-        )
+        print(f"{done.frozen_file}: the file's frozen weights, {size:.0f} MB; keep it beside the checkpoint")
     for reason in dict.fromkeys(done.left_out.values()):
         count = sum(r == reason for r in done.left_out.values())
         print(f"  not part of the network: {count} tensors ({reason})")
@@ -74,7 +78,7 @@ def to_ours(source: str, target: str, cfg: DictConfig) -> None:
 
 
 def _how_to_use(target: str, done: Conversion) -> str:
-    """Commands for the next step, as the stage asks."""
+    """Commands for the next step, which depends on the stage."""
     if done.config.object_scores:
         return (
             f"  python scripts/demo.py checkpoint={target} input=video.mp4 'text=[\"the horse jumping\"]'\n"
@@ -88,15 +92,8 @@ def _how_to_use(target: str, done: Conversion) -> str:
         f"  python scripts/infer.py experiment=refcoco checkpoint={target}\n"
         f"  python scripts/train.py experiment=mevis pretrained={target} \\\n"
         f"    model.backbone.checkpoint=checkpoints/sam2_hiera_base_plus.pt{text}      # or ytvos\n"
-        "  The finetuning takes from SAM 2's own file what object scores need: image pretraining has none."
+        "  Finetuning takes what object scores need from SAM 2's own file: image pretraining has none."
     )
-
-
-def to_reference(source: str, target: str) -> None:
-    """Converts back."""
-    from samwise.weights.conversion import convert_back
-
-    print(f"{target}: {convert_back(source, target)} tensors in the released form")
 
 
 def _on(switch: bool) -> str:

@@ -1,8 +1,8 @@
 """Fetches published weights: ``python tools/download_checkpoints.py NAME... [folder=checkpoints]``.
 
 A NAME is a checkpoint of the zoo (``mevis``: fetched and converted, as ``checkpoint=mevis`` does by itself),
-a backbone, a text encoder, or a model preset (then what it is made of). Interrupted, the same command goes
-on where it was.
+a backbone, a text encoder, or a model preset, which stands for both. After an interruption the same command
+continues.
 """
 
 from __future__ import annotations
@@ -16,52 +16,40 @@ from samwise.config.composing import CONFIG_DIR, compose_model, model_names
 from samwise.errors import UserError
 from samwise.running.cli import call
 from samwise.running.reporting import cli
-from samwise.weights.download import WEIGHTS, Weights, fetch
+from samwise.weights.download import WEIGHTS, fetch
 from samwise.weights.finding import find_checkpoint
 from samwise.weights.zoo import zoo
 
 
 @cli
 def main() -> None:
-    """Takes the names off the command line; the rest is the config's."""
+    """Takes the names from the command line and leaves the rest to the config."""
     names = [argument for argument in sys.argv[1:] if "=" not in argument and not argument.startswith("-")]
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in names]
 
     def run(cfg: DictConfig) -> None:
-        named = [name for name in names if name in zoo()]
-        for name in named:
+        if not names:
+            raise UserError(f"usage: python tools/download_checkpoints.py NAME...; {_choices()}")
+        known = zoo()
+        for name in (name for name in names if name in known):
             print(f"{find_checkpoint(name)}: use it with checkpoint={name}", flush=True)
-        for weights in chosen(names, named):
-            path = fetch(weights, Path(cfg.folder))
-            print(f"{path}: use it with {weights.setting}{path}", flush=True)
+        for part in dict.fromkeys(part for name in names if name not in known for part in _parts(name)):
+            path = fetch(WEIGHTS[part], Path(cfg.folder))
+            print(f"{path}: use it with {WEIGHTS[part].setting}{path}", flush=True)
 
     call(run, "download_checkpoints")
 
 
-def chosen(names: list[str], besides: list[str]) -> list[Weights]:
-    """The frozen parts' weights that the names, ``besides`` some, stand for: each once, in their order."""
-    found: dict[str, Weights] = {}
-    for name in names:
-        if name in besides:
-            continue
-        parts = _parts(name) if name not in WEIGHTS else [name]
-        found |= {part: WEIGHTS[part] for part in parts}
-    if not names:
-        raise UserError(
-            f"usage: python tools/download_checkpoints.py NAME...; choose from {', '.join(names_there_are())}"
-        )
-    return list(found.values())
-
-
-def names_there_are() -> list[str]:
-    """What can be fetched."""
-    return [*zoo(), *WEIGHTS, "or a model's name"]
+def _choices() -> str:
+    return f"choose from {', '.join([*zoo(), *WEIGHTS])}, or a model's name"
 
 
 def _parts(name: str) -> list[str]:
-    """Which weights a preset is made of."""
+    """The frozen weights that a name stands for: its own, or a preset's backbone and text encoder."""
+    if name in WEIGHTS:
+        return [name]
     if name not in model_names() or name.startswith("tiny"):
-        raise UserError(f"'{name}' has no published weights; choose from {', '.join(names_there_are())}")
+        raise UserError(f"'{name}' has no published weights; {_choices()}")
     config = compose_model(name)
     backbone = Path(config.backbone.config).stem.removeprefix("sam2_")
     text = next(

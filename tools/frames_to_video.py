@@ -1,4 +1,4 @@
-"""A folder of frames as a video file: ``python tools/frames_to_video.py FOLDER OUT.mp4 [RATE]``."""
+"""Makes a video file of a folder of frames: ``python tools/frames_to_video.py FOLDER OUT.mp4 [RATE]``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main() -> None:
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not 0 < rate <= 1000:
-        raise UserError(f"{sys.argv[3]} isn't a rate; give frames per second, such as 25 or 30000/1001")
+        raise UserError(f"{sys.argv[3]} isn't a frame rate; give frames per second, such as 25 or 30000/1001")
     if Path(sys.argv[2]).suffix.lower() not in (".mp4", ".m4v", ".mov", ".mkv"):
         raise UserError(f"{sys.argv[2]}: name a video, such as out.mp4")
     source = open_source(sys.argv[1], rate)

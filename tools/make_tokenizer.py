@@ -1,7 +1,7 @@
 """Trains the tiny text encoder's tokenizer on the grammar of the embedded data.
 
-``python tools/make_tokenizer.py`` writes ``samwise/assets/tiny_tokenizer.json``: byte-level BPE,
-so that any sentence can be tokenized, with the words of the grammar as single tokens. Same corpus, same file.
+``python tools/make_tokenizer.py`` writes ``samwise/assets/tiny_tokenizer.json``: byte-level BPE, so that any
+sentence can be tokenized, with the grammar's words as single tokens. The same corpus gives the same file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 def main() -> None:
     if sys.argv[1:]:
-        sys.exit(f"it takes no words, and got {sys.argv[1]!r}\n{__doc__}")
+        sys.exit(f"this takes no arguments, but got {sys.argv[1]!r}\n{__doc__}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,4 +1,4 @@
-"""Memory of workers over a large mask_dict.json: python tools/measure_mask_memory.py annotations=1000"""
+"""Memory of workers that read a large mask_dict.json: python tools/measure_mask_memory.py annotations=1000"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE = (720, 1280)
 
 
 def write_masks(path: Path, annotations: int, frames: int) -> None:
-    """A file in MeViS's form, of ragged blobs whose run lengths are about as long as real ones."""
+    """Writes a file in MeViS's form: ragged blobs with about as many run lengths as real masks."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     with path.open("w") as file:
@@ -36,20 +36,18 @@ def write_masks(path: Path, annotations: int, frames: int) -> None:
         file.write("}")
 
 
-def proportional_memory() -> float:
-    """MB of this process, shared pages counted by share."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
+def _megabytes(file: str, key: str) -> float:
+    lines = Path(f"/proc/self/{file}").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 1000
 
 
-def _peak() -> float:
-    """Most MB this process ever had."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1000
+def _proportional_memory() -> float:
+    """MB of this process, with shared pages divided among the processes that share them."""
+    return _megabytes("smaps_rollup", "Pss")
 
 
 def _work(masks: RleMasks | dict, names: list[str], frames: int, connection: Connection) -> None:
-    """A worker: decodes a mask of every annotation, then says how much memory it has while all are there."""
+    """A worker: decodes a mask of each annotation, then reports its memory while all workers are running."""
     for name in names:
         if isinstance(masks, dict):
             coco_mask.decode(masks[name][0])
@@ -57,7 +55,7 @@ def _work(masks: RleMasks | dict, names: list[str], frames: int, connection: Con
             masks.decode_union([name], frames, [0], SIZE)
     connection.send("ready")
     connection.recv()
-    connection.send(proportional_memory())
+    connection.send(_proportional_memory())
     connection.recv()
 
 
@@ -69,7 +67,7 @@ def _run(how: str, path: Path, annotations: int, frames: int, workers: int, resu
         "index": MaskIndex,
     }
     masks = opened[how](path)
-    seconds, peak = time.perf_counter() - start, _peak()
+    seconds, peak = time.perf_counter() - start, _megabytes("status", "VmHWM")
     names = [str(number) for number in range(annotations)]
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe() for _ in range(workers)]
@@ -84,7 +82,7 @@ def _run(how: str, path: Path, annotations: int, frames: int, workers: int, resu
     for (pipe, _), process in zip(pipes, processes, strict=True):
         pipe.send("end")
         process.join()
-    result.send((seconds, peak, sum(memory) / workers, sum(memory) + proportional_memory()))
+    result.send((seconds, peak, sum(memory) / workers, sum(memory) + _proportional_memory()))
 
 
 @program("measure_mask_memory")
@@ -99,11 +97,9 @@ def main(config: DictConfig) -> None:
             f"{path.stat().st_size / 1e6:.0f} MB, {config.annotations} annotations, {config.workers} workers"
         )
         print(f"{'':16}{'ready in':>10}{'peak':>10}{'a worker':>10}{'together':>10}")
-        for label, how in (("parsed", "parsed"), ("in memory", "in memory"), ("index, made", "index")) + (
-            ("index, again", "index"),
-        ):
+        for label in ("parsed", "in memory", "index, made", "index, again"):
             receive, send = context.Pipe(duplex=False)
-            arguments = (how, path, config.annotations, config.frames, config.workers, send)
+            arguments = (label.split(",")[0], path, config.annotations, config.frames, config.workers, send)
             process = context.Process(target=_run, args=arguments)
             process.start()
             seconds, *memory = receive.recv()

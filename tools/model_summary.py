@@ -1,17 +1,21 @@
-"""Sizes of a network, in all and by part, without building its weights:
+"""Parameters of a network, in all and by part, counted without building its weights:
 
-``python tools/model_summary.py model=roberta_hiera_b+`` or, for a line for each preset, ``models=all``.
+``python tools/model_summary.py model=roberta_hiera_b+`` or, for a line per preset, ``models=all``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from samwise.config.composing import compose_model, model_names
 from samwise.config.network import SamwiseConfig
 from samwise.running.cli import program
+
+if TYPE_CHECKING:
+    from samwise.weights.skeleton import PartSize
 
 
 @program("model_summary")
@@ -27,7 +31,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def by_part(config: SamwiseConfig) -> list[dict[str, Any]]:
-    """A line for each part of a network, and the sums the paper counts."""
+    """A line for each part of a network, and the sums that the paper gives."""
     from samwise.weights.skeleton import part_sizes, skeleton
 
     sizes = part_sizes(skeleton(config))
@@ -35,13 +39,7 @@ def by_part(config: SamwiseConfig) -> list[dict[str, Any]]:
     new = [part for part in sizes if part.name not in ("backbone", "text encoder")]
     for label, without in (("adapters and contextual prompt", ("CME", "motion prompt")), ("all", ())):
         kept = [part for part in (sizes if label == "all" else new) if part.name not in without]
-        rows.append(
-            {
-                "part": f"= {label}",
-                "total": sum(p.total for p in kept),
-                "trainable": sum(p.trainable for p in kept),
-            }
-        )
+        rows.append({"part": f"= {label}", **_sums(kept)})
     return rows
 
 
@@ -55,18 +53,14 @@ def by_preset(names: Any) -> list[dict[str, Any]]:
     configs = {name: compose_model(name) for name in chosen}
     for name, config in progress(configs.items(), desc="models", unit="model"):
         sizes = part_sizes(skeleton(config))
-        row = {
-            "model": name,
-            "total": sum(p.total for p in sizes),
-            "trainable": sum(p.trainable for p in sizes),
-        }
         by_name = {part.name: part.total for part in sizes}
-        row |= {
-            part: by_name.get(part, 0)
-            for part in ("backbone", "text encoder", "adapters", "contextual prompt", "motion prompt", "CME")
-        }
-        rows.append(row)
+        parts = ("backbone", "text encoder", "adapters", "contextual prompt", "motion prompt", "CME")
+        rows.append({"model": name, **_sums(sizes), **{part: by_name.get(part, 0) for part in parts}})
     return rows
+
+
+def _sums(sizes: Sequence[PartSize]) -> dict[str, int]:
+    return {"total": sum(part.total for part in sizes), "trainable": sum(part.trainable for part in sizes)}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Draws a model's masks on videos of a dataset, a sentence of each kind:
+"""Draws a model's masks on videos of a dataset, for one sentence of each kind:
 
-``python tools/picture_results.py data.root=data/synth output=picture.png`` a row of frames for each,
-``... output=picture.webp`` (or .gif) moving, all side by side.
+``python tools/picture_results.py data.root=data/synth output=picture.png``, with a row of frames for each;
+``... output=picture.webp`` (or .gif), moving, side by side.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOVING = (".webp", ".gif")
 
 @program("picture")
 def main(cfg: DictConfig) -> None:
-    """Takes one sentence of each kind, from videos spread over the split, and draws some frames or all."""
+    """Draws a sentence of each kind, from videos spread over the split: some frames, or all."""
     from PIL import Image
 
     from samwise.data.build import build_storage
@@ -66,7 +66,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _save_moving(clips: list[list[np.ndarray]], columns: int, fps: float, path: Path) -> None:
-    """Writes clips of (H, W, 3) frames side by side, for ever; the shorter ones wait on their last frame."""
+    """Writes clips of (H, W, 3) frames side by side in a loop; shorter ones wait on their last frame."""
     from PIL import Image
 
     from samwise.visualization.pictures import contact_sheet
@@ -81,7 +81,7 @@ def _save_moving(clips: list[list[np.ndarray]], columns: int, fps: float, path: 
 
 
 def _larger(image: np.ndarray, scale: int) -> np.ndarray:
-    """Repeats the pixels of (H, W, 3) pictures and (N, H, W) masks."""
+    """Enlarges (H, W, 3) pictures and (N, H, W) masks by repeating their pixels."""
     axes = (0, 1) if image.dtype == np.uint8 else (1, 2)
     for axis in axes:
         image = image.repeat(scale, axis)

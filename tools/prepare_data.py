@@ -1,4 +1,4 @@
-"""Unpacks and checks the benchmarks' data: python tools/prepare_data.py dataset=davis root=data/davis"""
+"""Unpacks and checks a benchmark's data: python tools/prepare_data.py dataset=davis root=data/davis"""
 
 from samwise.data.preparation.main import main
 

@@ -13,7 +13,7 @@ from samwise.running.reporting import require_keys
 
 @program("score_davis")
 def main(cfg: DictConfig) -> None:
-    """Scores, prints a table of the objects, and writes every figure."""
+    """Scores, prints a table of the objects, and writes all figures."""
     from samwise.evaluation import davis_folders
     from samwise.io import write_json
     from samwise.tables import percent, to_text

@@ -1,4 +1,4 @@
-"""Trains the frozen parts of the default model: python tools/train_foundation.py root=data/foundation"""
+"""Trains the default model's frozen parts: python tools/train_foundation.py root=data/foundation"""
 
 from samwise.foundation.main import main
 

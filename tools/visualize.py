@@ -1,4 +1,4 @@
-"""Draws what happens inside the network: python tools/visualize.py what=features|memory"""
+"""Draws what happens inside the network: python tools/visualize.py what=features"""
 
 from samwise.visualization.main import main
 

@@ -1,4 +1,4 @@
-"""What a table is: its rows and what all of them share (``configs/ablation``)."""
+"""A table's configuration (``configs/ablation``): its rows, and what they all share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from samwise.config.typed import Checked, require
 from samwise.errors import UserError
 
-TRAINING = ("overrides", "image", "video")  # what of a row decides its trainings
+TRAINING = ("overrides", "image", "video")  # the fields of a row that decide how it is trained
 
 
 @dataclass
@@ -18,7 +18,7 @@ class StageConfig:
     Attributes:
         experiment: The recipe, a file of ``configs/experiment``.
         data: Root of its data; null for the recipe's own.
-        max_steps: Optimizer steps. With both this and the next null the recipe's own end counts.
+        max_steps: Optimizer steps. If this and ``max_minutes`` are null, the recipe's own limits hold.
         max_minutes: Minutes of training; a busy machine then trains less.
         overrides: Further overrides of the recipe, for every row.
     """
@@ -30,7 +30,7 @@ class StageConfig:
     overrides: list[str] = field(default_factory=list)
 
     def arguments(self) -> list[str]:
-        """The stage as arguments of ``scripts/train.py``."""
+        """The stage as arguments for ``scripts/train.py``."""
         found = [f"experiment={self.experiment}"]
         if self.data is not None:
             found.append(f"data.root={quoted(self.data)}")
@@ -46,7 +46,7 @@ class InferenceConfig:
 
     Attributes:
         split: The split, with public masks; null for the video recipe's ``data.eval_split``.
-        overrides: Further arguments of ``scripts/infer.py``.
+        overrides: Further arguments for ``scripts/infer.py``.
     """
 
     split: str | None = None
@@ -60,13 +60,13 @@ class Row:
     Attributes:
         name: What ``rows=[...]`` calls it.
         label: What the table calls it; by default its name.
-        section: Rows of one section are compared with the section's last.
-        paper: The paper's J&F in percent; null where it has no such row.
-        overrides: Of all trainings.
-        image: Of image pretraining alone.
-        video: Of video finetuning alone.
-        infer: Switches of the trained network at inference, such as ``model.cme.policy=never``.
-        base: The row whose training it shares; it may then only add to ``infer``.
+        section: Rows are compared with the last row of their section.
+        paper: The paper's J&F in percent; null if it has no such row.
+        overrides: For all trainings.
+        image: For image pretraining only.
+        video: For video finetuning only.
+        infer: Overrides of the trained network at inference, such as ``model.cme.policy=never``.
+        base: A row whose training this one shares; then only ``infer`` may differ.
     """
 
     name: str = ""
@@ -85,11 +85,11 @@ class TableConfig(Checked):
     """The ``ablation`` group.
 
     Attributes:
-        name: Of the files that are written.
-        title: Above the table.
+        name: Name of the files.
+        title: Heading of the table.
         image: Image pretraining; null for none.
         video: Video finetuning.
-        cme: A stage after it that trains the CME alone, for rows whose inference asks it; null for none.
+        cme: A last stage that trains only the CME, for rows that use it at inference; null for none.
         inference: Inference and scoring.
         rows: The rows, in the table's order.
     """
@@ -103,7 +103,7 @@ class TableConfig(Checked):
     rows: list[Row] = field(default_factory=list)
 
     def check(self) -> None:
-        """Refuses tables that mean nothing, and gives rows with a ``base`` that row's training."""
+        """Refuses meaningless tables, and copies the training of its ``base`` to a row that has one."""
         by_name = {row.name: row for row in self.rows}
         require(self.rows and "" not in by_name, "ablation.rows needs at least one row, and every row a name")
         twice = [name for name, count in Counter(row.name for row in self.rows).items() if count > 1]
@@ -115,7 +115,7 @@ class TableConfig(Checked):
             base = by_name.get(row.base)
             if base is None or base.base is not None:
                 raise UserError(
-                    f"row '{row.name}' has base={row.base}: name a row of the table that has no base itself"
+                    f"row '{row.name}' has base={row.base}: name a row of this table that has no base"
                 )
             require(
                 not any(getattr(row, key) for key in TRAINING),
@@ -126,7 +126,7 @@ class TableConfig(Checked):
                 setattr(row, key, getattr(base, key))
 
     def chosen(self, names: list[str] | None) -> list[Row]:
-        """The rows of these names, in the table's order; all for None."""
+        """The rows with these names, in the table's order; None for all."""
         known = [row.name for row in self.rows]
         if wrong := [name for name in names or [] if name not in known]:
             raise UserError(f"rows: there is no '{wrong[0]}'; this table has {', '.join(known)}")
@@ -134,6 +134,6 @@ class TableConfig(Checked):
 
 
 def quoted(value: object) -> str:
-    """A value so that Hydra takes it literally, whatever characters a path has."""
+    """Quotes a value so that Hydra takes it literally, whatever characters it has."""
     text = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"

@@ -1,4 +1,4 @@
-"""``scripts/ablate.py``: trains and scores the rows of a table, and writes it."""
+"""``scripts/ablate.py``: trains and scores a table's rows, and writes the table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from samwise.config.network import SamwiseConfig
 from samwise.config.typed import require, typed
 from samwise.errors import UserError
-from samwise.running.cli import program
+from samwise.running.cli import call
 
 if TYPE_CHECKING:
     from samwise.ablation.config import Row, TableConfig
@@ -24,25 +24,20 @@ if TYPE_CHECKING:
     from samwise.ablation.table import Table
 
 
-_command = ""  # as it was given
+_command = ""  # as typed
 
 
 def main() -> None:
-    """Makes the table that the command line names; ``table=2`` is short for ``ablation=table2``."""
+    """Makes the table named on the command line; ``table=2`` is short for ``ablation=table2``."""
     global _command
     _command = shlex.join(sys.argv[1:])
     sys.argv[1:] = [re.sub(r"^table=", "ablation=table", word) for word in sys.argv[1:]]
-    _main()
-
-
-@program("ablate")
-def _main(cfg: DictConfig) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    ablate(cfg)
+    call(ablate, "ablate")
 
 
 def ablate(cfg: DictConfig) -> None:
-    """Trains and scores what isn't there yet, and writes the table that ``configs/ablate.yaml`` describes."""
+    """Trains and scores whatever is missing, and writes the table, as ``configs/ablate.yaml`` says."""
     from samwise.ablation.config import TableConfig
     from samwise.ablation.planning import StepMaker, inferred
     from samwise.ablation.runner import run_steps
@@ -54,7 +49,7 @@ def ablate(cfg: DictConfig) -> None:
     require(distinct, f"seeds={seeds}: give different numbers, such as seeds=[0,1,2]")
     output = writable_folder(Path(cfg.output).absolute())
     maker = StepMaker(table, output, cfg.overrides, cfg.extensions)
-    # Everything is composed and checked before anything runs. Rows that aren't chosen are shown as well.
+    # Everything is composed and checked before anything runs. The table shows unchosen rows too.
     made = [maker.row(row, seed) for seed in seeds for row in table.rows]
     models = {steps.row.name: inferred(steps.model, steps.row) for steps in made}
     steps = [step for row in made if row.row in rows for step in row.steps]
@@ -71,16 +66,16 @@ def ablate(cfg: DictConfig) -> None:
     print(result.to_markdown())
     print(f"wrote {', '.join(str(path) for path in result.save(output, table.name))}")
     if failures:
-        raise UserError(f"{len(failures)} steps failed; {failures[0]}. The same command goes on from here")
+        raise UserError(f"{len(failures)} steps failed; {failures[0]}. The same command continues from here")
 
 
 def _check_data(steps: Sequence[Step]) -> None:
-    """Without its data every step would fail in turn, each after seconds."""
+    """Refuses missing data at once, rather than let every step fail in turn."""
     for root in dict.fromkeys(step.config["data"]["root"] for step in steps if not step.done):
         if not Path(root).expanduser().is_dir():
             raise UserError(
-                f"the table's data aren't there: {root} is no folder; `python tools/make_synthetic.py` makes "
-                "the embedded ones"
+                f"the table's data are missing: {root} is no folder; `python tools/make_synthetic.py` makes "
+                "the embedded data"
             )
 
 
@@ -104,14 +99,14 @@ def _table(
         "are means over the seeds that both rows have",
         f"`python scripts/ablate.py {_command}`",
         f"{where}; Python {at['python']}, torch {at['torch']}, commit {(at['commit'] or 'unknown')[:12]}",
-        f"{hours:.2f} hours of one process in all",
+        f"{hours:.2f} process hours in all",
     ]
     record: dict[str, Any] = {"command": _command, "machine": at, "hours": hours, "seeds": seeds}
     return Table(table.title, [result(row) for row in table.rows], notes, record)
 
 
 def _parameters(config: SamwiseConfig) -> int:
-    """What trains, less the CME where inference doesn't ask it."""
+    """The number of trained parameters, without the CME if inference doesn't use it."""
     from samwise.weights.skeleton import part_sizes, skeleton
 
     unused = () if config.cme.policy == "learned" else ("CME",)

@@ -1,8 +1,7 @@
-"""A table's rows become steps: trainings and scorings, shared by rows that agree."""
+"""Turns a table's rows into steps: trainings and scorings, shared by rows that have them in common."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
@@ -27,9 +26,9 @@ TRAIN, INFER, EVALUATE = (
     [sys.executable, "-c", f"from samwise.{module} import main; main()"]
     for module in ("training.main", "inference.infer", "evaluation.main")
 )
-# What may change without changing the result; "output" and "pretrained" follow from the step's place.
+# Keys that don't affect the result, or ("output" and "pretrained") follow from the step itself.
 _NO_MATTER = ("output", "device", "pretrained", "resume", "overwrite", "scratch.num_workers")
-_NOT_THE_NETWORK = ("scratch.", "data", "optimizer", "loss.")  # what other overrides of a training begin with
+_NOT_THE_NETWORK = ("scratch.", "data", "optimizer", "loss.")  # beginnings of other overrides
 
 
 @dataclass
@@ -40,7 +39,7 @@ class RowSteps:
         row: The row.
         seed: The seed.
         steps: In the order in which they must run; the last one is the scoring.
-        model: The network's node of the configuration.
+        model: The configuration's ``model`` node.
     """
 
     row: Row
@@ -50,17 +49,17 @@ class RowSteps:
 
     @property
     def scores(self) -> dict[str, Any] | None:
-        """What scripts/evaluate.py wrote; None where it hasn't yet."""
+        """What scripts/evaluate.py wrote; None if it hasn't run yet."""
         return read_json(self.steps[-1].folder / "scores/scores.json") if self.steps[-1].done else None
 
 
 class StepMaker:
-    """Makes the steps of rows; equal ones only once.
+    """Makes the steps of rows; rows with equal steps share them.
 
     Args:
         table: The table.
-        output: Folder of all steps. Tables may share it: what two of them have in common is trained once.
-        overrides: Of every training.
+        output: Folder of all steps. Tables may share it, and then train what they have in common only once.
+        overrides: For every training.
         extensions: Modules that every program imports.
     """
 
@@ -76,7 +75,7 @@ class StepMaker:
         self._steps: dict[tuple[Path, str], Step] = {}
 
     def row(self, row: Row, seed: int) -> RowSteps:
-        """The steps of a row with a seed; two different ones in one folder are refused."""
+        """The steps of a row with a seed; refuses two different steps in one folder."""
         table, steps = self.table, []
         before: Step | None = None
         own = list(row.overrides)
@@ -86,13 +85,13 @@ class StepMaker:
             own += more if kind == "image" else [f"{kind}.{text}" for text in more]
             before = self._training(kind, stage, [*row.overrides, *more], own, seed, before)
             steps.append(before)
-        assert before is not None  # there are always videos
+        assert before is not None  # every table trains on videos
         if table.cme is not None and inferred(before.config["model"], row).cme.policy == "learned":
-            # The network is the one of the videos, so what that stage alone changes in it holds here too.
+            # The network comes from the video stage, so that stage's own overrides of it hold here too.
             network = [text for text in row.video if not text.startswith(_NOT_THE_NETWORK)]
             before = self._training("cme", table.cme, [*row.overrides, *network], own, seed, before)
             steps.append(before)
-            own.append("cme")  # a table without that stage may be in the same folder
+            own.append("cme")  # a table without this stage may share the folder
         own += [f"infer.{text}" for text in row.infer]
         scoring = self._scoring(row, own, seed, before)
         return RowSteps(row, seed, [*steps, scoring], before.config["model"])
@@ -108,14 +107,13 @@ class StepMaker:
     ) -> Step:
         folder = self.output / kind / f"{slug(own)}-seed{seed}"
         arguments = [*stage.arguments(), *self._extensions, *self.overrides, *overrides]
-        config = resolved("train", tuple(arguments))
-        config["scratch"]["seed"] = seed
-        # A run that was interrupted goes on, one that never began begins.
+        config = _resolved("train", tuple(arguments))
+        config = {**config, "scratch": {**config["scratch"], "seed": seed}}
+        # With resume=true an interrupted run continues, and a new one starts.
         arguments += [f"scratch.seed={seed}", f"output={quoted(folder)}", "resume=true"]
         if before is not None:
             arguments.append(f"pretrained={quoted(before.folder)}")
-        commands = [[*TRAIN, *arguments]]
-        return self._once(Step(f"{kind} {folder.name}", folder, commands, config, before))
+        return self._once(Step(f"{kind} {folder.name}", folder, [[*TRAIN, *arguments]], config, before))
 
     def _scoring(self, row: Row, own: list[str], seed: int, video: Step) -> Step:
         table = self.table
@@ -128,32 +126,26 @@ class StepMaker:
             data.append(f"split={table.inference.split}")
         infer = [*data, *table.inference.overrides, "submission=false"]
         infer.append(f"overrides={json.dumps(row.infer)}")
-        config = resolved("infer", tuple(infer))
+        config = _resolved("infer", tuple(infer))
         infer += [f"checkpoint={quoted(video.folder)}", f"output={quoted(folder)}"]
         scores = [*data, "workers=1", f"predictions={quoted(folder / 'predictions')}"]
-        keys = ("data", "split", "clip_length", "overrides", "runtime")
         commands = [[*INFER, *infer, "overwrite=true"], [*EVALUATE, *scores]]
-        kept = {key: config[key] for key in keys}
+        kept = {key: config[key] for key in ("data", "split", "clip_length", "overrides", "runtime")}
         return self._once(Step(f"scores {folder.name}", folder, commands, kept, video))
 
     def _once(self, step: Step) -> Step:
         known = self._steps.setdefault((step.folder, step.identity), step)
         if any(folder == step.folder and identity != step.identity for folder, identity in self._steps):
             raise UserError(
-                f"two rows with different overrides would both be written to {step.folder}; rename one of "
-                "the overrides"
+                f"two rows with different overrides would both be written to {step.folder}; write the "
+                "overrides of one differently"
             )
         return known
 
 
-def resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
-    """Everything in a script's configuration that decides its result, with plain values."""
-    return copy.deepcopy(_resolved(script, arguments))
-
-
-@cache
+@cache  # composing takes a tenth of a second, and a table's rows and seeds repeat the same arguments
 def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
-    # Composing takes a tenth of a second, and a table's rows and seeds ask for the same again and again.
+    """Everything in a script's configuration that affects its result, as plain values; not to be changed."""
     config = compose_config(script, [*arguments, "output=null"])
     for key in _NO_MATTER:
         if OmegaConf.select(config, key, default="absent") != "absent":
@@ -162,12 +154,12 @@ def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
 
 
 def inferred(model: dict[str, Any], row: Row) -> SamwiseConfig:
-    """The network as the row's inference runs it."""
+    """The network as the row runs it at inference."""
     return with_overrides(SamwiseConfig.from_node(model), row.infer)
 
 
 def slug(overrides: Sequence[str]) -> str:
-    """A folder name that says what overrides a step has; ``default`` for none."""
+    """A folder name made of a step's overrides; ``default`` for none."""
     parts = sorted(text.replace("model.", "") for text in overrides)
     text = "_".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts) or "default"
     if len(text) > 100:

@@ -1,4 +1,4 @@
-"""Runs steps in several processes, each after the one it needs."""
+"""Runs steps in several processes, each step after the one it needs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from samwise.progress import progress
 
 
 def run_steps(steps: Sequence[Step], jobs: int, gpus: int = 0) -> list[str]:
-    """Runs what isn't done.
+    """Runs the steps that aren't done.
 
     Args:
-        steps: Each after the one it needs; equal ones may stand there several times.
-        jobs: Most processes at once; each computes with one thread.
-        gpus: GPUs, dealt out to the processes in turn.
+        steps: Each after the one it needs; the same step may occur several times.
+        jobs: Most processes at once, each with one thread.
+        gpus: Number of GPUs; the processes take turns on them.
 
     Returns:
-        What failed, a sentence each; steps that needed it were left out.
+        A sentence for each failure; steps that needed a failed one were skipped.
     """
     waiting = list({step.identity: step for step in steps if not step.done}.values())
     failed: set[str] = set()
@@ -78,11 +78,6 @@ def _environment(slot: int, gpus: int) -> dict[str, str]:
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = _visible(gpus)[slot % gpus]
+        named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        environment["CUDA_VISIBLE_DEVICES"] = named[slot % gpus] if named else str(slot % gpus)
     return environment
-
-
-def _visible(gpus: int) -> list[str]:
-    """What the GPUs are called in ``CUDA_VISIBLE_DEVICES``."""
-    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return named or [str(k) for k in range(gpus)]

@@ -1,4 +1,4 @@
-"""A step of a table: a training or a scoring, done once, in a folder that remembers what it is of."""
+"""A step of a table: a training or a scoring, done once, in a folder that records its configuration."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ class Step:
     """A piece of work that is done once.
 
     Attributes:
-        name: For people.
+        name: For messages.
         folder: Where it writes.
-        commands: Programs that are run one after the other.
-        config: Everything that decides the result, with the step's it follows from.
-        needs: The step before it.
+        commands: Programs to run one after the other.
+        config: Everything that affects the result, apart from the step before.
+        needs: The step that must be done before.
+        identity: SHA-256 of its configuration and of all steps before it.
     """
 
     name: str
@@ -44,13 +45,13 @@ class Step:
         self.identity = hashlib.sha256(text.encode()).hexdigest()
 
     def check(self) -> None:
-        """Refuses a folder in which a step with another configuration has begun."""
+        """Refuses a folder in which a step with another configuration was begun."""
         if (record := self._record()) is None or record["identity"] == self.identity:
             return
         changed = differences(record["config"], self.config) or ["the step it follows from"]
         raise UserError(
             f"{self.folder} was made with another configuration ({'; '.join(changed[:3])}): choose another "
-            "folder with output=..., or remove this one to make it again"
+            "folder with output=..., or delete this one to make it again"
         )
 
     @property
@@ -60,7 +61,7 @@ class Step:
 
     @property
     def seconds(self) -> float:
-        """What it has taken so far."""
+        """Seconds spent on it so far."""
         record = self._record()
         return record["seconds"] if record else 0.0
 
@@ -69,14 +70,14 @@ class Step:
             return None
         record = read_json(path)
         if not isinstance(record, dict) or not {"identity", "config", "done", "seconds"} <= record.keys():
-            raise UserError(f"{path} isn't the record of a step; remove {self.folder} to make it again")
+            raise UserError(f"{path} isn't the record of a step; delete {self.folder} to make it again")
         return record
 
     def run(self, call: Callable[[list[str], Path], None]) -> bool:
-        """Does it, unless it is done; another process that has begun it is waited for.
+        """Does the step unless it is done, after waiting for any other process that is working on it.
 
-        ``call`` runs a command with its output in a file, and raises where it fails. Returns whether
-        there was something to do.
+        ``call`` runs a command, with its output in a file, and raises if it fails. Returns whether there was
+        anything to do.
         """
         with _alone(self.folder):
             self.check()
@@ -96,7 +97,7 @@ class Step:
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """The keys in which two nested dictionaries differ, with both values."""
+    """The keys at which two nested dictionaries differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             text
@@ -108,7 +109,7 @@ def differences(old: Any, new: Any, key: str = "") -> list[str]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process works in the folder; a process that dies lets go of it."""
+    """Waits until no other process works in the folder; a dying process releases it."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -116,14 +117,14 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 class StepFailed(Exception):
-    """A program came back with an error."""
+    """A program failed."""
 
 
 def run_command(command: list[str], log: Path, environment: dict[str, str], running: set[Any]) -> None:
-    """Runs a program, its output appended to ``log``; ``running`` holds it, so that others can stop it.
+    """Runs a program, with its output appended to ``log``; meanwhile it is in ``running``, to be stopped.
 
     Raises:
-        StepFailed: With the last line that it printed.
+        StepFailed: The program failed; the message quotes its last line.
     """
     with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
@@ -134,4 +135,4 @@ def run_command(command: list[str], log: Path, environment: dict[str, str], runn
             running.discard(process)
     if status:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
-        raise StepFailed(f"exit status {status}: {lines[-1].removeprefix('error: ')} (all of it: {log})")
+        raise StepFailed(f"exit status {status}: {lines[-1].removeprefix('error: ')} (full output: {log})")

@@ -1,4 +1,4 @@
-"""From the scores of rows and seeds to the table: means, deviations, differences, the paper's column."""
+"""The table of all rows' and seeds' scores: means, deviations, differences, the paper's figures."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MISSING = "missing"
 
 @dataclass
 class RowResult:
-    """What is known about a row.
+    """A row's results.
 
     Attributes:
         row: The row.
-        parameters: Number of parameters that train and that its inference uses.
-        scores: Of the finished seeds, what scripts/evaluate.py wrote.
-        seeds: All that the table is to have.
+        parameters: Number of trained parameters that its inference uses.
+        scores: What scripts/evaluate.py wrote, for each finished seed.
+        seeds: All seeds that the table is to have.
     """
 
     row: Row
@@ -34,17 +34,17 @@ class RowResult:
 
     @property
     def mean(self) -> float:
-        """Mean J&F over the finished seeds, in percent; NaN without any."""
+        """Mean J&F over the finished seeds, in percent; NaN if there are none."""
         return _mean([100 * scores[JF] for scores in self.scores.values()])
 
     @property
     def deviation(self) -> float:
-        """Standard deviation over the seeds (n - 1), in percent points; NaN below two."""
+        """Standard deviation over the seeds (n - 1), in percentage points; NaN for fewer than two."""
         values = [100 * scores[JF] for scores in self.scores.values()]
         return stdev(values) if len(values) > 1 else math.nan
 
     def kinds(self) -> dict[str, float]:
-        """Mean J&F of each kind of expression over the seeds, in percent."""
+        """Mean J&F over the seeds for each kind of expression, in percent."""
         found: dict[str, list[float]] = {}
         for scores in self.scores.values():
             for kind, part in scores["by_kind"].items():
@@ -52,7 +52,7 @@ class RowResult:
         return {kind: mean(values) for kind, values in sorted(found.items())}
 
     def minus(self, other: RowResult) -> float:
-        """Mean difference of J&F over the seeds that both have, in percent points; NaN without any."""
+        """Mean difference in J&F over the seeds that both have, in percentage points; NaN for none."""
         both = self.scores.keys() & other.scores.keys()
         return _mean([100 * (self.scores[seed][JF] - other.scores[seed][JF]) for seed in both])
 
@@ -62,10 +62,10 @@ class Table:
     """A table.
 
     Attributes:
-        title: Above it.
+        title: Its heading.
         rows: Its rows in order, finished or not.
-        notes: Below it: the command, the machine, versions, hours.
-        record: The same for programs.
+        notes: Lines below it: the command, the machine, versions, hours.
+        record: The same information for programs.
     """
 
     title: str
@@ -74,19 +74,19 @@ class Table:
     record: dict[str, Any] = field(default_factory=dict)
 
     def reference(self, result: RowResult) -> RowResult:
-        """What a row is compared with: the last one of its section."""
+        """The row that a row is compared with: the last of its section."""
         return [other for other in self.rows if other.row.section == result.row.section][-1]
 
     def sections(self) -> list[str]:
-        """In order."""
+        """The sections' names, in order."""
         return list(dict.fromkeys(result.row.section for result in self.rows))
 
     def kind_names(self) -> list[str]:
-        """The kinds of expressions that any row has figures of."""
+        """The kinds of expressions for which any row has figures."""
         return sorted({kind for result in self.rows for kind in result.kinds()})
 
     def to_markdown(self) -> str:
-        """J&F in percent, mean ± standard deviation over the seeds; a table by kind; the notes."""
+        """J&F in percent, mean ± standard deviation over the seeds; then a table by kind, and the notes."""
         lines = [f"# {self.title}", ""]
         for section in self.sections():
             rows = [result for result in self.rows if result.row.section == section]
@@ -122,7 +122,7 @@ class Table:
         ]
 
     def to_csv(self) -> str:
-        """A line for each row; J&F in percent; empty where there is no figure."""
+        """A line for each row, J&F in percent, missing figures empty."""
         kinds = self.kind_names()
         header = ["row", "section", "parameters", "seeds", "J&F", "sd", "to_last", "paper", *kinds]
         lines = []
@@ -134,7 +134,7 @@ class Table:
         return to_csv(header, lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, each seed's scores too; J&F in percent, null where there is none."""
+        """Everything, with each seed's score; J&F in percent, missing figures null."""
 
         def plain(value: float) -> float | None:
             return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Measurements a user can repeat: ``python tools/benchmark.py NAME key=value``.
+"""Measurements anybody can repeat: ``python tools/benchmark.py NAME key=value``.
 
-A benchmark is a module here with ``run(cfg)`` and a config ``configs/benchmark/<name>.yaml`` of that name.
+A benchmark is a module here with ``run(cfg)``, and a config of the same name in ``configs/benchmark``.
 """

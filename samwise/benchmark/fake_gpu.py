@@ -1,7 +1,7 @@
-"""A GPU that isn't there: PyTorch's fake tensors on a fake "cuda", to count what a real one would be asked.
+"""A GPU that isn't there: PyTorch's fake tensors on "cuda", to count what a real one would be asked to do.
 
-Fake tensors have a device, a shape and a type, and no values. Whatever mixes devices or types fails as on a
-real GPU; kernels, casts, copies and waits are counted as they are launched.
+Fake tensors have a device, a shape and a type, but no values. Mixing devices or types fails as on a real GPU;
+kernels, casts, copies and waits are counted as they are launched.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from samwise.weights.skeleton import skeleton
 
 M = TypeVar("M", bound=nn.Module)
 
-# Operations that only look at a tensor in another way, or reserve memory.
+# Operations that only make a view of a tensor or allocate memory.
 _NO_KERNEL = (
     "t view transpose unsqueeze slice permute select expand unbind alias split split_with_sizes squeeze "
     "_unsafe_view detach unfold _reshape_alias chunk as_strided view_as_real view_as_complex lift_fresh "
@@ -38,13 +38,13 @@ _WAITS = ("_local_scalar_dense", "is_nonzero", "item", "nonzero")
 
 @contextmanager
 def fake_gpu() -> Iterator[None]:
-    """Inside, tensors are fake, and autocast works for their "cuda"; no gradients but by ``backward``.
+    """Makes tensors fake, with autocast for their "cuda"; gradients come only from ``backward``.
 
     Raises:
-        UserError: This version of torch can't do without a GPU even so.
+        UserError: This version of torch needs a real GPU even for that.
     """
     available = "torch.cuda.amp.common.amp_definitely_not_available"
-    _statistics.cache_clear()  # what is kept for a device is real before, and fake inside
+    _statistics.cache_clear()  # tensors cached for a device are real outside and fake inside
     with (
         FakeTensorMode(),
         mock.patch(available, return_value=False),
@@ -58,7 +58,7 @@ def fake_gpu() -> Iterator[None]:
 
 
 def _try_indexing() -> None:
-    """torch 2.5, built for CUDA, asks the driver for the device of every tensor that is indexed."""
+    """Builds of torch 2.5 for CUDA ask the driver about the device of every tensor that is indexed."""
     try:
         torch.empty(2, device="cuda")[:1]
     except RuntimeError as error:
@@ -68,7 +68,7 @@ def _try_indexing() -> None:
 
 
 def fake_network(config: SamwiseConfig) -> Samwise:
-    """A network on the fake GPU, in eval mode; call it inside :func:`fake_gpu`."""
+    """A network on the fake GPU, in eval mode; to be called inside ``fake_gpu``."""
     with unset_fake_temporarily():
         network = skeleton(config)
     return on_fake_gpu(network).eval()
@@ -77,15 +77,15 @@ def fake_network(config: SamwiseConfig) -> Samwise:
 def on_fake_gpu(module: M) -> M:
     """Moves a skeleton's shapes to the fake GPU."""
     for part in module.modules():
-        for name, value in vars(part).items():  # sam2's tables outside its state, which we don't use
+        for name, value in vars(part).items():  # sam2's tables outside its state, unused here
             if isinstance(value, Tensor):
                 setattr(part, name, None)
     return module._apply(lambda x: torch.empty(x.shape, dtype=x.dtype, device="cuda"))
 
 
 def backward(loss: Tensor) -> None:
-    """``loss.backward()``, node by node: PyTorch's engine would ask a driver for its streams."""
-    waiting: Counter[Any] = Counter()  # gradients that a node still waits for
+    """``loss.backward()``, node by node: PyTorch's own engine would ask a driver for streams."""
+    waiting: Counter[Any] = Counter()  # how many gradients a node still waits for
     first: Any = loss.grad_fn
     todo, seen = [first], {first}
     while todo:
@@ -120,17 +120,17 @@ def backward(loss: Tensor) -> None:
 
 
 class Launches(TorchDispatchMode):
-    """Counts what is asked of the GPU inside.
+    """Counts what the GPU is asked to do inside the context.
 
     Args:
-        answers: What the host is told where it asks the GPU for a value, in turn.
+        answers: What the host is told when it asks the GPU for its n-th value.
 
     Attributes:
         kernels: Launches by operation.
         weight_casts: Launches that cast a parameter to another type.
         waits: How often the host waited for a value.
-        uploads: Copies from the host, and
-        downloads: to it.
+        uploads: Copies from the host.
+        downloads: Copies to the host.
     """
 
     def __init__(self, answers: Callable[[int], bool] = lambda number: False) -> None:
@@ -155,12 +155,11 @@ class Launches(TorchDispatchMode):
 
     @classmethod
     def now(cls) -> Launches:
-        """The innermost that counts."""
+        """The innermost one that is counting."""
         return cls._counting[-1]
 
     @property
     def total(self) -> int:
-        """All launches."""
         return sum(self.kernels.values())
 
     def __torch_dispatch__(
@@ -186,14 +185,14 @@ class Launches(TorchDispatchMode):
 
 
 def _read(values: Tensor) -> list[float]:
-    """All of a vector's values at once: the host waits for them together."""
+    """All of a vector's values: the host waits once for them together."""
     if Launches._counting:
         Launches.now().waits += 1
     return [0.0] * len(values)
 
 
 class _Attention(TorchFunctionMode):
-    """Scaled dot-product attention is one kernel on a GPU; fake tensors would take it apart."""
+    """Counts scaled dot-product attention as one kernel, as on a GPU; fake tensors would decompose it."""
 
     def __init__(self, kernels: Counter[str]) -> None:
         super().__init__()

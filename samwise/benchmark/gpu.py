@@ -1,4 +1,4 @@
-"""A GPU: does it give the CPU's masks, how fast, and what does training take?"""
+"""A GPU: whether it gives the CPU's masks, how fast it is, and what training takes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from samwise.progress import progress
 from samwise.running.device import choose_device
 from samwise.tables import markdown_table
 
-WARM_UPS = 3  # the first call of a shape runs as it is, the second is recorded
+WARM_UPS = 3  # the first call of a shape runs normally, the second is recorded
 
 
 def run(cfg: DictConfig) -> None:
-    """Compares, times and prints; a line that fails is reported, and the others go on.
+    """Compares, times and prints; if a line fails, that is reported and the others still run.
 
     Raises:
         UserError: There is no GPU.
@@ -55,32 +55,26 @@ def run(cfg: DictConfig) -> None:
 
 
 def _parity(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
-    """The small default on a synthetic video: pixels whose mask isn't the CPU's in float32."""
+    """The small default on a synthetic video: pixels that differ from the CPU's masks in float32."""
     from samwise.synthrvos.video import make_video
 
     video = make_video(cfg.seed, "gpu", 0)
     texts = [statement.text for statement in video.statements]
     verbs = mock.patch("samwise.encoders.tokens.verb_spans", lambda sentences: [[] for _ in sentences])
-    with nullcontext() if find_spec("spacy") else verbs:  # numbers can be compared without the motion prompt
-        yield from _compared(cfg, device, video.frames, texts)
-
-
-def _compared(
-    cfg: DictConfig, device: torch.device, frames: np.ndarray, texts: list[str]
-) -> Iterator[dict[str, Any]]:
-    expected = _masks(SamwisePredictor.from_pretrained(device="cpu"), frames, texts)
-    for name, options in cfg.parity.items():
-        try:
-            predictor = SamwisePredictor.from_pretrained(device=device, runtime=_runtime(options))
-            got = _masks(predictor, frames, texts)
-        except Exception as error:  # the other lines are worth having
-            yield {"runtime": name, "differing pixels, %": float("nan"), "error": _short(error)}
-            continue
-        yield {"runtime": name, "differing pixels, %": 100 * float((got != expected).mean()), "error": ""}
+    with nullcontext() if find_spec("spacy") else verbs:  # the motion prompt isn't needed to compare
+        expected = _masks(SamwisePredictor.from_pretrained(device="cpu"), video.frames, texts)
+        for name, options in cfg.parity.items():
+            differing, problem = float("nan"), ""
+            try:
+                predictor = SamwisePredictor.from_pretrained(device=device, runtime=_runtime(options))
+                differing = 100 * float((_masks(predictor, video.frames, texts) != expected).mean())
+            except Exception as error:  # the other lines are worth having
+                problem = _short(error)
+            yield {"runtime": name, "differing pixels, %": differing, "error": problem}
 
 
 def _masks(predictor: SamwisePredictor, frames: np.ndarray, texts: list[str]) -> np.ndarray:
-    """(F, N, H, W) bool; twice over, so that what is recorded in the first stream is replayed."""
+    """(F, N, H, W) bool, of the second run, which replays what the first one recorded."""
     for _ in range(2):
         masks = [masks for _, masks in predictor.segment_video(frames, texts, clip_length=4)]
     return np.stack(masks)
@@ -117,18 +111,17 @@ def _speed(cfg: DictConfig, device: torch.device) -> Iterator[dict[str, Any]]:
             _empty()
             torch.cuda.reset_peak_memory_stats(device)
             row: dict[str, Any] = {"runtime": name, "frames of a clip": length, "sentences": count}
+            row |= dict.fromkeys(("ms/frame", "frames/s", "sentence-frames/s", "peak, MiB"), float("nan"))
+            row["error"] = ""
             try:
                 line = build()
                 seconds = [line() for _ in range(calls)][WARM_UPS:]
                 del line
                 median = statistics.median(seconds) / length
                 row |= {"ms/frame": 1e3 * median, "frames/s": 1 / median, "sentence-frames/s": count / median}
-                row |= {"peak, MiB": torch.cuda.max_memory_allocated(device) / 2**20, "error": ""}
+                row["peak, MiB"] = torch.cuda.max_memory_allocated(device) / 2**20
             except Exception as error:  # the other lines are worth having
-                nothing = dict.fromkeys(
-                    ("ms/frame", "frames/s", "sentence-frames/s", "peak, MiB"), float("nan")
-                )
-                row |= {**nothing, "error": _short(error)}
+                row["error"] = _short(error)
             print(row, flush=True)
             yield row
 

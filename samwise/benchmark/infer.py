@@ -1,4 +1,4 @@
-"""Speed of inference: SAM 2's own video predictor, ours, several expressions, and how the network runs."""
+"""Speed of inference: SAM 2's own video predictor and ours, with several expressions and settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(cfg: DictConfig) -> None:
     """Times all lines in turn on the same frames, and prints milliseconds per frame and ratios.
 
     Raises:
-        UserError: There is nothing to measure, or an option isn't one.
+        UserError: There is nothing to measure, or an option is wrong.
     """
     at_least_one(
         repeats=cfg.repeats, max_expressions=cfg.max_expressions, expressions=len(cfg.expressions or [])
@@ -80,13 +80,13 @@ def run(cfg: DictConfig) -> None:
 
 
 class Ours:
-    """A clip of our network, for N expressions, with the memory full.
+    """Runs our network on a clip for N expressions, with the memory full.
 
     Args:
         runtime: The network, and how it runs.
         frames: (T, H, W, 3) uint8.
         expressions: N.
-        together: Most expressions of a batch; all share the text-free stages.
+        together: Most expressions in a batch; all share the text-free stages.
     """
 
     def __init__(self, runtime: Runtime, frames: np.ndarray, expressions: int, together: int) -> None:
@@ -111,12 +111,12 @@ class Ours:
 
 
 class Sam2:
-    """As many frames of SAM 2's own video predictor on the same weights, tracking one object, memory full.
+    """Runs SAM 2's own video predictor on as many frames with the same weights: one object, memory full.
 
     Args:
-        model: The network whose SAM 2 it is.
+        model: The network whose SAM 2 to run.
         frames: (T, H, W, 3) uint8.
-        folder: An empty folder for them.
+        folder: An empty folder for the frames.
         calls: How often it will be called.
         runtime: How it runs; float32 by default.
     """
@@ -138,7 +138,7 @@ class Sam2:
             self.predictor.add_new_points_or_box(self.state, 0, obj_id=1, box=box)
             next(self.predictor.propagate_in_video(self.state, start_frame_idx=0))
             next(self.predictor.propagate_in_video(self.state, start_frame_idx=1))
-            # Its memory of frame 1 stands for those of all frames before the first one that is timed.
+            # Its memory of frame 1 stands in for all later frames before the first timed one.
             past = self.state["output_dict_per_obj"][0]["non_cond_frame_outputs"]
             for index in range(2, full):
                 past[index] = past[1]
@@ -189,7 +189,7 @@ def _to_clip(frames: np.ndarray, canvas: int, device: torch.device) -> Tensor:
 
 
 def fill(state: StreamState) -> StreamState:
-    """A stream whose memory is full of its first frame: the cost of any later one."""
+    """Fills a stream's memory with its first frame, so that the next frame costs as much as any later one."""
     bank = state.bank
     first, pointer = bank.maps[0], bank.pointers[0]
     while not bank.full:
@@ -199,14 +199,14 @@ def fill(state: StreamState) -> StreamState:
 
 
 def copied(model: Samwise) -> Samwise:
-    """The same network again, for what changes it in place."""
+    """A copy of a network, for settings that change it in place."""
     other = Samwise(model.config).to(model.device).eval()
     other.load_state_dict(model.state_dict())
     return other
 
 
 def _peak(device: torch.device) -> float:
-    """The most memory in MiB: of the GPU's tensors, or of this process."""
+    """Peak memory in MiB, of the GPU's tensors or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -214,12 +214,12 @@ def _peak(device: torch.device) -> float:
 
 @torch.inference_mode()
 def stage_seconds(model: Samwise, clip: Tensor, repeats: int) -> dict[str, float]:
-    """Where the time goes: median seconds per frame of each step alone, one expression, the memory full.
+    """Where the time goes: median seconds per frame of each step alone, with one expression and memory full.
 
     Args:
         model: The network.
         clip: (1, T, 3, h, w) normalised.
-        repeats: Timed calls of each step, after one that isn't.
+        repeats: Timed calls of each step, after a warm-up.
     """
     backbone, length = model.backbone, clip.shape[1]
     tokens = Tokens.from_ids(torch.randint(5, 400, (1, SENTENCE_TOKENS), device=clip.device))
@@ -236,7 +236,7 @@ def stage_seconds(model: Samwise, clip: Tensor, repeats: int) -> dict[str, float
         low = backbone.finish_decoding(backbone.start_decoding(conditioned, prompt), frame)
         return backbone.to_canvas(low.low_res_logits)
 
-    steps: dict[str, tuple[Callable[[], object], int]] = {  # and the frames each call is for
+    steps: dict[str, tuple[Callable[[], object], int]] = {  # each with the frames per call
         "see (text-free stages)": (lambda: model.see(clip), length),
         "encode (text, adapters, later stages, neck)": (lambda: model.encode(seen, tokens), length),
         "memory attention": (lambda: backbone.with_memory(frame.top, maps, pointers), 1),

@@ -1,4 +1,4 @@
-"""Reading, resizing, writing and zipping alone, per frame, to see that the model is what time is spent on."""
+"""Reading, resizing, writing and zipping alone, per frame, to show that the time goes to the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What frames and training steps ask of a GPU: kernels, casts, waits, counted on fake tensors."""
+"""What frames and training steps ask of a GPU: kernels, casts and waits, counted on fake tensors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> None:
     """Counts a clip for each clip length and number of sentences, per frame.
 
     Raises:
-        UserError: The precision isn't one.
+        UserError: The precision is unknown.
     """
     if cfg.precision not in ("float32", *AUTOCAST):
         raise UserError(f"precision={cfg.precision}: choose float32, {', '.join(AUTOCAST)}")
@@ -84,7 +84,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def count_clip(network: Samwise, length: int, sentences: int, cast: torch.dtype | None) -> Launches:
-    """A clip with the memory full, the frames on the device already; inside :func:`fake_gpu`."""
+    """Counts a clip that is on the device already, with the memory full; to be called inside ``fake_gpu``."""
     tokens = Tokens.from_ids(torch.zeros(sentences, SENTENCE_TOKENS, dtype=torch.long, device="cuda"))
     frames = torch.zeros(1, length, 3, network.canvas, network.canvas, device="cuda")
     with torch.autocast("cuda", cast or torch.bfloat16, enabled=cast is not None):
@@ -99,12 +99,12 @@ def count_clip(network: Samwise, length: int, sentences: int, cast: torch.dtype 
 
 
 def count_step(config: SamwiseConfig, precision: str, batch_size: int, clip_length: int) -> Launches:
-    """The second optimizer step of a training in one process, from its batch in the host's memory on.
+    """Counts the second optimizer step of a training in one process, from its batch in the host's memory on.
 
     Args:
         config: The network.
         precision: ``scratch.precision``.
-        batch_size: Clips of the step, each with a sentence of its own.
+        batch_size: Clips per step, each with its own sentence.
         clip_length: T.
     """
     knobs = TrainingConfig(
@@ -126,7 +126,7 @@ def count_step(config: SamwiseConfig, precision: str, batch_size: int, clip_leng
         tokens = Tokens.from_ids(torch.zeros(batch_size, SENTENCE_TOKENS, dtype=torch.long))
         batches = repeat(TrainingBatch(clips, tokens))
         with closing(trainer.monitor):
-            trainer.take_step(batches, StopRequest())  # makes the optimizer's state
+            trainer.take_step(batches, StopRequest())  # creates the optimizer's state
             with Launches() as counts:
                 trainer.take_step(batches, StopRequest())
     return counts
@@ -134,7 +134,7 @@ def count_step(config: SamwiseConfig, precision: str, batch_size: int, clip_leng
 
 @contextmanager
 def recordings_counted() -> Iterator[None]:
-    """Inside, a replay of a CUDA graph counts as one call; fake tensors can't be recorded."""
+    """Makes a replay of a CUDA graph count as one call; fake tensors can't be recorded."""
 
     class Counted(Recording):
         def __init__(self, function: Callable[..., Any], arguments: Any, pool: Any) -> None:

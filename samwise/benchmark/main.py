@@ -1,4 +1,4 @@
-"""``tools/benchmark.py``: the first word chooses the benchmark, the rest are its config's keys."""
+"""``tools/benchmark.py``: the first argument chooses the benchmark, the others are its config's keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def benchmark_names() -> list[str]:
 
 @cli
 def main() -> None:
-    """Runs the benchmark that the command line names."""
+    """Runs the benchmark named on the command line."""
     names = benchmark_names()
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         raise UserError(

@@ -20,10 +20,10 @@ MIB = 2**20
 
 
 def run(cfg: DictConfig) -> None:
-    """Streams random frames through a session and notes memory on the way.
+    """Streams random frames through a session and records its memory along the way.
 
     Raises:
-        UserError: There is no frame count to note memory at.
+        UserError: There are no frames, or a frame count to record memory at is below 1.
     """
     at = sorted({int(count) for count in cfg.at if count <= cfg.frames} | {int(cfg.frames)})
     at_least_one(frames=cfg.frames, at=at[0])

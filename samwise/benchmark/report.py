@@ -1,4 +1,4 @@
-"""What every benchmark does: times steps in turn, prints a table and writes it as JSON with the machine."""
+"""What all benchmarks share: timing steps in turn, printing a table, writing it as JSON with the machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def now(device: torch.device) -> float:
-    """Seconds of a clock, when the device has done all that it was asked."""
+    """The time in seconds, once the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -27,7 +27,7 @@ def now(device: torch.device) -> float:
 def in_turn(
     steps: Mapping[str, Callable[[], object]], repeats: int, device: torch.device = CPU
 ) -> dict[str, list[float]]:
-    """Seconds of each step; all take turns, so that what else the machine does slows all of them alike."""
+    """Seconds of each step; the steps take turns, so that other load on the machine slows them all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():
@@ -56,8 +56,8 @@ def report(
     Args:
         name: The benchmark.
         settings: What was measured.
-        rows: The figures, one dictionary for each row, all with the same keys.
-        output: The JSON file, or None for no file.
+        rows: The figures: a dictionary for each row, all with the same keys.
+        output: The JSON file; None for none.
     """
     print(markdown_table(rows))
     if output is not None:

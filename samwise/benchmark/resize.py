@@ -22,10 +22,10 @@ from samwise.data.geometry import canvas_size, resize_frame
 
 
 def run(cfg: DictConfig) -> None:
-    """Resizes pictures of several sizes with each of them, in turn.
+    """Resizes pictures of several sizes with each of them in turn.
 
     Raises:
-        UserError: There is nothing to repeat.
+        UserError: ``repeats`` is below 1.
     """
     at_least_one(repeats=cfg.repeats)
     rng, rows = np.random.default_rng(cfg.seed), []
@@ -56,7 +56,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8 with coarse shapes and fine noise, as a camera's."""
+    """(H, W, 3) uint8 with coarse shapes and fine noise, as from a camera."""
     coarse = rng.integers(0, 256, (9, 16, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(int)
     return (smooth + rng.integers(-12, 13, smooth.shape)).clip(0, 255).astype(np.uint8)

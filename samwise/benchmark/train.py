@@ -1,4 +1,4 @@
-"""Speed and memory of a training step: one clip at a time, batched, and what else saves time or memory."""
+"""Speed and memory of a training step: clip by clip, batched, and with what else saves time or memory."""
 
 from __future__ import annotations
 
@@ -24,18 +24,13 @@ from samwise.training.config import OptimizerConfig
 from samwise.training.optim import build_optimizer
 from samwise.training.step import ClipStep
 
-VARIANTS = (
-    "one by one",
-    "batched",
-    "+ bfloat16",
-    "+ checkpointing",
-    "+ compile",
-)  # each adds to the one before
+# Each adds to the one before.
+VARIANTS = ("one by one", "batched", "+ bfloat16", "+ checkpointing", "+ compile")
 _SENTENCES = ["the red circle moving left", "the dog", "the two zebras that walk away", "a man on a horse"]
 
 
 class _Step:
-    """An optimizer step of a variant on made-up clips."""
+    """A variant's optimizer step on made-up clips."""
 
     def __init__(self, level: int, config: DictConfig, model: Samwise, device: torch.device) -> None:
         self.parts = config.batch_size if level == 0 else 1
@@ -51,9 +46,12 @@ class _Step:
             for _ in range(self.parts)
         ]
 
-    def __call__(self) -> None:
+    def _prepare(self) -> None:  # the variants share the model
         set_checkpointing(self.model, self.checkpointing)
         self.model.train()
+
+    def __call__(self) -> None:
+        self._prepare()
         pairs = []
         for i, batch in enumerate(self.batches):
             loss, output = self.step(batch, pairs, i + 1 == self.parts)
@@ -64,7 +62,7 @@ class _Step:
         self.optimizer.zero_grad(set_to_none=True)
 
     def kept(self) -> int:
-        """Bytes that the first forward pass keeps for the backward pass, parameters not counted."""
+        """Bytes that the first forward pass keeps for the backward pass, without parameters."""
         storages: dict[int, int] = {}
 
         def pack(x: torch.Tensor) -> torch.Tensor:
@@ -72,8 +70,7 @@ class _Step:
                 storages[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
             return x
 
-        set_checkpointing(self.model, self.checkpointing)
-        self.model.train()
+        self._prepare()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
             loss, _ = self.step(self.batches[0], [], True)
         del loss
@@ -81,7 +78,7 @@ class _Step:
 
 
 def _made_up(count: int, length: int, canvas: int, generator: torch.Generator) -> TrainingBatch:
-    """Any pixels and tokens cost the same, and a tokenizer's files may not be there."""
+    """A random batch: any pixels and tokens cost the same, and a tokenizer's files may be missing."""
     size = (count, length, 3, canvas, canvas)
     frames = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     masks = torch.rand(count, length, canvas, canvas, generator=generator) > 0.7
@@ -93,7 +90,7 @@ def _made_up(count: int, length: int, canvas: int, generator: torch.Generator) -
 
 
 def run(config: DictConfig) -> None:
-    """Measures the variants in turn, several times over, and reports medians and ratios."""
+    """Measures the variants in turn, several times, and reports medians and ratios."""
     unknown = [name for name in config.variants if name not in VARIANTS]
     if unknown or not config.variants or config.checkpointing not in CHECKPOINTING:
         raise UserError(
@@ -147,13 +144,13 @@ def _reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats()
         return
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak
     except OSError:
         pass
 
 
 def _peak(device: torch.device) -> int:
-    """Peak since the reset: of the GPU's allocator, or of the whole process."""
+    """Peak since the reset in bytes, of the GPU's allocator or of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     lines = Path("/proc/self/status").read_text().splitlines() if Path("/proc/self/status").exists() else []

@@ -1,4 +1,4 @@
-"""Trains the small frozen parts: a promptable SAM 2 and a text encoder, on the embedded data.
+"""Trains the default model's frozen parts on the embedded data: a promptable SAM 2 and a text encoder.
 
-What Meta and the authors of RoBERTa did at scale, in small: the default model freezes the results.
+This repeats in small what Meta and the authors of RoBERTa did at scale.
 """

@@ -1,7 +1,7 @@
-"""What the image encoder has seen before it learns to segment: here, the categories of objects in images.
+"""Object categories for the image encoder to learn from, alongside segmentation.
 
-SAM 2's Hiera comes from pretraining on natural images and tells objects from each other by their looks. Masks
-alone don't teach that: trained on them only, a small encoder's features tell colours and not shapes.
+SAM 2's Hiera was pretrained on natural images, so its features tell objects apart by their looks. Masks alone
+don't teach that: trained on them only, a small encoder's features tell colours apart but not shapes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from samwise.video.images import read_frames
 
 
 class LabelledObjects(NamedTuple):
-    """N images with K objects in all.
+    """N images with K objects altogether.
 
     Attributes:
         images: (N, 3, S, S) float32, normalised, zero-padded to the canvas.
         masks: (K, S, S) bool.
-        image_of: (K,) long, each object's image.
-        labels: (K,) long, each object's category.
+        image_of: (K,) long, the index of each object's image.
+        labels: (K,) long, the index of each object's category.
     """
 
     images: Tensor
@@ -48,13 +48,13 @@ class CategoryImages(Dataset):
     Args:
         root: The folder.
         canvas: Side S of the canvas.
-        seed: Of the mirroring.
+        seed: Seeds the mirroring.
 
     Attributes:
-        categories: Names of the categories, in the labels' order.
+        categories: Names of the categories, in the order of their labels.
 
     Raises:
-        UserError: The annotations aren't there.
+        UserError: The annotations are missing.
     """
 
     def __init__(self, root: str | Path, canvas: int, seed: int = 0) -> None:
@@ -77,7 +77,7 @@ class CategoryImages(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> LabelledObjects:
-        """Image ``index`` with its objects, mirrored half of the times; the last is followed by the first."""
+        """Image ``index`` with its objects, mirrored half of the time; indices past the end wrap around."""
         number = self.images[index % len(self)]
         objects = self.coco.loadAnns(self.coco.getAnnIds(number, iscrowd=False))
         masks = torch.from_numpy(np.stack([self.coco.annToMask(x) for x in objects])).bool()  # K, H, W
@@ -89,14 +89,14 @@ class CategoryImages(Dataset):
 
 
 def collate_labelled(items: Sequence[LabelledObjects]) -> LabelledObjects:
-    """Puts single images into a batch."""
+    """Joins single images into a batch."""
     images, masks, _, labels = (torch.cat(x) for x in zip(*items, strict=True))
     image_of = torch.cat([torch.full_like(item.labels, n) for n, item in enumerate(items)])
     return LabelledObjects(images, masks, image_of, labels)
 
 
 class CategoryHead(nn.Module):
-    """Tells categories from each adapted stage's features, averaged over an object's mask.
+    """Predicts categories from each adapted stage's features, averaged over an object's mask.
 
     Args:
         widths: Channels of the stages.
@@ -112,16 +112,16 @@ class CategoryHead(nn.Module):
         """Loss and accuracy.
 
         Args:
-            stages: (N, C, h, w) of each stage.
+            stages: (N, C, h, w) from each of S stages.
             objects: The N images' objects.
 
         Returns:
-            Cross-entropy, the mean over the stages, and each stage's accuracy (S,) in [0, 1].
+            The mean cross-entropy over the stages, and each stage's accuracy, (S,) in [0, 1].
         """
         losses, right = [], []
         for norm, linear, x in zip(self.norms, self.linears, stages, strict=True):
             area = F.interpolate(objects.masks[:, None].float(), x.shape[-2:], mode="area")  # K, 1, h, w
-            weight = area.sum((2, 3)).clamp(min=1e-6)  # K, 1; 0 for an object that vanished at the canvas
+            weight = area.sum((2, 3)).clamp(min=1e-6)  # K, 1; clamped for objects that vanish at this size
             pooled = (x[objects.image_of] * area).sum((2, 3)) / weight  # K, C
             logits = linear(norm(pooled))
             losses.append(F.cross_entropy(logits, objects.labels))

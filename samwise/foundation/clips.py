@@ -1,4 +1,4 @@
-"""Clips of single objects, without any sentence: what a promptable SAM 2 learns from."""
+"""Clips of single objects without sentences, to train a promptable SAM 2 on."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class ObjectClip(NamedTuple):
 
 
 class ObjectClips(Dataset):
-    """Random clips of random objects. Item ``i`` is the same whoever asks for it.
+    """Random clips of random objects. Item ``i`` is always the same.
 
     Args:
-        storage: A split in MeViS's format with masks; its sentences aren't looked at.
+        storage: A split with masks in MeViS's format; its sentences are ignored.
         canvas: Side S of the canvas.
         frames: T.
         objects: K.
         items: Length of the dataset.
-        union: Probability that an object is two of the video's objects taken as one: targets of several
-            objects are usual in referring segmentation.
+        union: Probability that an object is two of the video's objects merged: in referring segmentation a
+            target often has several objects.
         seed: Same seed, same clips.
 
     Raises:
@@ -92,7 +92,7 @@ class ObjectClips(Dataset):
         return ObjectClip(*on_canvas(frames, picked, self.canvas, mirrored=rng.random() < 0.5))
 
     def _pick(self, masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(T, H, W): one object, or two of them as one."""
+        """(T, H, W): one object, or two merged."""
         first = masks[int(rng.integers(len(masks)))]
         if rng.random() < self.union:
             return first | masks[int(rng.integers(len(masks)))]
@@ -100,13 +100,13 @@ class ObjectClips(Dataset):
 
 
 def on_canvas(frames: Tensor, masks: Tensor, canvas: int, mirrored: bool) -> tuple[Tensor, Tensor]:
-    """Frames and masks as the network sees them.
+    """Fits frames and masks to the network's canvas.
 
     Args:
         frames: (T, 3, H, W) uint8 RGB.
         masks: (..., H, W) bool.
         canvas: Side S of the canvas.
-        mirrored: Whether left becomes right.
+        mirrored: Whether to swap left and right.
 
     Returns:
         (T, 3, S, S) float32, normalised, and (..., S, S) bool, both zero-padded at the bottom and right.
@@ -120,7 +120,7 @@ def on_canvas(frames: Tensor, masks: Tensor, canvas: int, mirrored: bool) -> tup
 
 
 def collate_objects(clips: Sequence[ObjectClip]) -> BatchedVideoDatapoint:
-    """Puts clips into sam2's own kind of batch."""
+    """Joins clips into sam2's kind of batch."""
     from training.utils.data_utils import Frame, Object, VideoDatapoint, collate_fn
 
     videos = []

@@ -1,4 +1,4 @@
-"""How the frozen parts are trained: the sections of configs/train_foundation.yaml."""
+"""How the frozen parts are trained: the blocks of configs/train_foundation.yaml."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass
 class Phase:
-    """A part of training.
+    """A phase of training.
 
     Attributes:
-        until: Share of the training at which it ends.
+        until: Share of training at which it ends, in [0, 1].
         frames: Frames per clip; 1 for single images.
         videos: Clips per step.
         objects: Objects per clip.
-        prompts: What this phase changes in ``SegmentationConfig.prompts``.
+        prompts: Changes to ``SegmentationConfig.prompts`` in this phase.
     """
 
     until: float
@@ -27,11 +27,11 @@ class Phase:
 
 @dataclass
 class CategoryConfig:
-    """Categories that the image encoder learns along (samwise/foundation/categories.py).
+    """Categories that the image encoder learns as well: samwise/foundation/categories.py.
 
     Attributes:
         root: Folder of images in COCO's form; null for none.
-        weight: Of the loss.
+        weight: Weight of their loss.
         per_step: Images per step.
     """
 
@@ -45,21 +45,21 @@ class SegmentationConfig:
     """Training of the promptable SAM 2.
 
     Attributes:
-        start: Frozen file to start from; null for random weights.
-        lr: Peak learning rate of AdamW; a cosine leads to 0.
-        weight_decay: Of matrices and kernels.
+        start: File of frozen weights to start from; null for random weights.
+        lr: Peak learning rate of AdamW; it falls to 0 along a cosine.
+        weight_decay: For matrices and kernels.
         warmup_steps: Steps of linear warm-up.
-        max_minutes: Training time; a resumed run counts the time before.
-        max_steps: Steps, whichever comes first; null for no such limit.
+        max_minutes: Minutes of training; a resumed run counts its earlier minutes too.
+        max_steps: Steps, if they are done sooner; null for no such limit.
         clip_norm: Largest norm of the gradient.
-        union: Probability of two objects as one target.
-        prompts: Arguments of sam2's SAM2Train: how often which prompt, how many corrections.
+        union: Probability that a target is two objects merged.
+        prompts: Arguments of sam2's SAM2Train: how often to give which prompt, and how many corrections.
         losses: Weights of sam2's losses.
-        phases: The course of training.
-        images: Categories to learn along.
+        phases: The phases of training, in order.
+        images: Categories to learn as well.
         num_workers: Processes that read clips.
-        save_every: Steps between two states that can be resumed.
-        seed: Of the initial weights and the clips.
+        save_every: Steps between two states to resume from.
+        seed: Seeds the initial weights and the clips.
     """
 
     start: str | None = None
@@ -81,17 +81,17 @@ class SegmentationConfig:
 
 @dataclass
 class LanguageConfig:
-    """Masked-language modelling, as RoBERTa was trained, and telling the sentence from any token.
+    """Masked language modelling, as for RoBERTa, and predicting the whole sentence from any one token.
 
     Attributes:
         sentences: Sentences of the grammar to train on.
-        held_out: Sentences to score on; none of them is trained on.
-        masked: Share of the tokens to be guessed: 80 % of them are masked, 10 % replaced, 10 % kept.
-        sentence: Weight of telling the sentence from a token at random; 0 for RoBERTa's own training.
-        lr: Peak learning rate of AdamW; a cosine leads to 0.
+        held_out: Sentences to score on, left out of training.
+        masked: Share of the tokens to predict: 80 % of them are masked, 10 % replaced, 10 % kept.
+        sentence: Weight of predicting the sentence from a random token; 0 trains just as RoBERTa.
+        lr: Peak learning rate of AdamW; it falls to 0 along a cosine.
         batch_size: Sentences per step.
         max_steps: Steps.
-        seed: Of the corpus, the weights and the masks.
+        seed: Seeds the corpus, the weights and the masks.
     """
 
     sentences: int = 60000

@@ -1,15 +1,13 @@
-"""The small text encoder: masked-language modelling on the grammar of the embedded data's sentences.
+"""The small text encoder: masked language modelling on the grammar of the embedded data's sentences.
 
-Masked words never ask anything of token 0, the state from which the contextual prompt is made (Eq. 1): so
-every token, it too, has to tell the whole sentence, as one does in pretraining for retrieval (RetroMAE, Xiao
-et al. 2022).
+Masked words never train token 0, whose state becomes the contextual prompt (Eq. 1). So every token, including
+this one, must also predict the whole sentence, as in pretraining for retrieval (RetroMAE, Xiao et al. 2022).
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +27,13 @@ MASK_ID, FIRST_WORD = 4, 5  # of the embedded tokenizer: special tokens come fir
 
 
 class MaskedLanguageModel(nn.Module):
-    """A text encoder with RoBERTa's head (dense, GELU, LayerNorm, the word embeddings once more), twice.
+    """A text encoder with RoBERTa's head (dense, GELU, LayerNorm, tied word embeddings) and a second one.
 
-    The second head is given one token and a position, and tells the word there.
+    From the state of one token, the second head predicts the word at any position.
 
     Args:
         encoder: The text encoder.
-        longest: Most tokens of a sentence.
+        longest: Most tokens in a sentence.
     """
 
     def __init__(self, encoder: StagedTextEncoder, longest: int) -> None:
@@ -55,7 +53,7 @@ class MaskedLanguageModel(nn.Module):
         return self.encoder.model.get_parameter("embeddings.word_embeddings.weight")
 
     def forward(self, tokens: Tokens, teller: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, V) logits of the masked words, and those of all words from token ``teller`` (B,) alone."""
+        """(B, L, V) logits of the masked words, and of all words predicted from token ``teller`` (B,)."""
         x = self.encoder.embed(tokens)
         for stage in range(4):
             x = self.encoder.run_stage(stage, x, tokens)
@@ -68,17 +66,17 @@ class MaskedLanguageModel(nn.Module):
 def corrupt(
     ids: Tensor, padding: Tensor, share: float, vocabulary: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """RoBERTa's dynamic masking: a ``share`` of the words is to be guessed.
+    """RoBERTa's dynamic masking.
 
     Args:
         ids: (B, L) long.
         padding: (B, L) bool.
-        share: In [0, 1].
+        share: Share of the words to predict, in [0, 1].
         vocabulary: Number of token ids.
-        rng: Source of the choices.
+        rng: Source of randomness.
 
     Returns:
-        The corrupted (B, L) ids, and the (B, L) targets: -100 where nothing is guessed.
+        The corrupted (B, L) ids, and the (B, L) targets: -100 where nothing is to be predicted.
     """
     draw = torch.rand(ids.shape, generator=rng)
     chosen = (draw < share) & (ids >= FIRST_WORD) & ~padding
@@ -93,16 +91,19 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
     """Trains the text encoder and writes it as a frozen part.
 
     Args:
-        model: Names the encoder: ``model.text_encoder``.
+        model: Its ``text_encoder`` is trained.
         config: How to train it.
-        path: The ``.safetensors`` file.
+        path: The ``.safetensors`` file to write.
 
     Returns:
-        ``loss`` in nats and ``accuracy`` in [0, 1] of the masked words on held-out sentences,
-        ``sentence_accuracy`` of all their words told from a token at random, and seconds.
+        On held-out sentences, ``loss`` in nats and ``accuracy`` in [0, 1] of the masked words, and
+        ``sentence_accuracy`` of all words predicted from a random token; and ``seconds``.
+
+    Raises:
+        UserError: The encoder's longest sentence isn't configured.
     """
     if (longest := model.text_encoder.max_tokens) is None:
-        raise UserError("model.text_encoder.max_tokens: say how long sentences may be")
+        raise UserError("set model.text_encoder.max_tokens, the most tokens in a sentence")
     torch.manual_seed(config.seed)
     network = MaskedLanguageModel(build_text_encoder(model.text_encoder), longest)
     tokenize = Tokenizer(model.text_encoder, verbs=False, lowercase=True)
@@ -118,44 +119,39 @@ def train_language(model: SamwiseConfig, config: LanguageConfig, path: Path) -> 
     for step in (bar := progress(range(config.max_steps), "masked language model", unit="step")):
         schedule.apply(optimizer, step, 0.0)
         picked = torch.randint(len(corpus), (config.batch_size,), generator=rng).tolist()
-        masked, told = _guess(network, tokenize([corpus[i] for i in picked]), config.masked, rng)
-        (masked.loss + config.sentence * told.loss).backward()
+        masked, _, told, _ = _guess(network, tokenize([corpus[i] for i in picked]), config.masked, rng)
+        (masked + config.sentence * told).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        bar.set_postfix_str(f"masked {masked.loss:.3f}, sentence {told.loss:.3f}", refresh=False)
+        bar.set_postfix_str(f"masked {masked:.3f}, sentence {told:.3f}", refresh=False)
     network.eval()
     with torch.inference_mode():
         batches = [tokenize(held_out[i : i + 200]) for i in range(0, len(held_out), 200)]
-        masked, told = zip(*(_guess(network, batch, config.masked, rng) for batch in batches), strict=True)
+        rows = [torch.stack(_guess(network, batch, config.masked, rng)).double() for batch in batches]
+    loss, accuracy, _, sentence_accuracy = torch.stack(rows).mean(0).tolist()
     write_half(path, "text_encoder.model.", network.encoder.model.state_dict())
     return {
-        "loss": sum(float(guess.loss) for guess in masked) / len(batches),
-        "accuracy": sum(float(guess.accuracy) for guess in masked) / len(batches),
-        "sentence_accuracy": sum(float(guess.accuracy) for guess in told) / len(batches),
+        "loss": loss,
+        "accuracy": accuracy,
+        "sentence_accuracy": sentence_accuracy,
         "seconds": time.perf_counter() - start,
     }
 
 
-class Guess(NamedTuple):
-    """Cross-entropy in nats and share of right words."""
-
-    loss: Tensor
-    accuracy: Tensor
-
-
 def _guess(
     network: MaskedLanguageModel, tokens: Tokens, share: float, rng: torch.Generator
-) -> tuple[Guess, Guess]:
-    """How well a batch's masked words are guessed, and all its words from one token."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss and accuracy of a batch's masked words, and of all its words predicted from one random token."""
     ids, targets = corrupt(tokens.ids, tokens.padding, share, len(network.bias), rng)
     lengths = (~tokens.padding).sum(1)  # B
     teller = (torch.rand(lengths.shape, generator=rng) * lengths).long()
     masked, told = network(Tokens(ids, tokens.padding, tokens.verbs, tokens.padded), teller)
     words = torch.where((tokens.ids >= FIRST_WORD) & ~tokens.padding, tokens.ids, -100)
-    return _score(masked, targets), _score(told, words)
+    return *_score(masked, targets), *_score(told, words)
 
 
-def _score(logits: Tensor, targets: Tensor) -> Guess:
+def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats, and the share of correct words."""
     logits, targets = logits.flatten(0, 1), targets.flatten()
     right = (logits.argmax(1) == targets)[targets >= 0]
-    return Guess(nn.functional.cross_entropy(logits, targets), right.float().mean())
+    return nn.functional.cross_entropy(logits, targets), right.float().mean()

@@ -1,4 +1,4 @@
-"""``tools/train_foundation.py``: the small frozen parts, trained and scored."""
+"""``tools/train_foundation.py``: trains and scores the small frozen parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARTS = ("segmentation", "categories", "language", "tracking")
 
 @program("train_foundation")
 def main(config: DictConfig) -> None:
-    """Does the parts that ``parts`` names, one after the other."""
+    """Runs the chosen parts one after the other."""
     from samwise.io import write_json
 
     if unknown := sorted(set(config.parts) - set(PARTS)):
@@ -47,7 +47,7 @@ def _run(part: str, config: DictConfig) -> dict[str, Any]:
         model.backbone.checkpoint, model.backbone.trainable = str(config.sam2), False
         backbone = Sam2Backbone(model.backbone, model.canvas).to(choose_device(config.device)).eval()
         return score_tracking(backbone, MeViSStorage(config.root, config.eval_split), config.limit_videos)
-    for frozen in (model.backbone, model.text_encoder):  # both are to be trained, from the start
+    for frozen in (model.backbone, model.text_encoder):  # both are trained from scratch
         frozen.checkpoint, frozen.trainable = None, True
     if part == "language":
         return train_language(model, typed(LanguageConfig, config.language, part), Path(config.text))

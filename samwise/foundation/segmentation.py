@@ -1,9 +1,9 @@
 """Promptable video segmentation: sam2's own training network, prompts and losses, on small videos.
 
-SAM 2's recipe in small: masks, boxes or clicks, corrected by further clicks, and the object to be segmented
-in all frames. Single images first, then clips that grow longer. Pairs of frames of which only the first is
-prompted teach to use the memory at all: with prompts in several frames of a clip, as SAM 2 is trained, a
-network this small found no use for it in half an hour.
+This is SAM 2's recipe in small: masks, boxes or clicks, corrected by further clicks, and the object to be
+segmented in all frames; single images first, then longer and longer clips. Pairs of frames with a prompt only
+in the first teach the network to use its memory. With prompts in several frames, as in SAM 2's training, a
+network this small hadn't learned to within half an hour.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from samwise.config.network import SamwiseConfig
 from samwise.data.mevis import MeViSStorage
 from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.encoders.sam2_build import build_trainable, build_training_loss, set_prompts
-from samwise.errors import UserError
+from samwise.errors import UserError, first_line
 from samwise.foundation.categories import CategoryHead, CategoryImages, LabelledObjects, collate_labelled
 from samwise.foundation.clips import ObjectClips, collate_objects
 from samwise.foundation.config import Phase, SegmentationConfig
@@ -43,15 +43,15 @@ class SegmentationTrainer:
     """Trains SAM 2 on clips of single objects.
 
     Args:
-        model: Names the network: ``model.backbone`` and ``model.canvas``.
+        model: Its ``backbone`` is trained, at its ``canvas``.
         config: How to train it.
         storage: The videos.
-        state: File of a state to resume from, and to save to.
+        state: File to save the state to and to resume from.
         device: Where to train.
 
     Raises:
-        UserError: The phases don't lead to 1, they name unknown prompts, or the saved state is another
-            network's.
+        UserError: The phases don't end at 1 or name unknown prompts, or the saved state belongs to another
+            network.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class SegmentationTrainer:
         initial = Sam2Backbone(backbone, model.canvas)
         self.network = build_trainable(initial.sam2, model.backbone, model.canvas, config.prompts).to(device)
         for phase in config.phases:
-            self._set_prompts(phase)  # unknown ones are an error now, not in an hour
+            self._set_prompts(phase)  # so that unknown ones fail now, not in an hour
             if extra := sorted(set(phase.prompts) - set(config.prompts)):
                 raise UserError(
-                    f"segmentation.phases: name '{extra[0]}' in segmentation.prompts too, so that the other "
-                    "phases have a value for it"
+                    f"segmentation.phases: set '{extra[0]}' in segmentation.prompts too, so that it has a "
+                    "value in the other phases"
                 )
         self.loss = build_training_loss(config.losses)
         self.labelled = self.head = None
@@ -93,14 +93,14 @@ class SegmentationTrainer:
             self._restore()
 
     def fit(self) -> None:
-        """Trains to the end; a state is saved on the way.
+        """Trains to the end, saving along the way.
 
         Raises:
-            UserError: The loss isn't a finite number any more, or a clip can't be read.
+            UserError: The loss is no longer finite, or a clip can't be read.
         """
         self.network.train()
         done = int(1000 * self._done())
-        # miniters: a resumed run's first steps must not make tqdm expect a thousand more at once.
+        # miniters: otherwise tqdm could show nothing for a long time after a resume.
         bar = progress(desc="promptable segmentation", total=1000, unit="permille", initial=done, miniters=1)
         for phase in self.config.phases:
             if self._done() >= phase.until:
@@ -162,7 +162,7 @@ class SegmentationTrainer:
         if not torch.isfinite(total):
             raise UserError(
                 f"step {self.step + 1}: the loss isn't a finite number; lower segmentation.lr. The last good "
-                f"state is {self.state_file}"
+                f"state is in {self.state_file}"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -188,8 +188,7 @@ class SegmentationTrainer:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise UserError(
-                f"{self.state_file} is another network's ({str(error).splitlines()[0]}); choose another "
-                "output"
+                f"{self.state_file} belongs to another network ({first_line(error)}); choose another output"
             ) from error
         self.step, self.seconds = state["step"], state["seconds"]
         logger.info("resuming at step %d, after %.0f s of training", self.step, self.seconds)

@@ -1,4 +1,4 @@
-"""How well a SAM 2 tracks: the first frame's true mask in, masks of all frames out, J and F of these."""
+"""How well a SAM 2 tracks: given the first frame's true mask, J and F of its masks in the other frames."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from samwise.evaluation.metrics import score_masks
 from samwise.progress import progress
 from samwise.video.images import read_frames
 
-PADDING = 114  # about ImageNet's mean: nearly the 0 that SAMWISE pads normalised frames with
+PADDING = 114  # near ImageNet's mean, so nearly the 0 with which SAMWISE pads normalised frames
 
 
 def track(backbone: Sam2Backbone, frames: Tensor, masks: Tensor) -> Tensor:
-    """Tracks K objects from their masks in the first frame with sam2's own video predictor.
+    """Tracks K objects with sam2's own video predictor, from their masks in the first frame.
 
     Args:
         backbone: SAM 2.
@@ -36,7 +36,7 @@ def track(backbone: Sam2Backbone, frames: Tensor, masks: Tensor) -> Tensor:
 
 
 def _on_a_square(x: Tensor, value: int) -> Tensor:
-    """Pads (..., H, W) at the bottom and right: the predictor would squeeze what isn't square."""
+    """Pads (..., H, W) at the bottom and right to a square: the predictor would squash other shapes."""
     height, width = x.shape[-2:]
     side = max(height, width)
     return torch.nn.functional.pad(x, (0, side - width, 0, side - height), value=value)
@@ -45,15 +45,15 @@ def _on_a_square(x: Tensor, value: int) -> Tensor:
 def score_tracking(
     backbone: Sam2Backbone, storage: MeViSStorage, limit: int | None = None
 ) -> dict[str, float]:
-    """Tracks every object that the first frame shows, and scores all later frames.
+    """Tracks every object visible in the first frame, and scores all later frames.
 
     Args:
         backbone: SAM 2.
-        storage: A split in MeViS's format with masks.
-        limit: Videos to score; null for all.
+        storage: A split with masks in MeViS's format.
+        limit: Number of videos to score; None for all.
 
     Returns:
-        J, F and J&F in percent, means over frames and then over objects, and the number of ``objects``.
+        J, F and J&F in percent, averaged over frames and then over objects, and the number of ``objects``.
     """
     scores: list[tuple[float, float]] = []
     for video, names in progress(list(storage.objects().items())[:limit], "tracking", unit="video"):

@@ -1,4 +1,4 @@
-"""Batches as training takes them: clips and their tokenized sentences, made where data are loaded."""
+"""Training batches: clips with their tokenized sentences, made in the data loader's workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from samwise.modeling.samwise import Samwise
 
 @dataclass
 class TrainingBatch:
-    """What a part of a step is computed from.
+    """The input of one part of a step.
 
     Attributes:
         clips: B expressions on their clips.
@@ -30,14 +30,14 @@ class TrainingBatch:
         return TrainingBatch(self.clips.to(device), self.tokens.to(device, non_blocking=True))
 
     def pin_memory(self) -> TrainingBatch:
-        """The batch in memory from which copies to a GPU run beside the rest; the data loader calls it."""
+        """Page-locks the batch for the data loader, so that copies to a GPU overlap with computation."""
         return TrainingBatch(self.clips.pin_memory(), self.tokens.pin_memory())
 
 
 class BatchMaker:
-    """Makes batches for a network in the data loader's workers: the training process only uploads them.
+    """Makes a network's batches in the data loader's workers, so that the training process only uploads them.
 
-    Pickled, it takes along what the tokenizer is made of, and not the network.
+    Pickling takes the tokenizer along, but not the network.
     """
 
     def __init__(self, model: Samwise) -> None:
@@ -46,7 +46,7 @@ class BatchMaker:
     def __call__(self, samples: Sequence[ClipSample]) -> TrainingBatch:
         """Pads and stacks clips, tokenizes their sentences and marks the verbs.
 
-        A sentence that is longer than the text encoder takes is cut; ``check_expressions`` has said so.
+        Sentences too long for the text encoder are cut; ``check_expressions`` has warned about them.
         """
         clips = collate_clips(samples, self.canvas)
         sentences = [cut(self.tokenizer, text) for text in clips.texts]

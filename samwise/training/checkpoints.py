@@ -1,8 +1,8 @@
-"""Checkpoints of a run: complete or not there at all, and enough to go on with the same samples and bits.
+"""Checkpoints of a run: never half-written, and enough to resume with the same samples and bits.
 
 ``checkpoints/step_000500/`` holds ``model.safetensors`` (what ``scripts/infer.py`` takes) and ``training.pt``
-(optimizer and position, tensors and plain values only). No random state is kept: the order of the items,
-augmentation and dropout each depend on the seed and the step alone.
+(optimizer and position; only tensors and plain values). No random state is kept: the order of the items,
+augmentation and dropout depend on nothing but the seed and the step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Position:
         step: Optimizer steps done.
         seconds: Training time spent.
         best: Best validation J&F so far, in [0, 1].
-        contract: What must not change when the run goes on: seed, batch size, number of items.
+        contract: What must stay the same when the run resumes: seed, batch size, number of items.
     """
 
     step: int = 0
@@ -45,7 +45,7 @@ class Position:
 
 
 def flat_config(node: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Nested configuration as dotted keys, without those that say where files lie: they may move."""
+    """A nested configuration as dotted keys, without file paths: files may move."""
     flat = {}
     for key, value in node.items():
         if isinstance(value, dict):
@@ -56,14 +56,14 @@ def flat_config(node: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of a run folder, of which the last ``keep_last`` are kept."""
+    """The checkpoints in a run folder; only the last ``keep_last`` stay."""
 
     def __init__(self, run: Path, keep_last: int) -> None:
         self.run, self.folder, self.keep_last = run, run / "checkpoints", keep_last
         if not is_main():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".*"):  # of a save or removal that was cut off
+        for leftover in self.folder.glob(".*"):  # from a save or removal that was cut short
             shutil.rmtree(leftover, ignore_errors=True)
 
     def all(self) -> list[Path]:
@@ -78,10 +78,10 @@ class Checkpoints:
         scaler: torch.amp.GradScaler,
         position: Position,
     ) -> Path:
-        """Writes a checkpoint, points ``last`` to it and removes those beyond ``keep_last``.
+        """Writes a checkpoint, points ``last`` at it and removes the oldest beyond ``keep_last``.
 
         Raises:
-            UserError: The disk is full or can't be written to; nothing of the checkpoint is left then.
+            UserError: The disk is full or read-only; no part of the checkpoint is left.
         """
         path = self.folder / f"step_{position.step:06d}"
         temporary = self.folder / f".{path.name}.{uuid4().hex[:8]}"
@@ -96,10 +96,10 @@ class Checkpoints:
             torch.save(state, temporary / "training.pt")
             _remove(path)
             os.replace(temporary, path)
-        # A full disk is a RuntimeError of torch.save's, and an error of safetensors' own.
+        # On a full disk torch.save raises RuntimeError, and safetensors an error of its own.
         except (OSError, RuntimeError, SafetensorError) as error:
             raise UserError(
-                f"can't write the checkpoint {path}: {error}; free some space, then go on with resume=true"
+                f"can't write the checkpoint {path}: {error}; free some space, then continue with resume=true"
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -127,7 +127,7 @@ class Checkpoints:
         return path
 
     def _best_until(self, step: int) -> float | None:
-        """J&F of ``best.safetensors`` where a step up to this one gave it: its checkpoint is older."""
+        """J&F of ``best.safetensors``, unless it is from a later step."""
         path = self.run / "best.safetensors"
         if not path.is_file():
             return None
@@ -136,7 +136,7 @@ class Checkpoints:
             return float(metadata["J&F"]) if int(metadata["step"]) <= step else None
         except (KeyError, ValueError) as error:
             raise UserError(
-                f"{path} doesn't say which step of this run it is from; move it elsewhere to go on"
+                f"{path} doesn't say which step of this run it is from; move it elsewhere to continue"
             ) from error
 
     def restore(
@@ -146,13 +146,13 @@ class Checkpoints:
         scaler: torch.amp.GradScaler,
         contract: dict[str, Any],
     ) -> Position | None:
-        """Loads the newest checkpoint into model, optimizer and scaler of the same configuration.
+        """Loads the newest checkpoint into the model, optimizer and scaler.
 
-        ``contract``, what this run has, must equal the checkpoint's. Returns where training stood, or None
-        where there is no checkpoint yet.
+        The checkpoint's contract must equal ``contract``. Returns where training stood, or None if there is
+        no checkpoint yet.
 
         Raises:
-            UserError: The checkpoint is broken, or of another configuration.
+            UserError: The checkpoint is broken, or was made with another configuration.
         """
         if not self.all():
             return None
@@ -163,8 +163,8 @@ class Checkpoints:
             position = _position(state, path)
         except UserError as error:
             raise UserError(
-                f"{path} is broken ({first_line(error)}); delete it to go on from the one "
-                "before, or start anew with overwrite=true"
+                f"{path} is broken ({first_line(error)}); delete it to continue from the "
+                "one before, or start over with overwrite=true"
             ) from error
         for key, value in contract.items():
             if position.contract.get(key) != value:
@@ -182,7 +182,7 @@ class Checkpoints:
                 f"{path / 'training.pt'} belongs to another optimizer or other trainable parameters "
                 f"({error}); resume with the same configuration"
             ) from error
-        # The file's learning rate, decay and betas are those of the run before; this one's hold.
+        # The file has the earlier run's learning rate, decay and betas; this run's replace them.
         for group, new in zip(optimizer.param_groups, chosen, strict=True):
             for key in ("peak_lr", "weight_decay", "betas", "eps"):
                 if _tuple(group.get(key)) != _tuple(new.get(key)):
@@ -195,7 +195,7 @@ class Checkpoints:
 
 
 def _position(state: dict[str, Any], path: Path) -> Position:
-    """Where training stood; refuses what :meth:`Checkpoints.save` doesn't write."""
+    """Where training stood; refuses anything that ``Checkpoints.save`` doesn't write."""
     try:
         at = Position(**state["position"])
     except (KeyError, TypeError) as error:
@@ -208,12 +208,12 @@ def _position(state: dict[str, Any], path: Path) -> Position:
 
 
 def _tuple(value: Any) -> Any:
-    """Betas come back as a list."""
+    """Betas from a file are a list."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def _remove(path: Path) -> None:
-    """Removes a folder so that no half of it can be taken for a checkpoint."""
+    """Renames a folder before deleting it, so that no half of it passes for a checkpoint."""
     if path.exists():
         doomed = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
         os.replace(path, doomed)

@@ -1,4 +1,4 @@
-"""What the training script can be told: the keys of ``configs/train.yaml``, their meaning, their checks."""
+"""The training keys of ``configs/train.yaml``: what they mean, and how they are checked."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class OptimizerConfig(Checked):
     """The ``optimizer`` group.
 
     Attributes:
-        name: ``adam`` (paper) or ``adamw`` (released code).
-        lr: Peak learning rate of the parameters that ``lr_scale`` doesn't name.
-        weight_decay: On matrices and filters only; norms, biases and embeddings never decay.
-        betas: Adam's two momenta.
+        name: ``adam`` (the paper) or ``adamw`` (the released code).
+        lr: Peak learning rate of parameters that ``lr_scale`` doesn't name.
+        weight_decay: For matrices and filters only; norms, biases and embeddings never decay.
+        betas: Adam's two decay rates.
         eps: Adam's epsilon.
-        lr_scale: Prefixes of parameter names and the factor on their learning rate, 0 to leave them as they
-            are; the longest prefix wins, and ``rest`` stands for all other parameters.
+        lr_scale: Factors on the learning rate by prefix of the parameter's name; 0 freezes. The longest
+            prefix wins, and ``rest`` stands for all other parameters.
     """
 
     name: str = "adamw"
@@ -43,46 +43,46 @@ class TrainingConfig(Checked):
 
     Attributes:
         lr: Peak learning rate.
-        batch_size: Clips per optimizer step, over all devices and accumulated parts together.
+        batch_size: Clips per optimizer step, counting all devices and accumulated parts.
         epochs: Passes over the items; fractions are allowed.
         max_steps: Optimizer steps.
-        max_minutes: Minutes of training, validation not counted; resumed runs count the time before.
-        clip_length: Frames per training clip; null for the network's own T. Validation and inference keep T.
+        max_minutes: Minutes of training, without validation; a resumed run counts its earlier minutes too.
+        clip_length: Frames per training clip; null for the network's T, which validation always uses.
         clip_norm: Largest norm of the gradient; null for no clipping.
         freeze_batch_norm: Use the adapters' running BatchNorm statistics in training too: a few clips of
-            similar frames make poor statistics of their own.
-        schedule: ``constant`` (paper) or ``cosine``, which ends at ``final_lr_scale`` when training ends.
-        warmup_steps: Steps of linear warm-up, under either schedule.
+            similar frames give poor statistics.
+        schedule: ``constant`` (the paper) or ``cosine``, which falls to ``final_lr_scale`` at the end.
+        warmup_steps: Steps of linear warm-up, with either schedule.
         final_lr_scale: Where ``cosine`` ends, as a share of ``lr``.
         lr_drop_step: Steps after which a ``constant`` learning rate falls to a tenth; null for never.
-        expressions_per_clip: Expressions of a video that are trained on the same frames, side by side in a
-            batch: the stages before the first adapter then run once for all of them. The paper has 1.
+        expressions_per_clip: Expressions of one video that share their frames in a batch, so that the stages
+            before the first adapter run once for all of them. The paper has 1.
         grad_accumulation: Parts a batch is cut into, to fit in memory.
-        precision: ``float32``; ``tf32`` (GPU: float32 with shorter mantissas in matrix products);
-            ``bfloat16`` or ``float16`` for autocast with float32 weights, float16 with a scaled loss;
-            ``auto`` is tf32 on a GPU, else float32.
-        checkpointing: Activations that the backward pass computes again instead of keeping them: ``none``;
-            ``encoders`` for those of SAM 2's vision blocks and the text layers; ``all`` for the adapters'
-            attention, memory attention, decoder and memory encoder as well.
+        precision: ``float32``; ``tf32`` (GPU: shorter mantissas in matrix products); ``bfloat16`` or
+            ``float16`` for autocast with float32 weights, float16 with a scaled loss; ``auto`` is tf32 on a
+            GPU, else float32.
+        checkpointing: Activations that the backward pass recomputes instead of keeping: ``none``;
+            ``encoders`` for SAM 2's vision blocks and the text layers; ``all`` for the adapters' attention,
+            memory attention, decoder and memory encoder as well.
         compile: Backend of torch.compile, e.g. ``inductor``; null for none.
-        num_workers: Processes that load data, for each process that trains; 0 loads in the training process;
-            null for as many as it has cores, but one, and at most 8.
-        seed: Of the initial weights, the order of the items, augmentation and dropout.
+        num_workers: Data loading processes for each training process; 0 loads in the training process
+            itself; null for one fewer than its cores, from 1 to 8.
+        seed: Seeds the initial weights, the order of the items, augmentation and dropout.
         log_every: Steps between two rows of the curves.
         pictures_every: Steps between two pictures in TensorBoard; 0 for none.
         save_every: Steps between two checkpoints; 0 saves at the end only.
-        keep_last: Checkpoints that are kept, beside the best one.
+        keep_last: Checkpoints that are kept, besides the best one.
         validate_every: Steps between two validations; 0 for none.
         limit_videos: Videos of the evaluation split used in validation; null for all.
-        limit_frames: Frames of each of them, from its start; null for all.
-        limit_items: Train on the first so many items only, with the same frames and augmentation in every
-            epoch; null for all.
-        random_frozen: Allow frozen parts with random weights, to try things out; the paper's are pretrained.
+        limit_frames: Frames used of each of them, from its start; null for all.
+        limit_items: Train only on this many items, the first ones, with the same frames and augmentation in
+            every epoch; null for all.
+        random_frozen: Allow frozen parts with random weights, for experiments; the paper's are pretrained.
         stop_loss: Stop when the loss of a step falls below this; null for never.
         stop_jf: Stop when validation reaches this J&F, in [0, 1]; null for never.
         profile_steps: Steps recorded by torch.profiler, after three others; the trace is in the run folder.
-        interrupted_status: Exit status after a signal; null for 128 + its number. Choose what your cluster's
-            RequeueExit names, where it has one.
+        interrupted_status: Exit status after a signal; null for 128 + its number. If your cluster has a
+            RequeueExit, use its value.
     """
 
     lr: float = 1e-5
@@ -137,10 +137,9 @@ class TrainingConfig(Checked):
             require_one_of("scratch.compile", self.compile, torch.compiler.list_backends(exclude_tags=()))
         require(
             self.lr_drop_step is None or self.schedule == "constant",
-            f"scratch.lr_drop_step={self.lr_drop_step} goes with scratch.schedule=constant; null means never",
+            f"scratch.lr_drop_step={self.lr_drop_step} needs scratch.schedule=constant; null means never",
         )
         require(
             self.stop_jf is None or self.validate_every > 0,
-            f"scratch.stop_jf={self.stop_jf} is never looked at without validation; set "
-            "scratch.validate_every",
+            f"scratch.stop_jf={self.stop_jf} has no effect without validation; set scratch.validate_every",
         )

@@ -1,4 +1,4 @@
-"""Training in several processes: who this one is, how they meet, and how they agree. Alone, it is 0 of 1."""
+"""Training in several processes: which one this is, how they meet and agree. A lone process is 0 of 1."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from samwise.errors import UserError, first_line
 from samwise.running.device import own_device
 from samwise.running.processes import Place, find_place
 
-_TIMEOUT = timedelta(hours=2)  # the longest any process may be waited for, e.g. while one writes or validates
-_MEETING = timedelta(minutes=10)  # the longest the others may take to start
+_TIMEOUT = timedelta(hours=2)  # longest wait for another process, e.g. while it writes or validates
+_MEETING = timedelta(minutes=10)  # longest wait for the others to start
 
 
 class StoppedElsewhere(SystemExit):
-    """Another process failed and says why; this one ends without a word."""
+    """Another process failed and says why; this one ends silently."""
 
     def __init__(self) -> None:
         super().__init__(2)
@@ -45,11 +45,11 @@ def is_main() -> bool:
 
 @contextmanager
 def process_group(device: str | torch.device | None) -> Iterator[torch.device]:
-    """Meets the other processes that torchrun, srun or submitit started; does nothing where there are none.
+    """Joins the other processes that torchrun, srun or submitit started; does nothing if there are none.
 
     Args:
-        device: As in :func:`samwise.running.device.choose_device`; on ``cuda`` each process of a
-            machine takes the GPU of its own number.
+        device: As for ``choose_device``; with ``cuda``, each process takes the GPU of its number on the
+            machine.
 
     Yields:
         This process's device.
@@ -58,21 +58,21 @@ def process_group(device: str | torch.device | None) -> Iterator[torch.device]:
         UserError: There is no such device, the processes don't find each other, or two have the same GPU.
     """
     place = find_place(os.environ)
-    chosen = own_device(device, place)  # first of all: nothing may touch a GPU that isn't this process's
+    chosen = own_device(device, place)  # first, so that nothing touches another process's GPU
     if place.count == 1 or dist.is_initialized():
         yield chosen
         return
     _meet(place, chosen)
     _check_own_gpus(chosen)
     yield chosen
-    dist.destroy_process_group()  # not after an error: the others may be waiting somewhere else
+    dist.destroy_process_group()  # not after an error: the others may be waiting elsewhere
 
 
 def _meet(place: Place, device: torch.device) -> None:
     if place.address is None or place.port is None:
         raise UserError(
             f"there are {place.count} processes, but MASTER_ADDR or MASTER_PORT isn't set, so they can't "
-            "meet; start them with torchrun or srun, or unset RANK and WORLD_SIZE for one process"
+            "meet; start them with torchrun or srun, or unset RANK and WORLD_SIZE to use one process"
         )
     os.environ.update(place.variables())
     try:
@@ -80,16 +80,15 @@ def _meet(place: Place, device: torch.device) -> None:
     except RuntimeError as error:
         raise UserError(
             f"process {place.rank} of {place.count} didn't meet the others at {place.address}:{place.port} "
-            f"({cut_line(error)}); where another program has that port, set MASTER_PORT to a free one for "
-            "all"
+            f"({cut_line(error)}); if another program has that port, set MASTER_PORT to a free one for all"
         ) from error
-    # Small agreements go over the CPU, so that they don't wait for the GPU's queue.
+    # Small exchanges go through the CPU, so that they don't wait for the GPU's queue.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.count, timeout=_TIMEOUT)
 
 
 def _check_own_gpus(device: torch.device) -> None:
-    """Two processes on one GPU would wait for each other for ever."""
+    """Refuses two processes on one GPU: they would wait for each other for ever."""
     if device.type != "cuda":
         return
     gpus = gather((socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid)))
@@ -97,13 +96,13 @@ def _check_own_gpus(device: torch.device) -> None:
         if len(set(gpus)) < len(gpus):
             raise UserError(
                 f"{len(gpus)} processes have {len(set(gpus))} GPUs, but each needs its own; start one "
-                "process for each GPU (torchrun --nproc_per_node, srun --ntasks-per-node, "
+                "process per GPU (torchrun --nproc_per_node, srun --ntasks-per-node, "
                 "hydra.launcher.tasks_per_node)"
             )
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether an error says that another process can't be reached any more."""
+    """Whether an error means that another process can no longer be reached."""
     if world_size() == 1 or not isinstance(error, RuntimeError):
         return False
     text = r"gloo/|Connection (closed|reset|refused)|Broken pipe|NCCL|ProcessGroup"
@@ -111,25 +110,25 @@ def is_loss(error: BaseException) -> bool:
 
 
 def wait_for_main() -> None:
-    """Waits until process 0, and all others, have come here too, or have ended."""
+    """Waits until all processes have come here or ended."""
     with suppress(RuntimeError):
         maximum(0.0)
 
 
 def cut_line(error: BaseException) -> str:
-    """The first line of what an error of PyTorch's says, cut."""
+    """The first line of a PyTorch error, cut."""
     return first_line(error)[:200]
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """What fails in one process fails in all of them, with one message: none is left waiting.
+    """An error in one process ends all of them, with one message, so that none is left waiting.
 
     The block must not talk to the other processes itself.
 
     Raises:
-        UserError: The block's own, in the first process where it failed.
-        StoppedElsewhere: In the others.
+        UserError: The block's own error, in the first process where it failed.
+        StoppedElsewhere: In all the others.
     """
     problem: UserError | None = None
     try:
@@ -155,10 +154,10 @@ def total_of(*values: float) -> list[float]:
 
 
 def agree(numbers: dict[str, float], seconds: float, signal: int) -> tuple[dict[str, float], float, int]:
-    """All that the processes tell each other of a step, at once.
+    """Everything the processes tell each other about a step, in one exchange.
 
     Returns:
-        The means of the numbers, process 0's time, and the largest number of a signal (0 for none).
+        The means of the numbers, process 0's time, and the largest signal number (0 for none).
     """
     signals = [0.0] * world_size()
     signals[rank()] = float(signal)
@@ -169,20 +168,12 @@ def agree(numbers: dict[str, float], seconds: float, signal: int) -> tuple[dict[
 
 
 def cores() -> int:
-    """Processor cores that this process has: its share of those that processes of its machine have together.
-
-    To be called in all processes.
-    """
+    """This process's share of the cores it may use on its machine; to be called in all processes."""
     mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     host = socket.gethostname()
     everyone = gather((host, list(mine)))
     users = Counter(core for name, theirs in everyone if name == host for core in theirs)
     return max(1, int(sum(Fraction(1, users[core]) for core in mine)))
-
-
-def from_main(value: float) -> float:
-    """Process 0's value."""
-    return _reduce([value if is_main() else -float("inf")], dist.ReduceOp.MAX)[0]
 
 
 def gather(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The order of the training items, and the loader that keeps to it through workers, epochs and restarts."""
+"""The order of the training items, and a loader that keeps it across workers, epochs and restarts."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from samwise.running.stopping import SIGNALS
 from samwise.training.config import TrainingConfig
 from samwise.training.distributed import cores, rank, world_size
 
-MOST_WORKERS = 8  # where the number isn't configured: each holds two batches ready
+MOST_WORKERS = 8  # unless configured: each holds two batches ready
 
 
 class StepOrder:
-    """Which items each step sees: depends on nothing but the seed and the epoch.
+    """Which items each step sees; depends only on the seed and the epoch.
 
-    An epoch is a permutation of the items, cut into whole steps; the few that are left over wait for the
-    next one, so all steps and all processes' shares are of one size. Every step is shared by the ranks and
-    cut into ``accumulation`` parts. Where there are more ranks than clips in a part, each clip is given to
-    equally many of them: the mean over the ranks is then still the mean over the clips. Since the position is
-    a function of the step, resuming needs no more than its number.
+    An epoch is a permutation of the items, cut into whole steps; the few left over wait for the next epoch,
+    so that all steps and all processes' shares have the same size. A step is shared among the ranks and cut
+    into ``accumulation`` parts. If a part has fewer clips than there are ranks, each clip goes to equally
+    many ranks, so that the mean over the ranks is still the mean over the clips. The step number alone gives
+    the position, so nothing else is needed to resume.
 
-    With ``per_clip`` above 1, that many items of a group (the expressions of one video and start) stand
-    together and are shared as one; an item of a group that doesn't divide evenly is shown twice.
+    With ``per_clip`` above 1, that many items of a group (the expressions of one video and start) stay
+    together as one clip. In a group that doesn't divide evenly, some items are shown twice.
 
     Args:
-        length: Number of items. Fewer than ``batch_size`` are repeated to fill a step.
-        batch_size: Items per step, over all ranks and parts together.
-        seed: Of the permutations.
+        length: Number of items; fewer than ``batch_size`` are repeated to fill a step.
+        batch_size: Items per step, counting all ranks and parts.
+        seed: Seeds the permutations.
         accumulation: Parts of a step.
         rank: This process's place among ``world_size``.
         world_size: Number of processes.
-        per_clip: Items that share their frames.
-        groups: (length,) the group of each item; needed where ``per_clip`` is above 1.
+        per_clip: Items that share their frames in a clip.
+        groups: (length,) the group of each item; needed if ``per_clip`` is above 1.
 
     Attributes:
-        shares: Different shares of a part; ranks ``r`` and ``r + shares`` have the same one.
+        shares: Number of distinct shares of a part; ranks ``r`` and ``r + shares`` have the same one.
 
     Raises:
         UserError: There are no items, or the batch can't be shared evenly.
@@ -68,7 +68,7 @@ class StepOrder:
                 f"scratch.batch_size={batch_size} can't be shared by {world_size} processes with "
                 f"scratch.grad_accumulation={accumulation} and scratch.expressions_per_clip={per_clip}; make "
                 f"it a multiple of {accumulation * world_size * per_clip}"
-                + ("" if rest else f", or start a number of them that divides {clips}")
+                + ("" if rest else f", or start a number of processes that divides {clips}")
             )
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.accumulation, self.rank, self.world_size = accumulation, rank, world_size
@@ -80,30 +80,30 @@ class StepOrder:
         self.steps_per_epoch = max(1, shown // batch_size)
 
     def epoch(self, epoch: int, first_step: int = 0) -> list[list[int]]:
-        """The parts of an epoch's steps from ``first_step`` on, as this rank sees them."""
+        """This rank's share of each part of an epoch's steps, from ``first_step`` on."""
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(self.length)
         if self.per_clip > 1:
             order = self._grouped(order, rng)
         clips = self.batch_size // self.per_clip
-        order = np.resize(order, (self.steps_per_epoch, clips, self.per_clip))  # cuts off, or repeats
+        order = np.resize(order, (self.steps_per_epoch, clips, self.per_clip))  # truncates or repeats
         mine = order[first_step:, self.rank % self.shares :: self.shares]
         return [part.reshape(-1).tolist() for step in mine for part in np.split(step, self.accumulation)]
 
     def _grouped(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The items so ordered that every ``per_clip`` in a row are of one group."""
+        """Reorders the items so that every ``per_clip`` in a row belong to one group."""
         assert self.groups is not None
         by_group = order[np.argsort(self.groups[order], kind="stable")]
         ends = np.cumsum(np.unique(self.groups[order], return_counts=True)[1])
         clips = [
-            np.resize(np.roll(items, -i), self.per_clip)  # the last one of a group wraps around
+            np.resize(np.roll(items, -i), self.per_clip)  # a group's last clip wraps around
             for items in np.split(by_group, ends[:-1])
             for i in range(0, len(items), self.per_clip)
         ]
         return np.stack([clips[i] for i in rng.permutation(len(clips))])
 
     def parts(self, first_step: int, fixed: bool = False) -> Iterator[list[tuple[int, list[int]]]]:
-        """Endless parts from a step on: for each clip the epoch of its random changes, and its items."""
+        """Endless parts from a step on: each clip's items, after the epoch that seeds its augmentation."""
         epoch, position = divmod(first_step, self.steps_per_epoch)
         while True:
             for items in self.epoch(epoch, position):
@@ -113,7 +113,7 @@ class StepOrder:
 
 
 def build_order(dataset: Any, config: TrainingConfig) -> StepOrder:
-    """The order of a dataset's items as the configuration and this process's place among the others ask."""
+    """The order of a dataset's items, by the configuration and this process's rank."""
     length = len(dataset) if config.limit_items is None else min(config.limit_items, len(dataset))
     groups = dataset.groups()[:length] if config.expressions_per_clip > 1 else None
     place = (rank(), world_size())
@@ -122,10 +122,9 @@ def build_order(dataset: Any, config: TrainingConfig) -> StepOrder:
 
 
 def worker_count(config: TrainingConfig) -> int:
-    """Processes that load this process's data; to be called in all processes.
+    """Number of data loading processes for this process; to be called in all processes.
 
-    As configured, else one for each of its cores but the one that it runs on itself. A few items that are
-    learned by heart need none.
+    Unless configured, one for each of its cores, less the one it runs on. A few memorised items need none.
     """
     if config.limit_items is not None:
         return 0
@@ -135,7 +134,7 @@ def worker_count(config: TrainingConfig) -> int:
 
 
 class _Clips(Dataset):
-    """Clips by (epoch, items). Complaints to the user come back as values, to cross processes as one line."""
+    """Clips by (epoch, items). A UserError is returned, so that it crosses processes as one line."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -149,7 +148,7 @@ class _Clips(Dataset):
 
 
 class _Collate:
-    """Makes a batch of clips, or hands their complaint on."""
+    """Makes a batch of clips, or passes a UserError on."""
 
     def __init__(self, collate: Callable[[list], Any]) -> None:
         self.collate = collate
@@ -167,7 +166,7 @@ class _Collate:
 
 
 def _start_worker(_: int) -> None:
-    # A cluster's signals and the terminal's Ctrl-C reach the workers too: they go on until training ends.
+    # A cluster's signals and Ctrl-C reach the workers too, which must keep working until training ends.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -182,31 +181,31 @@ def clip_batches(
     fixed: bool = False,
     pin_memory: bool = False,
 ) -> Generator[Any, None, None]:
-    """Endless batches from a step on, loaded ahead by workers.
+    """Endless batches from a step on, loaded in advance by workers.
 
     Args:
-        dataset: A :class:`samwise.data.clips.ClipDataset`, or what has its ``clips``.
-        collate: Makes a batch of a list of samples, in the workers.
-        order: Says which items a step sees.
+        dataset: A ``ClipDataset``, or anything with its ``clips``.
+        collate: Makes a batch from a list of samples, in the workers.
+        order: Which items each step sees.
         first_step: Step of the first batch, counted from the start of training.
         num_workers: Processes; 0 loads on demand.
-        fixed: Every epoch has the frames and augmentation of the first.
-        pin_memory: For copies to a GPU that run beside the computation.
+        fixed: Whether every epoch has the frames and augmentation of the first.
+        pin_memory: Whether to page-lock batches, so that copies to a GPU overlap with computation.
 
     Raises:
         UserError: Something is wrong with the data, or a worker died.
     """
     if num_workers:
-        # Before the workers are forked: a fork waits for ever for OpenCV threads that it lacks.
+        # Before the fork: a worker would wait for ever for OpenCV threads it didn't inherit.
         cv2.setNumThreads(0)
     loader = DataLoader(
         _Clips(dataset),
-        batch_sampler=order.parts(first_step, fixed),  # one loader serves all epochs without a pause
+        batch_sampler=order.parts(first_step, fixed),  # one loader for all epochs: no pause between them
         collate_fn=_Collate(collate),
         num_workers=num_workers,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker if num_workers else None,
-        # Its own generator: making the loader must not move the global random state.
+        # Its own generator, so that the global random state stays where it is.
         generator=torch.Generator(),
     )
     batches = iter(loader)
@@ -220,11 +219,11 @@ def clip_batches(
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            f"a process that loads data died ({first_line(error)}), most likely for want of memory; "
+            f"a data loading process died ({first_line(error)}), probably because memory ran out; "
             "use fewer with scratch.num_workers, or enlarge /dev/shm"
         ) from error
     finally:
-        # PyTorch does so when the iterator is forgotten; an error's traceback remembers it, and workers that
+        # PyTorch does this when the iterator is freed, but a traceback keeps it alive, and workers that
         # ignore signals would keep the program from ending.
         if num_workers:
             batches._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,4 +1,4 @@
-"""``scripts/train.py``: from a configuration to a trained checkpoint."""
+"""``scripts/train.py``: turns a configuration into a trained checkpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger("samwise.training")
 
 @program("train")
 def main(config: DictConfig) -> None:
-    """Trains as the configuration says; exits with 128 + signal when a signal stopped it."""
+    """Trains as configured; exits with 128 + signal if a signal stopped it."""
     from samwise.training.distributed import is_main
     from samwise.training.run_log import Interrupted
 
@@ -43,14 +43,14 @@ def main(config: DictConfig) -> None:
 
 
 def train(config: DictConfig) -> float | None:
-    """Trains a network, together with the other processes that torchrun, srun or submitit started.
+    """Trains a network, along with any other processes that torchrun, srun or submitit started.
 
     Returns:
         The best validation J&F in [0, 1], or None without validation.
 
     Raises:
-        UserError: The configuration, the data or the run folder isn't right.
-        Interrupted: A signal stopped training, after saving.
+        UserError: Something is wrong with the configuration, the data or the run folder.
+        Interrupted: A signal stopped training; everything was saved.
     """
     from samwise.running.locking import FolderLock
     from samwise.training.distributed import process_group, together
@@ -72,16 +72,16 @@ def train(config: DictConfig) -> float | None:
 
 
 def _is_again(config: DictConfig) -> bool:
-    """Whether the cluster has started this job again after it began the run that is in the folder.
+    """Whether the cluster has restarted this job after it began the run in the folder.
 
-    Such a job goes on, whatever it was told the first time. Another run in the folder isn't its own: with
-    ``overwrite=true`` it is replaced, as it would have been the first time.
+    Such a job resumes, whatever its command says. Another job's run in the folder is replaced with
+    ``overwrite=true``, as it would have been the first time.
     """
-    from samwise.training.distributed import from_main, is_main
+    from samwise.training.distributed import gather, is_main
     from samwise.training.run_folder import is_run_of
 
     own = is_main() and is_restarted(os.environ) and is_run_of(Path(config.output), job_id(os.environ))
-    return bool(from_main(float(own)))  # decided before process 0 changes the folder
+    return gather(own)[0]  # decided before process 0 changes the folder
 
 
 def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: bool) -> Trainer:
@@ -101,15 +101,15 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
     from samwise.training.trainer import Trainer
     from samwise.weights.checkpoint import frozen_identity
 
-    # Everything that can be wrong is looked at before the run folder is touched.
+    # Everything that can be wrong is checked before the run folder is touched.
     knobs = typed(TrainingConfig, config.scratch, "scratch")
     optimizer = typed(OptimizerConfig, config.optimizer, "optimizer")
     model_config, recipe = SamwiseConfig.from_node(config.model), RecipeConfig.from_node(config.recipe)
     crossed = model_config.cme.enabled and model_config.cme.crossed
     require(
         not crossed or knobs.expressions_per_clip > 1,
-        "model.cme.crossed=true exchanges memories in a clip; with scratch.expressions_per_clip=1 "
-        "each has one sentence: make it 2 or more, or leave model.cme.crossed=false",
+        "model.cme.crossed=true exchanges memories within a clip, but scratch.expressions_per_clip=1 gives "
+        "each clip one sentence: make it 2 or more, or set model.cme.crossed=false",
     )
     length = knobs.clip_length or model_config.clip_length
     lowercase = model_config.lowercase
@@ -117,7 +117,7 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
     validate = _validation(config, knobs, model_config.clip_length, dataset)
     torch.manual_seed(knobs.seed)
     model = Samwise(model_config)
-    model.tokenize(["a sentence"])  # says now if the tokenizer, or spaCy for the motion prompt, isn't there
+    model.tokenize(["a sentence"])  # fails now if the tokenizer, or spaCy for the motion prompt, is missing
     if not knobs.random_frozen:
         _refuse_random_parts(model_config)
     order = build_order(dataset, knobs)
@@ -125,11 +125,11 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
     run = open_run_folder(config.output, resume, config.overwrite and not again)
     if is_main():
         lock.take(run)
-    # resume=true on a run that hasn't saved anything yet starts it, from the pretrained weights as well.
+    # A run that hasn't saved anything yet starts from the beginning, pretrained weights included.
     resuming = resume and bool(Checkpoints(run, knobs.keep_last).all())
     report = load_pretrained(model, config.pretrained) if config.pretrained and not resuming else None
     identity = frozen_identity(model)
-    if is_main() and not resuming:  # at once: a job that is started again finds its own run by it
+    if is_main() and not resuming:  # at once: a restarted job recognises its run by it
         if config.overwrite and not resume:
             clear_run(run)
         describe_run(run, config, identity)
@@ -138,17 +138,17 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
         logger.info(note)
     if config.later_stage and not config.pretrained and not resuming and is_main():
         logger.warning(
-            "this recipe is a later stage, and nothing has been trained before it: name the stage before in "
-            "pretrained=..., such as pretrained=runs/refcoco"
+            "this recipe is a later stage, but nothing has been trained before it: name the earlier stage, "
+            "such as pretrained=runs/refcoco"
         )
     if resume and not resuming:
-        logger.info("nothing to resume in %s: training begins anew", run)
+        logger.info("nothing to resume in %s: training starts from the beginning", run)
     if report:
         report.log(config.pretrained)
     if world_size() > order.shares and is_main():
         logger.warning(
-            "scratch.batch_size=%d has clips for %d processes: each is computed by %d of the %d, so the "
-            "gradient is the batch's, and training isn't faster than with %d",
+            "scratch.batch_size=%d has clips for only %d processes: %d of the %d compute each, so the "
+            "gradient is still the batch's, but training is no faster than with %d",
             *(knobs.batch_size, order.shares, world_size() // order.shares, world_size(), order.shares),
         )
     if is_main():
@@ -163,12 +163,12 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
         trainer = Trainer(model, dataset, knobs, optimizer, run, resume, validate, loss, contract)
     except UserError:
         if is_main() and not resuming:
-            clear_run(run)  # of a run that can't begin nothing is left
+            clear_run(run)  # a run that can't begin leaves nothing behind
         raise
     if is_main() and resuming:
         describe_run(run, config, identity)
     logger.info(
-        "%s: %.1f M parameters, %.1f M trained, on %s%s; %d items, %d steps an epoch; run folder %s",
+        "%s: %.1f M parameters, %.1f M trained, on %s%s; %d items, %d steps per epoch; run folder %s",
         model_config.name,
         sum(p.numel() for p in model.parameters()) / 1e6,
         sum(p.numel() for p in model.trainable_parameters()) / 1e6,
@@ -184,7 +184,7 @@ def _prepare(config: DictConfig, device: torch.device, lock: FolderLock, again: 
 def _validation(
     config: DictConfig, knobs: TrainingConfig, clip_length: int, dataset: ClipDataset
 ) -> Validator | None:
-    """What scores the model now and then: on the items it learns by heart, or on the evaluation split."""
+    """Scores the model during training: on the few items it memorises, or on the evaluation split."""
     from samwise.data.build import build_storage
     from samwise.training.validation import ItemValidation, Validation
 
@@ -198,14 +198,14 @@ def _validation(
 
 
 def _refuse_random_parts(config: SamwiseConfig) -> None:
-    """Refuses frozen encoders, and encoders to be finetuned, that nobody has trained."""
+    """Refuses encoders with random weights, whether frozen or to be finetuned."""
     if not (random := config.random_parts):
         return
     part = f"model.{random[0]}"
     if config.baseline.kind == "full":
-        problem, other = "is to be finetuned, but no weights are named for it", ""
+        problem, other = "is to be finetuned, but has no weights", ""
     else:
-        problem = "is frozen, but no weights are named for it, so it would stay random"
+        problem = "is frozen, but has no weights, so it would stay random"
         other = f"train it too with {part}.trainable=true, "
     raise UserError(
         f"{part} {problem}: give {part}.checkpoint=FILE (python tools/download_checkpoints.py fetches "

@@ -1,4 +1,4 @@
-"""What a run tells about itself: TensorBoard curves, ``metrics.jsonl`` and the progress line."""
+"""What a run reports: TensorBoard curves, ``metrics.jsonl`` and the progress line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from samwise.io import parse_json
 from samwise.progress import progress
 from samwise.training.distributed import is_main, maximum, together, total_of
 
-with needed_for("training", "train"):  # here, so that it is said before anything is written
+with needed_for("training", "train"):  # at import: before anything is written
     from torch.utils.tensorboard import SummaryWriter
 
 
@@ -34,13 +34,13 @@ class CmeCounts:
 
         Args:
             logits: (B, K, 2), class 1 is "another object".
-            labels: (B, K), 0 or 1; negative ones are ignored.
+            labels: (B, K), 0 or 1; negative labels are ignored.
         """
         kinds = torch.where(labels < 0, -1, 2 * labels + logits.detach().argmax(-1)).flatten()
         self.counts = self.counts + (kinds == torch.arange(4, device=kinds.device)[:, None]).sum(1)
 
     def summary(self) -> dict[str, float]:
-        """Shares in [0, 1] over all processes, which must all ask; those without a case are left out."""
+        """Shares in [0, 1] over all processes, which must all call it; shares of nothing are left out."""
         counts = self.counts.tolist() if isinstance(self.counts, Tensor) else [0] * 4
         same, false, missed, hits = total_of(*counts)
         total, fired, positives = same + false + missed + hits, hits + false, hits + missed
@@ -54,11 +54,11 @@ class CmeCounts:
 
 
 class Monitor:
-    """Collects what steps report and writes a row every ``log_every`` of them.
+    """Collects figures from each step and averages them into rows.
 
     Args:
         run: The run folder.
-        first_step: Steps done before; curves of an interrupted run are cut there.
+        first_step: Steps done before; an interrupted run's curves are cut there.
         done: Share of training done before, in [0, 1].
     """
 
@@ -74,7 +74,7 @@ class Monitor:
             str(run / "tensorboard"), purge_step=first_step + 1 if first_step else None
         )
         self._cut_rows(first_step)
-        # The bar counts per cent of training, so that its ETA is right under a time budget too.
+        # The bar counts percent of training, so that its ETA is right with a time budget too.
         self.bar = progress(
             desc="training",
             total=100,
@@ -89,11 +89,11 @@ class Monitor:
             self.rows.write_text("".join(f"{line}\n" for line in rows), encoding="utf-8")
 
     def add(self, values: dict[str, float], clips: int, data_seconds: float) -> None:
-        """Takes a step's losses and gradient norm.
+        """Adds a step's losses and gradient norm.
 
         Args:
             values: Numbers to average.
-            clips: Clips in the step, over all processes.
+            clips: Clips in the step, counting all processes.
             data_seconds: Time the step waited for its data.
         """
         for key, value in values.items():
@@ -115,14 +115,14 @@ class Monitor:
         self.bar.update(100 * done - self.bar.n)
 
     def row(self, step: int, lr: float) -> dict[str, float]:
-        """Writes the averages since the last row and starts anew; to be called in all processes."""
+        """Writes the averages since the last row and starts over; to be called in all processes."""
         elapsed = max(time.perf_counter() - self.since, 1e-9)
         self.speed = self.clips / elapsed
         values = {
             key if "/" in key else f"train/{key}": sum(numbers) / len(numbers)
             for key, numbers in self.sums.items()
         }
-        # Of the slowest and the largest process: the others wait for it.
+        # The slowest and the largest process count: the others wait for it.
         worst = {"speed/data_share": self.data_seconds / elapsed, **memory()}
         values |= {
             "train/lr": lr,
@@ -147,23 +147,23 @@ class Monitor:
                     file.write(json.dumps({"step": step, **values}) + "\n")
             except OSError as error:
                 raise UserError(
-                    f"can't write the curves {self.rows}: {error.strerror}; free some space, then go on with "
-                    "resume=true"
+                    f"can't write the curves {self.rows}: {error.strerror}; free some space, then continue "
+                    "with resume=true"
                 ) from error
 
     def picture(self, step: int, name: str, image: Any, text: str) -> None:
         """Writes a picture ((H, W, 3) uint8) and the sentence that goes with it."""
         if self.writer is not None:
-            with suppress(OSError):  # the next row says that the disk is full
+            with suppress(OSError):  # the next row reports the full disk
                 self.writer.add_image(name, image, step, dataformats="HWC")
                 self.writer.add_text(name, text, step)
 
     def pause(self, seconds: float) -> None:
-        """Keeps time that wasn't training out of the speed."""
+        """Leaves time that wasn't spent training out of the speed."""
         self.since += seconds
 
     def close(self) -> None:
-        """Writes out the curves and ends the progress line."""
+        """Flushes the curves and ends the progress line."""
         if self.writer is not None:
             with suppress(OSError):
                 self.writer.close()
@@ -172,7 +172,7 @@ class Monitor:
 
 
 def _step_of(line: str) -> int | None:
-    """The step of a row; None of half a row, which a run that was killed leaves at the end."""
+    """The step of a row; None for half a row, which a killed run leaves at the end."""
     try:
         step = parse_json(line)["step"]
     except (ValueError, TypeError, KeyError):
@@ -181,7 +181,7 @@ def _step_of(line: str) -> int | None:
 
 
 def memory() -> dict[str, float]:
-    """Peak memory in GiB: the process's, and the GPU's where there is one."""
+    """Peak memory in GiB: the process's, and the GPU's if there is one."""
     unit = 2**30 if sys.platform == "darwin" else 2**20
     found = {"memory/host_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
     if torch.cuda.is_available():

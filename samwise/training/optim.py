@@ -1,4 +1,4 @@
-"""Optimizer with its parameter groups, and the learning rate over the course of training."""
+"""The optimizer with its parameter groups, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from samwise.errors import UserError
 from samwise.training.config import OptimizerConfig, TrainingConfig
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
-LR_DROP = 0.1  # what scratch.lr_drop_step leaves of the learning rate
-REST = "rest"  # in lr_scale: what no other prefix speaks of
-_EMBEDDINGS = ("embed", "pos_enc", "no_obj_ptr")  # in the names of embeddings that are plain parameters
+LR_DROP = 0.1  # factor on the learning rate after scratch.lr_drop_step
+REST = "rest"  # in lr_scale: everything that no other prefix matches
+_EMBEDDINGS = ("embed", "pos_enc", "no_obj_ptr")  # mark embeddings that are plain parameters
 
 
 def _undecayed(model: nn.Module) -> set[str]:
@@ -28,7 +28,7 @@ def _undecayed(model: nn.Module) -> set[str]:
 
 
 def freeze_unscaled(model: nn.Module, config: OptimizerConfig) -> None:
-    """Freezes what ``lr_scale`` gives the factor 0: the CME alone then trains without other gradients."""
+    """Freezes the parameters to which ``lr_scale`` gives 0, so that they need no gradients."""
     for name, parameter in model.named_parameters():
         prefix = _scaled_by(name, config)
         if prefix is not None and config.lr_scale[prefix] == 0:
@@ -36,7 +36,7 @@ def freeze_unscaled(model: nn.Module, config: OptimizerConfig) -> None:
 
 
 def _scaled_by(name: str, config: OptimizerConfig) -> str | None:
-    """The longest prefix of ``lr_scale`` that a parameter's name has, else "rest" if that is there."""
+    """The longest prefix in ``lr_scale`` that matches a parameter's name, else "rest" if it is given."""
     rest = REST if REST in config.lr_scale else None
     return max((p for p in config.lr_scale if p != REST and name.startswith(p)), key=len, default=rest)
 
@@ -45,10 +45,10 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     """Groups the trainable parameters by learning rate and decay.
 
     Returns:
-        PyTorch's parameter groups. ``peak_lr`` is the learning rate that the schedule multiplies.
+        PyTorch's parameter groups; the schedule scales ``peak_lr``.
 
     Raises:
-        UserError: Nothing is trainable, or a prefix of ``lr_scale`` fits no trainable parameter.
+        UserError: Nothing is trainable, or a prefix in ``lr_scale`` matches no trainable parameter.
     """
     undecayed = _undecayed(model)
     groups: dict[tuple[float, float], dict] = {}
@@ -56,7 +56,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     for name, parameter in model.named_parameters():
         prefix = _scaled_by(name, config)
         if not parameter.requires_grad:
-            # What freeze_unscaled froze has been found; any other prefix of a frozen parameter is a mistake.
+            # freeze_unscaled uses prefixes with factor 0; any other on a frozen parameter is a mistake.
             used |= {prefix} if prefix is not None and config.lr_scale[prefix] == 0 else set()
             continue
         used.add(prefix)
@@ -78,19 +78,19 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW on the trainable parameters."""
+    """Adam or AdamW over the trainable parameters."""
     cls = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     first, second = config.betas
-    # Fused kernels do the whole update in one pass: much faster for hundreds of small tensors, on CPU too.
+    # Fused kernels update in one pass: much faster for hundreds of small tensors, even on a CPU.
     return cls(
         parameter_groups(model, config), lr=config.lr, betas=(first, second), eps=config.eps, fused=True
     )
 
 
 class Schedule:
-    """How far training is, and the learning rate there.
+    """How far training has come, and the learning rate there.
 
-    Progress follows whichever of steps and time comes first: a cosine ends with a time budget too.
+    Progress follows steps or time, whichever is further along, so that a cosine ends with a time budget too.
     """
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
@@ -102,7 +102,7 @@ class Schedule:
         self.config = config
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of training that is done, in [0, 1], after so many steps and seconds."""
+        """Share of training done after this many steps and seconds, in [0, 1]."""
         by_steps = step / self.total_steps if self.total_steps else 0.0
         by_time = seconds / self.seconds if self.seconds else 0.0
         return min(1.0, max(by_steps, by_time))

@@ -1,4 +1,4 @@
-"""A look at a training clip: frames, target, prediction, and what the network saw without its memory."""
+"""A picture of a training clip: frames, target, prediction, and the prediction without memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from samwise.video.lettering import lettered, readable, shorten
 
 # Colour-blind safe.
 _COLOURS = {"target": (0, 158, 115), "prediction": (0, 114, 178), "memory-less": (213, 94, 0)}
-_CAPTION, _LETTERS = 16, 12  # height of a line of text and of its letters, pixels
-_CELL = 192  # largest side of a picture in the grid, pixels
+_CAPTION, _LETTERS = 16, 12  # height of a line of text and of its letters in pixels
+_CELL = 192  # longest side of a picture in the grid in pixels
 
 
 def training_picture(batch: ClipBatch, output: TrainOutput, clip: int = 0, columns: int = 4) -> np.ndarray:
@@ -23,19 +23,19 @@ def training_picture(batch: ClipBatch, output: TrainOutput, clip: int = 0, colum
 
     Args:
         batch: The clips.
-        output: What the network made of them.
-        clip: Which of them to draw.
-        columns: Largest number of frames, evenly spread over the clip.
+        output: The network's output for them.
+        clip: Index of the clip to draw.
+        columns: Most frames to show, spread evenly over the clip.
 
     Returns:
-        (H, W, 3) uint8: a row each for frames, target, prediction and memory-less prediction, the sentence
-        above.
+        (H, W, 3) uint8: below the sentence, a row each for frames, target, prediction and memory-less
+        prediction.
     """
     length, paired = output.logits.shape[1], output.memoryless_logits.shape[1]
     shown = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int)).tolist()
     height, width = _unpadded(batch.valid[clip])
     frames = [batch.clip(clip)[t, :, :height, :width].permute(1, 2, 0).cpu().numpy() for t in shown]
-    first_pair = length - paired  # the memory-less masks are those of the last frames
+    first_pair = length - paired  # memory-less masks exist for the last frames only
     rows = {
         "frame": [None] * len(shown),
         "target": [batch.masks[clip, t] for t in shown],

@@ -1,4 +1,4 @@
-"""Starting from another run's weights: what fits is loaded, and what doesn't is said."""
+"""Starting from another run's weights: what fits is loaded, the rest is reported."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class PretrainedReport:
     """Names of tensors.
 
     Attributes:
-        loaded: Taken from the file.
-        fresh: Trainable, but not in the file: they start from their initialisation.
+        loaded: Loaded from the file.
+        fresh: Trainable but not in the file, so freshly initialised.
         ignored: In the file, but unknown to the model or of another shape.
     """
 
@@ -29,7 +29,7 @@ class PretrainedReport:
     ignored: list[str]
 
     def fresh_parts(self) -> list[str]:
-        """The paper's parts that have no tensor from the file, as after image pretraining without them."""
+        """The paper's parts of which the file has nothing, for example after image pretraining."""
         parts = {
             "the motion prompt": "prompts.motion.",
             "HSA": ".hsa.",
@@ -44,7 +44,7 @@ class PretrainedReport:
         ]
 
     def log(self, path: str | Path) -> None:
-        """Says what was loaded, and names everything that wasn't."""
+        """Logs how much was loaded, and the name of everything that wasn't."""
         logger.info("pretrained: %d tensors loaded from %s", len(self.loaded), path)
         if parts := self.fresh_parts():
             logger.info("pretrained: %s start fresh", " and ".join(parts))
@@ -56,12 +56,11 @@ class PretrainedReport:
 def load_pretrained(model: Samwise, path: str | Path) -> PretrainedReport:
     """Loads the tensors whose name and shape fit; the report names the others.
 
-    RefCOCO pretraining, for one, has neither HSA nor the Conditional Memory Encoder: both start fresh in
-    finetuning.
+    RefCOCO pretraining, for example, has neither HSA nor a CME: both start fresh in finetuning.
 
     Args:
         model: The network.
-        path: A checkpoint in safetensors format or a run folder, of this or another configuration.
+        path: A safetensors checkpoint or a run folder, of this or another configuration.
 
     Raises:
         UserError: The file is missing or broken, nothing in it fits, or it belongs to other frozen weights.

@@ -1,4 +1,4 @@
-"""Where a step's time goes: a trace for chrome://tracing or ui.perfetto.dev, and the costliest operations."""
+"""Profiles steps: a trace for chrome://tracing or ui.perfetto.dev, and a table of the costliest calls."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from samwise.training.distributed import is_main
 
 logger = logging.getLogger("samwise.training")
 
-_BEFORE = 3  # steps that aren't recorded: two are slow for their own reasons, one warms the profiler up
+_BEFORE = 3  # unrecorded steps: two are slow anyway, one warms the profiler up
 _ROWS = 25  # of the table
 
 
 @contextmanager
 def profiled(run: Path, steps: int) -> Iterator[Callable[[], None]]:
-    """Context around the training loop that records some of its steps in process 0.
+    """Records some of the training loop's steps in process 0.
 
-    It writes ``profile/trace.json`` and ``profile/operations.txt`` into the run folder.
+    Writes ``profile/trace.json`` and ``profile/operations.txt`` into the run folder.
 
     Args:
         run: The run folder.
         steps: Steps to record; 0 for none.
 
     Yields:
-        What is to be called after each step.
+        A function to call after each step.
     """
     if not steps or not is_main():
         yield lambda: None

@@ -1,4 +1,4 @@
-"""The folder of one training run: configuration, versions, and who may write to it."""
+"""A training run's folder: its configuration and versions, and when it may be resumed or replaced."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from samwise.running.machine import git_changes, versions
 from samwise.running.processes import job_id
 from samwise.training.distributed import is_main, world_size
 
-RECORD = "versions.json"  # marks a folder as a run's
+RECORD = "versions.json"  # marks a folder as a training run
 
 
 def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
-    """Makes the run's folder, or takes up an existing one: to go on with it or to replace it later.
+    """Makes the run's folder, or accepts an existing one that is to be resumed or replaced.
 
     Raises:
-        UserError: It has a run and neither flag is set, or it can't be written to.
+        UserError: It holds a run and neither flag is set, or it can't be written to.
     """
     check_output(path)
     path = Path(path)
@@ -32,7 +32,7 @@ def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
         return path
     if resume and overwrite:
         raise UserError("resume=true and overwrite=true exclude each other; choose one")
-    begun = {RUN_LOCK, RECORD}  # of a run that was killed when it had written nothing else
+    begun = {RUN_LOCK, RECORD}  # all that a run killed at its start has written
     if overwrite and path.is_dir() and {x.name for x in path.iterdir()} - begun and not is_run(path):
         raise UserError(
             f"{path} isn't a training run's folder (no {RECORD}), so nothing in it is overwritten; choose "
@@ -40,19 +40,19 @@ def open_run_folder(path: str | Path, resume: bool, overwrite: bool) -> Path:
         )
     if (path / "config.yaml").exists() and not (resume or overwrite):
         raise UserError(
-            f"{path} already has a training run: add resume=true to go on with it, overwrite=true to "
+            f"{path} already has a training run: add resume=true to continue it, overwrite=true to "
             "replace it, or choose another folder with output=..."
         )
     return writable_folder(path)
 
 
 def is_run(path: Path) -> bool:
-    """Whether a training has written its record into the folder."""
+    """Whether the folder holds a training run."""
     return (path / RECORD).is_file() and (path / "config.yaml").is_file()
 
 
 def is_run_of(path: Path, job: str | None) -> bool:
-    """Whether that job of the cluster has begun the run in the folder."""
+    """Whether this job of the cluster began the run in the folder."""
     if job is None or not is_run(path):
         return False
     record = read_json(path / RECORD)
@@ -60,9 +60,9 @@ def is_run_of(path: Path, job: str | None) -> bool:
 
 
 def clear_run(path: Path) -> None:
-    """Removes what an earlier run wrote, and nothing else; of a folder without a run's record nothing.
+    """Removes what an earlier run wrote and nothing else; without a run's record, nothing at all.
 
-    The record goes last, so that what is cut off can be done again.
+    The record goes last, so that an interrupted removal can be repeated.
     """
     import shutil
 
@@ -71,7 +71,7 @@ def clear_run(path: Path) -> None:
     steps = [x for x in (path / "checkpoints").glob("step_*") if x.is_dir()]
     for folder in (*steps, path / "tensorboard", path / "profile"):
         shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # somebody else's files are in it, or it isn't there
+    with suppress(OSError):  # it has other files, or doesn't exist
         (path / "checkpoints").rmdir()
     files = ("changes.diff", "train.log", "metrics.jsonl", "best.safetensors", "last", "config.yaml", RECORD)
     for name in files:
@@ -79,11 +79,11 @@ def clear_run(path: Path) -> None:
 
 
 def describe_run(path: Path, config: DictConfig, frozen: dict[str, str] | None = None) -> None:
-    """Writes down everything that the run is made from.
+    """Records everything that is needed to repeat the run.
 
-    ``config.yaml`` is the resolved configuration, with the seed; ``versions.json`` the packages, the commit
-    and the SHA-256 of each frozen part's weights; ``changes.diff`` what the code differs in from that commit,
-    so that ``git apply`` brings it back.
+    ``config.yaml`` is the resolved configuration, with the seed; ``versions.json`` has the packages, the
+    commit and the SHA-256 of each frozen part's weights; ``changes.diff`` has the uncommitted changes, for
+    ``git apply``.
     """
     found: dict[str, Any] = {
         **versions(),

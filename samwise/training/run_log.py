@@ -1,4 +1,4 @@
-"""What a training says on the screen and in ``train.log``, whose last line is what ended it; its signals."""
+"""Training's messages on the screen and in ``train.log``, whose last line says what ended it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from samwise.errors import UserError
 from samwise.training.distributed import StoppedElsewhere, cut_line, is_loss, is_main, rank, wait_for_main
 
 logger = logging.getLogger("samwise.training")
-_FILE_ONLY = {"file_only": True}  # the screen has it from the program's end
+_FILE_ONLY = {"file_only": True}  # the program prints these at its end
 
 
 class Interrupted(Exception):
-    """Training was stopped by a signal, after saving.
+    """A signal stopped training; everything was saved.
 
     Attributes:
         signal: The signal's number.
-        exit_status: 128 + its number, as shells have it.
+        exit_status: 128 + its number, as in shells.
     """
 
     def __init__(self, number: int, message: str) -> None:
@@ -30,11 +30,11 @@ class Interrupted(Exception):
         self.exit_status = 128 + number
 
     def hand_on(self) -> None:
-        """Lets submitit, where it started this job, put it back into the queue on its own signals.
+        """If submitit started this job, lets it requeue the job on its own signals.
 
-        Its handler, installed before training began, does nothing in processes above 0; in process 0 it calls
-        ``checkpoint()``, requeues the job and exits. The others wait for that: where the end of one task is
-        that of all (``KillOnBadExit``), theirs must not come first.
+        Its handler, installed before training began, calls ``checkpoint()``, requeues the job and exits in
+        process 0, and does nothing in the others. They wait for process 0: with ``KillOnBadExit`` the first
+        task to end takes all others down.
         """
         handler = signal.getsignal(self.signal)
         if self.signal in (signal.SIGUSR1, signal.SIGUSR2) and callable(handler):
@@ -47,7 +47,7 @@ class Interrupted(Exception):
 def start_log(path: Path) -> None:
     """Sends the package's messages to standard error and, with times, to ``train.log``.
 
-    Of process 0 all, of the others warnings to the screen, and what ended them to the file.
+    The other processes than 0 show only warnings, and write only what ended them to the file.
     """
     stop_log()
     root = logging.getLogger("samwise")
@@ -66,7 +66,7 @@ def start_log(path: Path) -> None:
 
 
 def stop_log() -> None:
-    """Closes the log; what comes after it belongs to no run, or to another one."""
+    """Closes the log: later messages don't belong to this run."""
     root = logging.getLogger("samwise")
     for handler in list(root.handlers):
         root.removeHandler(handler)
@@ -75,7 +75,7 @@ def stop_log() -> None:
 
 @contextmanager
 def end_in_log() -> Iterator[None]:
-    """Context of a training: whatever stops it is written into its log; a lost process is a UserError."""
+    """Writes whatever stops training into its log; a lost process becomes a UserError."""
     try:
         yield
     except StoppedElsewhere:
@@ -95,9 +95,8 @@ def end_in_log() -> Iterator[None]:
             logger.error("stopped by an error", exc_info=True, extra=_FILE_ONLY)
             raise
         lost = UserError(
-            f"another process of this training has ended, or can't be reached any more "
-            f"({cut_line(error)}); what it wrote last says why. The same command with resume=true goes on "
-            "from the last checkpoint"
+            f"another process of this training has ended or can no longer be reached ({cut_line(error)}); "
+            "its last message says why. The same command with resume=true continues from the last checkpoint"
         )
         logger.error("stopped: %s", lost, extra=_FILE_ONLY)
         raise lost from error
@@ -106,7 +105,7 @@ def end_in_log() -> Iterator[None]:
 
 
 class _FileHandler(logging.FileHandler):
-    """A full disk costs lines of the log, not a traceback for each; what needs the disk says so itself."""
+    """On a full disk, loses lines without a traceback for each; whatever needs the disk reports it."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The forward pass and the losses of one part of a step: what DistributedDataParallel wraps."""
+"""The forward pass and losses of one part of a step, to be wrapped by DistributedDataParallel."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ Pairs = tuple[Tensor, Tensor]  # (B, K, 2) decisions of the CME with their gradi
 
 
 class PartOutput:
-    """What a part gives besides its loss. Opaque to DistributedDataParallel, which looks for gradients in
-    tuples and dataclasses: only the loss has one.
+    """What a part returns besides its loss.
+
+    A plain class: DistributedDataParallel looks for gradients in tuples and dataclasses, and only the loss
+    has one.
 
     Attributes:
         train: The network's output.
-        values: Each loss, without gradient, scaled so that the parts' sum is the step's.
+        values: Each loss, detached, scaled so that the parts add up to the step's.
         pairs: The CME's decisions and labels.
     """
 
@@ -37,16 +39,16 @@ class PartOutput:
 
 
 class ClipStep(nn.Module):
-    """Forward pass and losses of a part of a step: all parts on all processes give the whole's gradient.
+    """Forward pass and losses of a part of a step; all parts on all processes add up to the batch's gradient.
 
-    The mask losses are means over clips, and every part has as many clips: they add up. The CME loss is a
-    weighted mean over all pairs of the whole batch, whose weights are known when the last part is. Its tokens
-    are detached, so the decisions of the earlier parts can wait for it at the cost of a few vectors.
+    The mask losses are means over clips, and every part has equally many clips, so they add up. The CME loss
+    is a weighted mean over all pairs of the batch, whose weights are known only with the last part. Its
+    tokens are detached, so keeping the earlier parts' decisions until then costs only a few vectors.
 
     Args:
         model: The network.
         loss: The losses and their weights.
-        precision: ``bfloat16`` and ``float16`` are autocast's; in others the weights' type is computed in.
+        precision: ``bfloat16`` or ``float16`` for autocast; otherwise the weights' own type is used.
         parts: Parts of a step.
     """
 
@@ -57,16 +59,16 @@ class ClipStep(nn.Module):
 
     @cached_property
     def frozen_cast(self) -> FrozenWeightsCast:
-        """The context in which a step's forward and backward pass run."""
+        """The context for a step's forward and backward passes."""
         return FrozenWeightsCast(self.model, self.dtype)
 
     def forward(
         self, batch: TrainingBatch, earlier: Sequence[Pairs], last: bool
     ) -> tuple[Tensor, PartOutput]:
-        """Runs a part. ``earlier`` are the pairs of the parts before; the CME loss comes with the last one.
+        """Runs a part. ``earlier`` has the pairs of the parts before; the last part brings the CME loss.
 
         Returns:
-            The loss whose gradient is to be added up, and the rest.
+            The loss whose gradients add up, and everything else.
         """
         clips = batch.clips
         with torch.autocast(clips.frames.device.type, self.dtype, enabled=self.dtype is not None):
@@ -83,15 +85,15 @@ class ClipStep(nn.Module):
         total = cme_weights(labels, weight).sum()
         if world_size() > 1:
             dist.all_reduce(total)
-        # The processes' gradients are averaged, where those of a sum's parts should be added.
+        # DistributedDataParallel averages the gradients, but the parts of this sum must be added.
         return cme_loss(decisions, labels, weight, total) * world_size()
 
 
 def in_parallel(step: ClipStep, device: torch.device) -> nn.Module:
-    """The step as all processes take it together, on a device each; alone, as it is."""
+    """The step wrapped for all processes, each on its device; unchanged if there is only one."""
     if world_size() == 1:
         return step
-    # Parts of the network may have nothing to do in a step: the CME on short clips, SAM 2's own heads.
+    # Some parts may be unused in a step: the CME on short clips, SAM 2's own heads.
     return DistributedDataParallel(
         step,
         device_ids=[device] if device.type == "cuda" else None,
@@ -102,7 +104,7 @@ def in_parallel(step: ClipStep, device: torch.device) -> nn.Module:
 
 
 def train_mode(model: Samwise, freeze_batch_norm: bool) -> None:
-    """Puts what trains into training mode, BatchNorm where it isn't frozen."""
+    """Puts the model into training mode, except for frozen BatchNorm."""
     model.train()
     if freeze_batch_norm:
         for module in model.modules():
@@ -111,10 +113,10 @@ def train_mode(model: Samwise, freeze_batch_norm: bool) -> None:
 
 
 def check_trained(loss: Tensor, last: bool, model: Samwise) -> None:
-    """Refuses a last part without a gradient: only the CME trains, and clips are too short for it."""
+    """Refuses a last part without a gradient, as when only the CME trains on clips too short for it."""
     if last and not loss.requires_grad:
         raise UserError(
-            "nothing that trains has a share in the loss: only the CME trains, and compares the frames "
-            f"after the first model.cme.window + 1 = {model.config.cme.window + 1}; take a longer "
-            "scratch.clip_length, or drop the zeros from optimizer.lr_scale"
+            "the loss doesn't depend on anything that trains: only the CME does, and it compares the frames "
+            f"after the first model.cme.window + 1 = {model.config.cme.window + 1}; use a longer "
+            "scratch.clip_length, or remove the zeros from optimizer.lr_scale"
         )

@@ -1,4 +1,4 @@
-"""BatchNorm over the clips of all processes, as if one process had them all."""
+"""BatchNorm over all processes' clips, as if one process had them all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from samwise.training.distributed import world_size
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d whose training statistics are those of all processes; for devices without PyTorch's own.
+    """BatchNorm2d with statistics over all processes, for devices that PyTorch's own doesn't support.
 
-    Every process must have inputs of the same shape.
+    All processes' inputs must have the same shape.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         if not self.training or world_size() == 1:
             return super().forward(x)
         wide, count = x.float(), x.numel() // x.shape[1] * world_size()
-        # Two passes: a mean of squares minus a squared mean would lose the digits the gradients need.
+        # Two passes: the mean of squares minus the squared mean would lose digits that gradients need.
         mean = _sum(wide.sum((0, 2, 3))) / count  # C
         centred = wide - mean[:, None, None]
         variance = _sum(centred.square().sum((0, 2, 3))) / count  # C
@@ -42,9 +42,9 @@ def _sum(x: Tensor) -> Tensor:
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
-    """Makes the model's BatchNorms those of all processes, in place; names and values stay.
+    """Synchronises the model's BatchNorms over all processes, in place; names and values stay.
 
-    On GPUs they are PyTorch's SyncBatchNorm, which knows no CPU.
+    On GPUs this uses PyTorch's SyncBatchNorm, which doesn't support CPUs.
     """
     if world_size() == 1:
         return model
@@ -52,5 +52,5 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncedBatchNorm2d  # same parameters and buffers, another forward
+            module.__class__ = SyncedBatchNorm2d  # same parameters and buffers, different forward
     return model

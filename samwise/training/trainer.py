@@ -35,24 +35,24 @@ from samwise.training.sync_batch_norm import synchronise_batch_norm
 
 logger = logging.getLogger("samwise.training")
 
-# Scores the model: {"J&F": ..., ...} in [0, 1], or None when the request to stop came first.
+# Scores the model: {"J&F": ..., ...} in [0, 1], or None if asked to stop first.
 Validator = Callable[[Samwise, Callable[[], bool]], dict[str, float] | None]
-_SMALLEST_SCALE = 2.0**-10  # of a float16 loss; it starts at 2^16 and is halved at every overflow
+_SMALLEST_SCALE = 2.0**-10  # of a float16 loss; it starts at 2^16 and halves with every overflow
 
 
 class Trainer:
-    """Trains a network on clips, one optimizer step after another, in this process alone or with others.
+    """Trains a network on clips, in this process alone or together with others.
 
     Args:
         model: The network, on its device.
-        dataset: Clips, see :class:`samwise.data.clips.ClipDataset`.
-        config: The knobs.
-        optimizer: The optimizer's choices.
+        dataset: Clips, as from ``ClipDataset``.
+        config: The ``scratch`` block.
+        optimizer: The ``optimizer`` group.
         run: The run folder.
-        resume: Whether to go on from the folder's newest checkpoint, if there is one.
+        resume: Whether to resume from the folder's newest checkpoint, if there is one.
         validate: Scores the model now and then; called in all processes.
         loss: The losses and their weights; the paper's by default.
-        contract: What else must not change when the run goes on.
+        contract: What else must stay the same when the run resumes.
 
     Raises:
         UserError: The configuration doesn't fit the model, the data or the checkpoint.
@@ -93,21 +93,21 @@ class Trainer:
         self.position = restored or Position(contract=contract)
         self.saved_at = self.position.step if restored else -1
         self.validated_at = -1
-        self.asked, self.uncounted = 0, 0.0  # what take_step leaves: a signal's number, seconds
+        self.asked, self.uncounted = 0, 0.0  # left by take_step: a signal's number, seconds
         if restored:
             logger.info("resuming at step %d, after %.0f s of training", restored.step, restored.seconds)
         set_checkpointing(model, config.checkpointing)
         if config.compile:
-            compile_parts(model, config.compile)  # whose shapes no sentence changes
+            compile_parts(model, config.compile)  # the parts whose shapes don't depend on the sentence
         synchronise_batch_norm(model, self.device)
         self.step = ClipStep(model, loss or SamwiseLoss(), config.precision, config.grad_accumulation)
 
     def fit(self) -> Position:
-        """Trains to the end, saving on the way. Returns where it ended.
+        """Trains to the end, saving along the way. Returns where it ended.
 
         Raises:
-            UserError: The loss isn't a number any more, or something is wrong with the data or the disk.
-            Interrupted: A signal asked to stop; everything is saved.
+            UserError: The loss is no longer finite, or something is wrong with the data or the disk.
+            Interrupted: A signal asked training to stop; everything is saved.
         """
         at = self.position
         batches = clip_batches(
@@ -142,16 +142,16 @@ class Trainer:
         return at
 
     def prepare(self) -> None:
-        """Everything that the first :meth:`take_step` needs."""
+        """Sets up what the first ``take_step`` needs."""
         at = self.position
         self.wrapped = in_parallel(self.step, self.device)
         with together():
             self.monitor = Monitor(self.run, at.step, self.schedule.progress(at.step, at.seconds))
 
     def take_step(self, batches: Iterator[TrainingBatch], stop: StopRequest) -> float:
-        """One optimizer step; :meth:`fit` takes them all. Returns its loss.
+        """Takes one optimizer step and returns its loss.
 
-        This process waits for the device once, where it reads all of the step's numbers.
+        The host waits for the device only once, to read all of the step's numbers.
         """
         at, config, start = self.position, self.config, time.perf_counter()
         parts = self._fetch(batches)
@@ -166,7 +166,7 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         limit = float("inf") if config.clip_norm is None else config.clip_norm
         values["gradient_norm"] = nn.utils.clip_grad_norm_(self.parameters, limit)
-        if self.scaler.is_enabled():  # as a tensor; get_scale() would wait for the device once more
+        if self.scaler.is_enabled():  # as a tensor: get_scale() would wait for the device again
             values["loss_scale"] = self.scaler.scale(torch.ones((), device=self.device))
         numbers = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
         agreed = time.perf_counter()
@@ -190,14 +190,14 @@ class Trainer:
             with together():
                 return [next(batches) for _ in range(self.config.grad_accumulation)]
         except (UserError, SystemExit) as error:
-            self._save()  # between two steps: nothing of this run is lost
+            self._save()  # between two steps, so nothing is lost
             if isinstance(error, UserError) and self.saved_at > 0:
-                saved = f"; step {self.saved_at} is saved: the same command with resume=true goes on there"
+                saved = f"; step {self.saved_at} is saved: the same command with resume=true continues there"
                 raise UserError(f"{error}{saved}") from error
             raise
 
     def _accumulate(self, parts: list[TrainingBatch]) -> tuple[dict[str, Tensor], TrainingBatch, PartOutput]:
-        """Adds up the parts' gradients. Returns the step's losses, and the last part."""
+        """Accumulates the parts' gradients. Returns the step's losses and the last part with its output."""
         values: dict[str, Tensor] = {}
         pairs, wrapped = [], self.wrapped
         for i, part in enumerate(parts):
@@ -207,7 +207,7 @@ class Trainer:
             with wrapped.no_sync() if more else contextlib.nullcontext():  # pyright: ignore
                 loss, output = self._forward(batch, pairs, last)
                 check_trained(loss, last, self.model)
-                if loss.requires_grad:  # the CME's alone comes with the last part
+                if loss.requires_grad:  # if only the CME trains, the last part alone has a gradient
                     self.scaler.scale(loss).backward()
             pairs.append(output.pairs)
             self.monitor.cme.add(*output.pairs)
@@ -219,10 +219,10 @@ class Trainer:
         return self.wrapped(batch, pairs, last)
 
     def _check_finite(self, values: dict[str, float], batch: TrainingBatch) -> None:
-        """Stops before a broken gradient reaches the weights."""
+        """Stops before a gradient that isn't finite reaches the weights."""
         broken = [key for key, value in values.items() if not abs(value) < float("inf")]
         if self.scaler.is_enabled() and broken == ["gradient_norm"]:
-            # The scaled float16 gradient overflowed: the scaler leaves this step out and scales less.
+            # The scaled float16 gradient overflowed: the scaler skips this step and lowers its scale.
             if values["loss_scale"] > _SMALLEST_SCALE:
                 del values["gradient_norm"]
                 return
@@ -232,7 +232,7 @@ class Trainer:
         kept = self.checkpoints.all()
         where = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
         clips = ", ".join("/".join(expression.key) for expression in batch.clips.expressions[:4])
-        with together():  # all processes know the same numbers; the first one speaks
+        with together():  # all processes have the same numbers; the first one reports
             raise UserError(
                 f"step {self.position.step + 1}: {' and '.join(broken)} isn't a finite number (clips "
                 f"{clips}); {where}. Lower scratch.lr or scratch.clip_norm, or use scratch.precision=float32"
@@ -251,14 +251,14 @@ class Trainer:
             self._stop_if_asked(int(maximum(float(stop.received or 0))[0]))
 
     def _stop_if_asked(self, number: int) -> None:
-        """Saves and raises where a signal of this number reached this process or another one."""
+        """Saves and raises if a signal with this number has reached any process."""
         if not number:
             return
         self._save()
         raise Interrupted(
             number,
             f"stopped by {signal.Signals(number).name} after step {self.position.step}; everything is "
-            f"saved in {self.run}: the same command with resume=true goes on",
+            f"saved in {self.run}: the same command with resume=true continues",
         )
 
     def _due(self, every: int) -> bool:
@@ -275,7 +275,7 @@ class Trainer:
         self.monitor.pause(time.perf_counter() - start)
 
     def _validate(self, stop: StopRequest, every: int) -> bool:
-        """Validates where it is due. Returns whether it was."""
+        """Validates if it is due. Returns whether it was."""
         at = self.position
         if self.validate is None or not self.config.validate_every or not self._due(every):
             return False
@@ -291,7 +291,7 @@ class Trainer:
         self.monitor.write(at.step, {f"validation/{key}": value for key, value in scores.items()})
         logger.info("step %d: validation %s", at.step, ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
         if at.best is None or scores["J&F"] > at.best:
-            at.best = float(scores["J&F"])  # NumPy's own numbers can't be loaded with weights_only
+            at.best = float(scores["J&F"])  # weights_only can't load NumPy's numbers
             with together():
                 if is_main():
                     self.checkpoints.mark_best(self.model, at)

@@ -1,4 +1,4 @@
-"""Validation while training: some held-out videos through the one inference path, scored as in evaluation."""
+"""Validation during training: held-out videos, segmented and scored by the code that inference uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from samwise.modeling.samwise import Samwise
 from samwise.training.distributed import gather, rank, together, world_size
 from samwise.video.source import Frame
 
-MAX_EXPRESSIONS = 8  # of a video at once, to bound memory
+MAX_EXPRESSIONS = 8  # of a video at once, to limit memory
 
 
 class Validation:
@@ -29,9 +29,9 @@ class Validation:
     Args:
         storage: The evaluation split, with masks.
         clip_length: Frames per clip.
-        limit_videos: Number of videos, evenly spread over the split; None for all.
+        limit_videos: Number of videos, spread evenly over the split; None for all.
         limit_frames: Frames of each video, from its start; None for all.
-        geometry: How frames come to the canvas and masks back: samwise/data/geometry.py.
+        geometry: How frames are fitted to the canvas, and masks back: see samwise/data/geometry.py.
 
     Raises:
         UserError: The split has no public masks.
@@ -61,11 +61,11 @@ class Validation:
         self.videos = {names[i]: videos[names[i]] for i in chosen}
 
     def __call__(self, model: Samwise, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Scores the model, which is in evaluation mode; each process takes a share of the videos.
+        """Scores the model, which is in evaluation mode; the processes share the videos.
 
         Args:
             model: The network.
-            should_stop: Asked between frames; True ends validation without a result.
+            should_stop: Called between frames; True ends validation without a result.
 
         Returns:
             ``J``, ``F`` and ``J&F`` in [0, 1], and ``J&F`` of each kind of expression as ``J&F/<kind>``.
@@ -82,7 +82,6 @@ class Validation:
         }
 
     def _score(self, model: Samwise, should_stop: Callable[[], bool]) -> list[ExpressionScore] | None:
-        """Scores this process's share of the videos."""
         scores = ScoreAccumulator()
         mine = list(self.videos.items())[rank() :: world_size()]
         for video_id, expressions in mine:
@@ -111,16 +110,16 @@ class Validation:
 
 
 class ItemValidation:
-    """Scores a model on the first ``count`` clips that it trains on: has it learned them by heart?
+    """Scores a model on the first ``count`` clips that it trains on, to see whether it has memorised them.
 
-    Each clip goes through the network as a stream of its own, at the size it is trained at.
+    Each clip is a stream of its own, at its training size.
     """
 
     def __init__(self, dataset: Any, count: int) -> None:
         self.dataset, self.count = dataset, min(count, len(dataset))
 
     def __call__(self, model: Samwise, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """As :meth:`Validation.__call__`, in every process alike."""
+        """As for ``Validation``; every process scores all clips."""
         device, scores = next(model.parameters()).device, []
         for index in range(self.count):
             sample = self.dataset.clips([index], 0)[0]

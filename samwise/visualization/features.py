@@ -1,4 +1,4 @@
-"""Fig. 5: vision features with and without CMT adapters, coloured by their principal components."""
+"""Fig. 5: vision features with and without CMT adapters, coloured by principal component."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STRIDES = (4, 8, 16, 32)
 
 @dataclass
 class StageFeatures(Observer):
-    """Keeps the adapted features of one frame of the clip that runs.
+    """Keeps one frame's adapted features.
 
     Attributes:
-        frame: Position in its clip.
-        stages: For each stage (N, H, W, C).
+        frame: Position of the frame in its clip.
+        stages: (N, H, W, C) for each stage.
     """
 
     frame: int
@@ -34,13 +34,13 @@ class StageFeatures(Observer):
 
     def saw_stage(self, stage: int, features: Tensor) -> None:
         kept = features[:, self.frame].float().cpu()  # B, H, W, C
-        before = self.stages.get(stage)  # of the sentences of another batch
+        before = self.stages.get(stage)  # from an earlier batch of sentences
         self.stages[stage] = kept if before is None else torch.cat([before, kept])
 
 
 @torch.inference_mode()
 def plain_stages(model: Samwise, frame: Tensor) -> dict[int, Tensor]:
-    """SAM 2's own features of a (3, h, w) normalised frame: for each adapted stage (H, W, C)."""
+    """SAM 2's own features of a (3, h, w) normalised frame: (H, W, C) for each adapted stage."""
     visual, found = model.see(frame[None, None]).stage, {}
     for stage in range(FIRST_ADAPTED_STAGE, NUM_STAGES):
         if stage > FIRST_ADAPTED_STAGE:
@@ -50,18 +50,18 @@ def plain_stages(model: Samwise, frame: Tensor) -> dict[int, Tensor]:
 
 
 def principal_colours(maps: Sequence[Tensor], keep: Sequence[Tensor]) -> list[np.ndarray]:
-    """Colours the places of feature maps by their first three principal components.
+    """Colours feature maps by their first three principal components.
 
-    The components are those of all maps together, so that a colour means the same in each. They go from
-    their 2nd to their 98th percentile; a component's sign, which means nothing, makes its largest loading
+    The components are those of all maps together, so that a colour means the same in each; colours
+    range from the 2nd to the 98th percentile. A component's sign is arbitrary: here its largest loading is
     positive.
 
     Args:
         maps: (H, W, C) each.
-        keep: (H, W) bool each, the places that count: those inside the frame.
+        keep: (H, W) bool each, true inside the frame; only these positions count.
 
     Returns:
-        (H, W, 3) float in [0, 1] each; white outside.
+        (H, W, 3) float in [0, 1] each, white outside the frame.
     """
     points = torch.cat([x[k] for x, k in zip(maps, keep, strict=True)]).double()  # N, C
     centre = points.mean(0)
@@ -82,12 +82,12 @@ def principal_colours(maps: Sequence[Tensor], keep: Sequence[Tensor]) -> list[np
 def feature_figure(
     predictor: SamwisePredictor, frames: Sequence[np.ndarray], index: int, texts: Sequence[str]
 ) -> Figure:
-    """Draws the figure: a row for each stage; SAM 2's features, then those adapted to each sentence.
+    """Draws the figure, with a row for each stage: SAM 2's features, then those adapted to each sentence.
 
     Args:
         predictor: The network.
-        frames: (H, W, 3) uint8 RGB, the clip that runs.
-        index: Which of them is drawn.
+        frames: (H, W, 3) uint8 RGB each, a clip.
+        index: Which of them to draw.
         texts: N sentences.
     """
     from samwise.data.geometry import fit_frame, normalise
@@ -107,7 +107,7 @@ def feature_figure(
         axes[0, column].imshow(draw_overlay(frames[index], masks))
         put_title(axes[0, column].set_title(" ", fontsize=9), head, 2.5)
     for row, (stage, without) in enumerate(plain.items(), 1):
-        # A network without adapters leaves SAM 2's features as they are.
+        # Without adapters the features are SAM 2's own.
         maps = [without, *seen.stages.get(stage, without.expand(len(texts), *without.shape))]
         inside = torch.zeros(without.shape[:2], dtype=torch.bool)
         height, width = (-(-side // STRIDES[stage]) for side in canvas.shape[-2:])

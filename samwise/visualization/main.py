@@ -1,4 +1,4 @@
-"""``tools/visualize.py``: pictures of what happens inside the network, as the paper's Figs. 5 and 6."""
+"""``tools/visualize.py``: pictures of what happens inside the network, like the paper's Figs. 5 and 6."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHAT = ("features", "memory")
 
 @program("visualize", as_typed=("input", "text"))
 def main(cfg: DictConfig) -> None:
-    """Draws the figure that ``what`` names."""
+    """Draws the figure that ``what`` chooses."""
     with needed_for("drawing figures", "figures"):
         from matplotlib.backend_bases import FigureCanvasBase
 
@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _subject(cfg: DictConfig) -> tuple[FrameSource, list[str]]:
-    """The frames and the sentences: from a file, or from a video of the data."""
+    """The frames and sentences, from a file or from a video of the data."""
     from samwise.data.build import build_storage
     from samwise.video.reader import ImageFiles, open_source
 
@@ -71,7 +71,7 @@ def _subject(cfg: DictConfig) -> tuple[FrameSource, list[str]]:
         return open_source(cfg.input), texts
     storage = build_storage(cfg.data, cfg.split)
     expressions = storage.expressions()
-    # Fig. 6 is about videos whose target gives itself away late.
+    # Fig. 6 is about targets that are recognisable only late in the video.
     late = [e for e in expressions if e.kind == "late_motion" and cfg.what == "memory"]
     video = cfg.video or (late or expressions)[0].video_id
     of_video = [e.text for e in [*late, *expressions] if e.video_id == video]

@@ -1,4 +1,4 @@
-"""Fig. 6: tracking bias over time. What memory says, what the frame alone says, and when the CME switched."""
+"""Fig. 6: tracking bias over time. The masks with and without memory, and when the CME switched."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Moment:
         tracked: (H, W) bool, the mask with memory.
         memoryless: (H, W) bool, the mask without.
         probability: p_detect; NaN without a CME.
-        consulted: Whether the CME's policy looked.
+        consulted: Whether the policy consulted the CME.
         fired: Whether the memory-less mask went into the memory.
     """
 
@@ -56,7 +56,7 @@ class _Timeline(Observer):
 
 
 def trace_memory(predictor: SamwisePredictor, frames: Iterable[np.ndarray], text: str) -> list[Moment]:
-    """Runs a sentence through a video and keeps what memory and the CME did.
+    """Segments a video for one sentence and records what memory and the CME did.
 
     Args:
         predictor: The network.
@@ -74,10 +74,10 @@ def trace_memory(predictor: SamwisePredictor, frames: Iterable[np.ndarray], text
 
 
 def shown_moments(moments: Sequence[Moment], count: int) -> list[int]:
-    """Which frames the strips show: those on which the CME fired, the others spread over the video."""
+    """The frames to show in the strips: those on which the CME fired, and others spread over the video."""
     spread = np.linspace(0, len(moments) - 1, min(count, len(moments))).round().astype(int).tolist()
     fired = [i for i, moment in enumerate(moments) if moment.fired][:count]
-    for i in fired:  # each takes the place of the nearest that isn't one itself
+    for i in fired:  # each replaces the nearest frame on which it didn't fire
         if i not in spread:
             spread.remove(min((j for j in spread if j not in fired), key=lambda j: abs(i - j)))
             spread.append(i)
@@ -85,10 +85,10 @@ def shown_moments(moments: Sequence[Moment], count: int) -> list[int]:
 
 
 def memory_figure(moments: Sequence[Moment], text: str, count: int = 8) -> Figure:
-    """Draws the strips with memory and without, and p_detect below them.
+    """Draws the strips with and without memory, and p_detect below them.
 
     Args:
-        moments: As :func:`trace_memory` gives them.
+        moments: The result of ``trace_memory``.
         text: The sentence.
         count: Frames in a strip.
     """

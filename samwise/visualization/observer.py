@@ -1,4 +1,4 @@
-"""A window into the network for pictures: what an observer is shown while a stream runs."""
+"""A window into the network: what an observer sees while a stream runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from samwise.modeling.samwise import FIRST_ADAPTED_STAGE, Samwise
 
 @dataclass
 class FrameTrace:
-    """A frame of a stream of B expressions.
+    """A frame of a stream with B expressions.
 
     Attributes:
-        index: Number of the frame in the stream.
+        index: Index of the frame in the stream.
         tracked: (B, S, S) logits with memory, P_m: the mask that is reported.
-        memoryless: (B, S, S) logits without memory, P_l, whether the CME looked or not.
-        probability: (B,) p_detect of Eq. 9, on every frame; NaN where the network has no CME.
-        consulted: (B,) bool, whether the CME's policy looked at the frame.
+        memoryless: (B, S, S) logits without memory, P_l, even if the CME wasn't consulted.
+        probability: (B,) p_detect of Eq. 9, on every frame; NaN if the network has no CME.
+        consulted: (B,) bool, whether the policy consulted the CME.
         fired: (B,) bool, whether P_l went into the memory.
     """
 
@@ -37,10 +37,10 @@ class FrameTrace:
 
 
 class Observer:
-    """Is shown everything and does nothing; subclasses keep what they want."""
+    """Sees everything and does nothing; subclasses keep what they need."""
 
     def saw_stage(self, stage: int, features: Tensor) -> None:
-        """Features after a vision stage and its adapter.
+        """Called with the features after a vision stage and its adapter.
 
         Args:
             stage: 1, 2 or 3.
@@ -48,21 +48,28 @@ class Observer:
         """
 
     def saw_frame(self, trace: FrameTrace) -> None:
-        """A frame, before it enters the memory."""
+        """Called with each frame once it is segmented."""
 
 
 @contextmanager
 def observed(model: Samwise, observer: Observer) -> Iterator[None]:
-    """Shows ``observer`` what the network does inside the block; the results stay the same.
+    """Shows ``observer`` what the network does inside the block; results don't change.
 
-    CUDA graphs wait until the block is left: nobody can look into a replay.
+    CUDA graphs are off inside the block, because a replay can't be observed.
     """
     recorded, segment_frame = model.recorded, model.segment_frame
 
     def segment_and_show(frame: FrameFeatures, prompt: Tensor, state: StreamState) -> tuple[Tensor, ...]:
         index = state.frame_index
         row = segment_frame(frame, prompt, state)
-        observer.saw_frame(_trace(model, frame, prompt, row, state, index))
+        low_res_logits, score, looks, fires, _ = row
+        memoryless = model.memoryless(frame, prompt)
+        probability = torch.full_like(score, float("nan"))
+        if model.cme is not None:
+            probability = model.cme(state.bank.newest_pointer, memoryless.early_token).softmax(1)[:, 1]
+        to_canvas = model.backbone.to_canvas
+        tracked, alone = to_canvas(low_res_logits), to_canvas(model.present(memoryless))
+        observer.saw_frame(FrameTrace(index, tracked, alone, probability, looks, fires))
         return row
 
     def show_stage(stage: int) -> Callable[..., None]:
@@ -80,26 +87,7 @@ def observed(model: Samwise, observer: Observer) -> Iterator[None]:
     try:
         yield
     finally:
-        del model.segment_frame  # the method is seen again
+        del model.segment_frame  # uncovers the method
         model.recorded = recorded
         for hook in hooks:
             hook.remove()
-
-
-def _trace(
-    model: Samwise,
-    frame: FrameFeatures,
-    prompt: Tensor,
-    row: tuple[Tensor, ...],
-    state: StreamState,
-    index: int,
-) -> FrameTrace:
-    """What a frame showed, with what the CME would have said of it."""
-    low_res_logits, score, looks, fires, _ = row
-    memoryless = model.memoryless(frame, prompt)
-    asked = torch.full_like(score, float("nan"))
-    if model.cme is not None:
-        asked = model.cme(state.bank.newest_pointer, memoryless.early_token).softmax(1)[:, 1]
-    to_canvas = model.backbone.to_canvas
-    tracked, alone = to_canvas(low_res_logits), to_canvas(model.present(memoryless))
-    return FrameTrace(index, tracked, alone, asked, looks, fires)

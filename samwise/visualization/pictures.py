@@ -1,4 +1,4 @@
-"""Pictures as files: under which names, and many on one sheet."""
+"""Picture files: contact sheets, and which names are allowed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from samwise.errors import UserError
 def contact_sheet(
     images: Sequence[np.ndarray], columns: int, tile_width: int = 240, gap: int = 4
 ) -> np.ndarray:
-    """Lays pictures out in rows, left to right.
+    """Lays out pictures in rows, from left to right.
 
     Args:
-        images: (H, W, 3) uint8 RGB each, of any sizes; each is scaled to fit its tile.
-        columns: Pictures in a row.
+        images: (H, W, 3) uint8 RGB each, of any size; each is scaled to fit its tile.
+        columns: Pictures per row.
         tile_width: Width of a tile in pixels. Its height follows from the first picture.
         gap: White space between tiles in pixels.
 
@@ -45,14 +45,14 @@ def contact_sheet(
 
 
 def check_picture(path: str, known: Collection[str]) -> None:
-    """Makes sure, before the work, that a picture can be written under this name.
+    """Refuses, before any work is done, a name under which no picture can be written.
 
     Args:
         path: The name.
-        known: Endings that the library in question can write, without the dot.
+        known: File name extensions that can be written, without the dot.
 
     Raises:
-        UserError: The name has no such ending.
+        UserError: The name has none of them.
     """
     if Path(path).suffix[1:].lower() not in known:
         raise UserError(f"output={path}: name a picture, such as {path}.png")
