@@ -35,7 +35,7 @@ def served(folder: Path) -> Iterator[str]:
 
     Args:
         folder: For its store, whose name is ``store``, and for a small random network, which visitors choose
-            beside the default, unless ``SAMWISE_WEB_CHECKPOINT`` names others (``default``, ``[default,mevis]``).
+            beside the default, unless ``SAMWISE_WEB_CHECKPOINT`` names others: ``default`` or a list.
     """
     from samwise.weights.checkpoint import save_checkpoint
 

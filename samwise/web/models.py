@@ -18,8 +18,8 @@ from samwise.weights.zoo import ZooEntry, zoo
 
 DEFAULT = "default"  # the small bundled one, by its name in the zoo
 _SMALL = (
-    "It knows plain shapes (circles, stars, hearts, ...), their colours, patterns, places and motions, and "
-    "nothing else: no people, no animals."
+    "It knows plain shapes (circles, stars, hearts, ...), their colours, patterns, places and motions: no "
+    "people, no animals."
 )
 
 

@@ -33,7 +33,7 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
                     choice = [
                         gr.Radio(models.names, value=models.names[0], label="Model", elem_id="sw-model")
                     ]
-                file = gr.File(label=FILE_LABEL, elem_id="sw-file", height=140)
+                file = gr.File(label=FILE_LABEL, elem_id="sw-file", height=160)
                 text = gr.Textbox(
                     label="Sentences, one in each line",
                     lines=3,
@@ -57,9 +57,9 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
             with gr.Column(elem_id="sw-choice"):
                 example = gr.Dataset(
                     label="Or an example",
-                    components=[gr.Image(visible=False), gr.Textbox(visible=False)],
+                    components=[gr.Image(visible=False), gr.HTML(visible=False)],
                     headers=["video", "sentences"],
-                    samples=[[str(x.picture), " / ".join(x.texts)] for x in examples],
+                    samples=[[str(x.picture), render.sentences(x.texts)] for x in examples],
                     type="index",
                     visible=bool(examples),
                     elem_id="sw-examples",

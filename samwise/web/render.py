@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
@@ -47,6 +48,11 @@ def note(message: str) -> str:
 
 def small(text: str) -> str:
     return f'<div class="sw-note">{escape(text)}</div>'
+
+
+def sentences(texts: Sequence[str]) -> str:
+    """An example's sentences, each in a line of its own."""
+    return f'<ul class="sw-sentences">{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul>'
 
 
 def busy(text: str, share: float | None = None) -> str:
@@ -122,7 +128,7 @@ def timeline(job: Job) -> str:
         )
     return (
         f'<div class="sw-timeline">{"".join(rows)}</div><div class="sw-note">Coloured where the object is '
-        "found; a dark stroke is a switch of the Conditional Memory Encoder (CME). Click to go there.</div>"
+        "found; a stroke across it is a switch of the Conditional Memory Encoder (CME). Click to go there.</div>"
     )
 
 
