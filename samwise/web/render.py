@@ -128,7 +128,7 @@ def timeline(job: Job) -> str:
         )
     return (
         f'<div class="sw-timeline">{"".join(rows)}</div><div class="sw-note">Coloured where the object is '
-        "found; a stroke across it is a switch of the Conditional Memory Encoder (CME). Click to go there.</div>"
+        "found; a stroke across is a switch of the Conditional Memory Encoder (CME). Click to go there.</div>"
     )
 
 
