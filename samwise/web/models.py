@@ -102,7 +102,7 @@ def load_models(config: WebConfig) -> Models:
                 "checkpoint=[...]"
             ) from error
         _share_frozen(predictor.model, [model.predictor.model for model in models])
-        models.append(Model(short, _describe(short, predictor, known.get(name)), predictor))
+        models.append(Model(short, _describe(short, predictor, known.get(name or DEFAULT)), predictor))
     return Models(models)
 
 
