@@ -25,13 +25,8 @@ from tests.test_scripts import ROOT, run, write_video
 OTHERS = {ROOT / "configs/README.md"}  # test_extending.py
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page not in OTHERS)
 # What a page says that a block of commands prints.
-PRINTED = dict(
-    re.findall(
-        r"^```bash\n((?:(?!^```).*\n)*)^```\n\nprinted this.*\n\n```\n(.*?)^```",
-        TEXT,
-        re.MULTILINE | re.DOTALL,
-    )
-)
+LINES = r"((?:(?!```).*\n)+)"
+PRINTED = dict(re.findall(rf"^```bash\n{LINES}```\n\nprinted this.*\n\n```\n{LINES}```", TEXT, re.MULTILINE))
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
