@@ -82,6 +82,7 @@ ELSEWHERE = {
     "tests/test_web_browser.py": "test_web_browser.py",
     "split=valid output=runs/sent": "test_shards.py",
     "experiment=ytvos checkpoint=ytvos": "test_scripts.py",
+    "checkpoint=runs/mine": "test_scripts.py",
     "python scripts/train.py experiment=": "test_scripts.py",  # test_every_experiment
     "system=detect_track": "test_detect_track.py",
 }
@@ -106,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(here / "samwise.safetensors", here / f"kept/{name}.safetensors")
     shutil.copytree(ROOT / "tests/fixtures/golden_pipeline/tokenizer", here / "kept/roberta-base")
     write_video(here / "runs/quickstart/video.mp4")
-    for name in ("mevis", "mine", "cmt", "no_hsa"):
+    for name in ("mevis", "cmt", "no_hsa"):
         (here / "runs" / name).mkdir(parents=True)
         save_checkpoint(build("model.clip_length=4"), here / "runs" / name / "best.safetensors")
     infer = ["scripts/infer.py", "experiment=mevis", "checkpoint=runs/mevis", "submission=false"]
