@@ -24,6 +24,9 @@ from tests.test_scripts import ROOT, run, write_video
 
 OTHERS = {ROOT / "configs/README.md"}  # test_extending.py
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page not in OTHERS)
+# What a page says that a block of commands prints.
+LINES = r"((?:(?!```).*\n)+)"
+PRINTED = dict(re.findall(rf"^```bash\n{LINES}```\n\nprinted this.*\n\n```\n{LINES}```", TEXT, re.MULTILINE))
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
@@ -56,12 +59,12 @@ SMALLER = [
     ),
 ]
 
-# Not run here: what needs weights, a network, several processes or much time, and which tests run it.
+# Not run here: what needs weights, a network, several processes or much time, and which tests run its like.
+# test_page_commands.py composes each of these with its exact words.
 ELSEWHERE = {
     "scripts/quickstart.sh": "test_readme.py::test_quickstart",
     "scripts/test.sh": "this very run",
     "input=0": "test_live.py",
-    "input=runs/quickstart": "test_demo.py",
     "scripts/web_demo.py": "web_page.py, for test_web_browser.py and test_web_stranger.py",
     "torchrun .*train.py": "test_distributed.py",
     "srun .*train.py": "test_slurm.py",
@@ -76,7 +79,6 @@ ELSEWHERE = {
     "tools/prepare_data.py": "test_prepare_data.py",
     "tools/score_davis.py": "test_davis_scores.py",
     "tools/check_parity.py": "test_parity.py",
-    "tools/visualize.py": "test_visualize.py",
     "tests/test_web_browser.py": "test_web_browser.py",
     "split=valid output=runs/sent": "test_shards.py",
     "experiment=ytvos checkpoint=ytvos": "test_scripts.py",
@@ -95,6 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for data in ("mevis", "synth"):
         for split, with_masks in (("train", True), ("valid_u", True), ("valid", False)):
             write_split(here / "data" / data / split, with_masks)
+    (here / "runs/quickstart").mkdir(parents=True)
     for name in ("video.mp4", "my video (1).mp4"):
         write_video(here / name)
     (here / "sentences.txt").write_text("the horse\nthe rider\n")
@@ -103,6 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (here / "kept").mkdir(exist_ok=True)
         shutil.copy(here / "samwise.safetensors", here / f"kept/{name}.safetensors")
     shutil.copytree(ROOT / "tests/fixtures/golden_pipeline/tokenizer", here / "kept/roberta-base")
+    write_video(here / "runs/quickstart/video.mp4")
     for name in ("mevis", "cmt", "no_hsa"):
         (here / "runs" / name).mkdir(parents=True)
         save_checkpoint(build("model.clip_length=4"), here / "runs" / name / "best.safetensors")
@@ -121,6 +125,7 @@ def elsewhere(command: str) -> str | None:
 @pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block[0].split("#")[0].strip()[:60])
 def test_commands(block: list[str], folder: Path) -> None:
     """A block from top to bottom: later commands use what earlier ones made."""
+    said: list[str] = []
     for command in block:
         words = words_of(command)
         if elsewhere(" ".join(words)):
@@ -132,6 +137,28 @@ def test_commands(block: list[str], folder: Path) -> None:
         env = {**environment(), "SAMWISE_CACHE": str(folder / "kept")}
         result = run_program(folder / words[1], *words[2:], *more, cwd=folder, env=env)
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+        said += [shape(line) for line in result.stdout.splitlines()]
+    printed = next((text for commands, text in PRINTED.items() if commands_of(commands) == block), "")
+    assert not (lost := [line for line in printed.splitlines() if shape(line) not in said]), lost
+
+
+def shape(line: str) -> str:
+    """A printed line without what depends on data and machine: its numbers, and how wide they are."""
+    return " ".join(re.sub(r"-{2,}", "--", re.sub(r"[-+]?\d+\.\d+", "#", line)).split())
+
+
+def test_printed_blocks_are_found() -> None:
+    assert [commands_of(commands)[-1].split()[1] for commands in PRINTED] == ["scripts/evaluate.py"]
+
+
+@pytest.mark.slow
+def test_the_table_of_a_model() -> None:
+    """Figure by figure as the page shows it, and as a reader's terminal does."""
+    page = (ROOT / "samwise/modeling/README.md").read_text(encoding="utf-8")
+    match = re.search(r"`python (tools/model_summary\.py [^`]+)` prints\n\n((?:\|.*\n)+)", page)
+    assert match is not None
+    result = run_program(*words_of(match[1]))
+    assert result.returncode == 0 and match[2].strip() in result.stdout, result.stdout + result.stderr
 
 
 @pytest.mark.slow

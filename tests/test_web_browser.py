@@ -115,7 +115,13 @@ def test_from_upload_to_downloads(page: Page, tmp_path: Path) -> None:
         with page.expect_download() as download:
             link.click()
         files[download.value.suggested_filename] = Path(download.value.path())
-    assert sorted(files) == ["my_clip_masks.json", "my_clip_masks.zip", "my_clip_overlay.mp4"]
+    assert sorted(files) == [
+        "my_clip_masks.json",
+        "my_clip_masks.zip",
+        "my_clip_overlay.mp4",
+        "my_clip_summary.json",
+    ]
+    assert json.loads(files["my_clip_summary.json"].read_text())["checkpoint"] == "model.safetensors"
     entries = json.loads(files["my_clip_masks.json"].read_text())
     assert [entry["text"] for entry in entries] == ["the red circle", "the <b>dog</b>"]
     assert all(entry["length"] == 24 for entry in entries)
@@ -125,6 +131,22 @@ def test_from_upload_to_downloads(page: Page, tmp_path: Path) -> None:
     duration = "document.querySelector('#sw-files video')"
     page.evaluate(f"{duration}.load()")
     page.wait_for_function(f"{duration}.readyState >= 1 && {duration}.duration > 1.5")
+
+
+def test_the_banner_follows_the_choice(page: Page, tmp_path: Path) -> None:
+    """And the result says which model made it, whatever is chosen then."""
+    assert "model.safetensors" in page.inner_text("#sw-about") and page.locator("#sw-warning").count() == 0
+    page.click("#sw-model label >> text=default")
+    page.wait_for_selector("#sw-warning >> text=drawn, coloured shapes and nothing else")
+    page.wait_for_selector("#sw-about >> text=small default")
+    write_video(tmp_path / "in.mp4", frames=4)
+    upload(page, tmp_path / "in.mp4")
+    page.wait_for_selector("text=4 frames")
+    ask(page, "the red circle")
+    page.wait_for_selector("text=Done: 4 frames. The model was default.")
+    page.click("#sw-model label >> text=model.safetensors")
+    page.wait_for_selector("#sw-warning", state="detached")
+    assert page.locator("text=The model was default.").count() == 1
 
 
 def test_an_example(page: Page) -> None:

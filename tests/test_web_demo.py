@@ -32,6 +32,7 @@ from samwise.web import jobs as jobs_module
 from samwise.web.checks import check_sentences, check_upload
 from samwise.web.config import LimitsConfig, WebConfig
 from samwise.web.jobs import DONE, FAILED, LEFT, RUNNING, WAITING, Job, Jobs
+from samwise.web.models import Model, Models
 from samwise.web.store import Store
 from tests.test_samwise import build
 from tests.test_scripts import write_video
@@ -59,7 +60,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def jobs(predictor: SamwisePredictor, store: Store) -> Iterator[Jobs]:
     limits = LimitsConfig(waiting=2, visitor_jobs=2, frames=40, upload_mb=1)
-    made = Jobs(predictor, store, WebConfig(limits=limits))
+    made = Jobs(Models([Model("tiny", "It is tiny.", predictor)]), store, WebConfig(limits=limits))
     yield made
     made.close()
 
@@ -104,7 +105,7 @@ def test_results_are_the_predictor_s(jobs: Jobs, video: Path, predictor: Samwise
     expected = list(predictor.results(video, texts))
     job = finished(jobs.start("me", video, "the red circle\n \n  the dog "))
     assert (job.state, job.texts, job.frames) == (DONE, texts, 7), job.message
-    assert list(job.files) == ["clip_overlay.mp4", "clip_masks.zip", "clip_masks.json"]
+    assert list(job.files) == ["clip_overlay.mp4", "clip_masks.zip", "clip_masks.json", "clip_summary.json"]
     with zipfile.ZipFile(job.files["clip_masks.zip"]) as masks:
         assert len(masks.namelist()) == 14
         for index, (_, result) in enumerate(expected):
@@ -112,6 +113,14 @@ def test_results_are_the_predictor_s(jobs: Jobs, video: Path, predictor: Samwise
             assert np.array_equal(decode_mask_png(data, "mask"), result.masks[1])
     coco = json.loads(job.files["clip_masks.json"].read_text())
     assert coco == json.loads(json.dumps(predictor.coco_results(video, texts, video_id="clip")))
+    summary = json.loads(job.files["clip_summary.json"].read_text())
+    assert (summary["checkpoint"], summary["warning"], summary["overlay"]) == (
+        "tiny",
+        None,
+        "clip_overlay.mp4",
+    )
+    assert str(job.folder) not in job.files["clip_summary.json"].read_text()
+    assert [sentence["masks"] for sentence in summary["sentences"]] == ["0_the_red_circle", "1_the_dog"]
     assert job.present == [result.masks.any((1, 2)).tolist() for _, result in expected]
     assert job.switched == [result.cme_fired.tolist() for _, result in expected]
     assert any(map(any, job.switched))
@@ -260,7 +269,7 @@ def test_stopping_keeps_what_is_done(jobs: Jobs, video: Path, monkeypatch: pytes
     work = jobs_module.work
     monkeypatch.setattr(jobs_module, "work", stop_soon)
     job = finished(jobs.start("me", video, "a dog"))
-    assert job.state == DONE and 0 < job.frames < 7 and len(job.files) == 3
+    assert job.state == DONE and 0 < job.frames < 7 and len(job.files) == 4
     assert "stopped early" in render.progress(job)
 
 
@@ -341,6 +350,11 @@ def test_the_store_goes_with_the_server(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def shows(page: Any, name: str) -> bool:
+    """Whether a part of the page is there to see."""
+    return any(block.elem_id == name and block.visible for block in page.blocks.values())
+
+
 def test_only_results_are_served(jobs: Jobs, video: Path) -> None:
     """Files by their names in a table: no path leads elsewhere."""
     pytest.importorskip("gradio")
@@ -351,11 +365,14 @@ def test_only_results_are_served(jobs: Jobs, video: Path) -> None:
 
     job = finished(jobs.start("me", video, "a dog"))
     page = build_page(jobs, [])
-    assert "sw-warning" not in {block.elem_id for block in page.blocks.values()}  # the default's alone
-    jobs.predictor.model.config.backbone.checkpoint = "checkpoints/tiny_sam2.safetensors"
-    warned = {block.elem_id for block in build_page(jobs, []).blocks.values()}
-    jobs.predictor.model.config.backbone.checkpoint = None
-    assert "sw-warning" in warned
+    assert not shows(page, "sw-warning")  # the default's alone
+    network = jobs.models.first.predictor.model
+    network.config.backbone.checkpoint = "checkpoints/tiny_sam2.safetensors"
+    warned = build_page(jobs, [])
+    network.config.backbone.checkpoint = None
+    assert shows(warned, "sw-warning") and not shows(
+        warned, "sw-model"
+    )  # no chooser where there is no choice
     with TestClient(build_app(jobs, page)) as client:
         base = f"/results/{job.name}"
         assert client.get(f"{base}/clip_overlay.mp4").content == job.files["clip_overlay.mp4"].read_bytes()
@@ -394,6 +411,12 @@ def test_timeline(jobs: Jobs, video: Path) -> None:
 def test_configuration() -> None:
     with pytest.raises(UserError, match="limits.second"):
         typed(WebConfig, {"limits": {"second": 3}}, "")
+    for wrong in ([], [["default"]], {"file": "a"}):
+        with pytest.raises(UserError, match="checkpoint must be one model, or a list"):
+            typed(WebConfig, {"checkpoint": wrong}, "")
+    assert typed(WebConfig, {"checkpoint": [None, "mevis", 3]}, "").checkpoints == [None, "mevis", "3"]
+    assert typed(WebConfig, {"checkpoint": "mevis"}, "").checkpoints == ["mevis"]
+    assert typed(WebConfig, {}, "").checkpoints == [None]
     for wrong in ({"limits": {"frames": 0}}, {"keep_minutes": 0}, {"port": 70000}, {"opacity": 2}):
         with pytest.raises(UserError, match=list(wrong)[0]):
             typed(WebConfig, wrong, "")
@@ -402,7 +425,7 @@ def test_configuration() -> None:
 def test_a_port_in_use_is_said_before_anything_is_loaded() -> None:
     from samwise.web.server import serve
 
-    def load() -> SamwisePredictor:
+    def load() -> Models:
         raise AssertionError("loaded")
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -41,7 +41,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def client(store: Store) -> TestClient:
     config = WebConfig(host="0.0.0.0", allowed_hosts=["samwise.lab.example"])
-    guard = Guard(everything, store, config, {0: ["file", "state"], 2: ["state", "textbox"], 3: ["dataset"]})
+    events = {0: ["file", "state"], 2: ["state", "textbox"], 3: ["dataset"], 4: ["radio"]}
+    guard = Guard(everything, store, config, events, ["default", "mevis"])
     return TestClient(guard, base_url="http://192.168.1.5:7860")
 
 
@@ -121,6 +122,7 @@ def test_only_uploads_are_opened_and_only_examples_shown(client: TestClient, sto
         b"{", b"[" * 50_000, b'{"a":' * 40 + b"1" + b"}" * 40, b'{"path": 3}', b"x" * 70_000,
         b"[]", b"3", event(1), event(-1), event(True), event(0, "/etc/passwd", None), event(0, None),
         event(2, "/etc/passwd", "a dog"), event(2, None, ["a dog"]), event(3, True), event(3, "0"),
+        event(4, "ytvos"), event(4, 0), event(4, ["mevis"]), event(4, "mevis/../x"),
         event(3, 0, session_hash=None), event(3, 0, session_hash="x" * 65), event(3, 0, session_hash="a/b"),
         event(3, 0, batched=True),
     ],
@@ -131,7 +133,13 @@ def test_other_forms_are_refused(client: TestClient, body: Any) -> None:
 
 
 def test_the_page_s_forms_are_answered(client: TestClient) -> None:
-    for form in (event(0, None, None), event(2, None, "a dog"), event(3, 0), event(3, 0, event_data=None)):
+    for form in (
+        event(0, None, None),
+        event(2, None, "a dog"),
+        event(3, 0),
+        event(4, "mevis"),
+        event(3, 0, event_data=None),
+    ):
         assert client.post(f"{API}/queue/join", json=form).status_code == 200
     longest = "\u2603" * LimitsConfig.characters
     text = "\n".join([longest] * LimitsConfig.sentences)

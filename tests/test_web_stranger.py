@@ -119,6 +119,22 @@ def test_no_event_opens_a_file_of_the_server(visitor: Visitor, store: Path, vide
     assert visitor.get(f"{API}/file={own}").status_code == 403  # nobody is shown an upload
 
 
+def test_only_the_models_on_offer_can_be_chosen(visitor: Visitor, page_address: str, video: Path) -> None:
+    """The banner follows the choice; two visitors have theirs at once; nothing else gets past the door."""
+    shown = visitor.tell("sw-model", "default")
+    assert "small default" in shown and "coloured shapes and nothing else" in shown
+    shown = visitor.tell("sw-model", "model.safetensors")
+    assert "`model.safetensors`" in shown and "shapes" not in shown and '"visible": false' in shown
+    for name in ("mevis", "", "/etc/passwd", "runs/mine", ["default"], 0, "default "):
+        for part, data in (("sw-model", [name]), ("sw-run", [None, "a dog", name])):
+            assert visitor.join(visitor.events[part], *data).status_code == 400, name
+    with Visitor(page_address) as other:
+        for one in (visitor, other):
+            one.look(one.send_file(video))
+        assert other.join(other.events["sw-run"], None, "a dog", "model.safetensors").status_code == 200
+        assert "The model was default." in visitor.tell("sw-run", None, "a dog", "default")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -195,8 +211,10 @@ def test_a_slow_file_holds_up_nobody_else(page_address: str, tmp_path: Path, vid
     with Visitor(page_address) as other:
         path = other.send_file(video)
         assert "5 frames" in other.look(path)
-        assert "Done: 5 frames" in other.tell("sw-run", None, "a dog")
+        assert "Done: 5 frames" in other.tell("sw-run", None, "a dog", None)
     write_video(tmp_path / "long.mp4", frames=600, fps=30, size=(240, 320))
     with Visitor(page_address) as last:
         assert "600 frames" in last.look(last.send_file(tmp_path / "long.mp4"))
-        assert last.join(last.events["sw-run"], None, "a dog\n" * 8).status_code == 200  # and so does a job
+        assert (
+            last.join(last.events["sw-run"], None, "a dog\n" * 8, None).status_code == 200
+        )  # and so does a job

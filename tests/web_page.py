@@ -34,19 +34,18 @@ def served(folder: Path) -> Iterator[str]:
     """Starts ``scripts/web_demo.py`` on any free port; it must end cleanly and leave nothing.
 
     Args:
-        folder: For its store, whose name is ``store``, and for a small random network, unless
-            ``SAMWISE_WEB_CHECKPOINT`` names another (``default``).
+        folder: For its store, whose name is ``store``, and for a small random network, which visitors choose
+            beside the default, unless ``SAMWISE_WEB_CHECKPOINT`` names others: ``default`` or a list.
     """
     from samwise.weights.checkpoint import save_checkpoint
 
     named = os.environ.get("SAMWISE_WEB_CHECKPOINT", "")
     if not named:
-        named = str(folder / "model.safetensors")
-        save_checkpoint(build("model.clip_length=2"), named)
+        save_checkpoint(build("model.clip_length=2"), folder / "model.safetensors")
+        named = f"[{folder / 'model.safetensors'},default]"
     (folder / "store").mkdir()
-    checkpoint = [] if named == "default" else [f"checkpoint={named}"]
-    command = [sys.executable, str(ROOT / "scripts/web_demo.py"), *checkpoint, "host=0.0.0.0", "port=0"]
-    command += ["device=cpu", f"temporary={folder / 'store'}", "limits.seconds=20"]
+    command = [sys.executable, str(ROOT / "scripts/web_demo.py"), f"checkpoint={named}", "host=0.0.0.0"]
+    command += ["port=0", "device=cpu", f"temporary={folder / 'store'}", "limits.seconds=20"]
     server = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment()
     )

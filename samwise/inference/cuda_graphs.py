@@ -85,7 +85,7 @@ class Recorded:
     """The parts of a network that are worth recording.
 
     Args:
-        network: A :class:`samwise.modeling.samwise.Samwise` on a GPU, in eval mode. Its weights may change
+        network: A ``samwise.modeling.samwise.Samwise`` on a GPU, in eval mode. Its weights may change
             in place; moving it makes the recordings worthless.
     """
 

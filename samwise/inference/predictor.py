@@ -67,7 +67,7 @@ class SamwisePredictor:
             device: By default the GPU where there is one.
             runtime: Number format, compilation, memory layout, e.g. ``RuntimeConfig("bfloat16")``.
             geometry: As of the class.
-            **options: As of :meth:`samwise.Samwise.from_pretrained`: ``overrides``, ``revision``, ...
+            **options: As of ``samwise.Samwise.from_pretrained``: ``overrides``, ``revision``, ...
 
         Raises:
             UserError: There is no checkpoint, or it doesn't fit the frozen weights at hand.
@@ -91,7 +91,7 @@ class SamwisePredictor:
 
         Args:
             texts: N sentences.
-            clip_length: Frames that run together. 1, other than in :meth:`segment_video`, because in a stream
+            clip_length: Frames that run together. 1, other than in ``segment_video``, because in a stream
                 each frame's masks are wanted before the next frame arrives; 8 for the paper's clips.
             max_together: Most sentences that run as one batch; None for what suits the device.
         """
@@ -107,7 +107,7 @@ class SamwisePredictor:
         return self.model.backbone.image_predictor()
 
     def sam2_video_predictor(self) -> SAM2VideoPredictor:
-        """As :meth:`sam2_image_predictor`, for clicks and boxes in videos."""
+        """As ``sam2_image_predictor``, for clicks and boxes in videos."""
         return self.model.backbone.video_predictor()
 
     def segment_video(
@@ -116,7 +116,7 @@ class SamwisePredictor:
         """Segments a video.
 
         Args:
-            source: Anything :func:`samwise.video.reader.open_source` opens: a video file, an image, a folder
+            source: Anything ``samwise.video.reader.open_source`` opens: a video file, an image, a folder
                 of frames, a (T, H, W, 3) array, an iterable of frames.
             texts: N sentences.
             clip_length: Frames per clip; the network's own by default.
@@ -134,7 +134,7 @@ class SamwisePredictor:
         """Segments a video at once, into an object with masks, scores, pictures and files.
 
         Args:
-            source: As of :meth:`segment_video`.
+            source: As of ``segment_video``.
             texts: N sentences.
             clip_length: Frames per clip; the network's own by default.
 
@@ -147,7 +147,7 @@ class SamwisePredictor:
     def segment_videos(
         self, sources: Iterable[Any], texts: Sequence[str] | Sequence[Sequence[str]]
     ) -> Iterator[Segmentation]:
-        """Segments one video after the other, as :meth:`segment` does.
+        """Segments one video after the other, as ``segment`` does.
 
         Args:
             sources: The videos.
@@ -171,7 +171,7 @@ class SamwisePredictor:
         clip_length: int | None = None,
         max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        """As :meth:`segment_video`, with each frame's picture, time and everything known about it."""
+        """As ``segment_video``, with each frame's picture, time and everything known about it."""
         length = self.model.clip_length if clip_length is None else clip_length
         return self._run(source, self.start_session(texts, length, max_together))
 
@@ -191,7 +191,7 @@ class SamwisePredictor:
         clip_length: int | None = None,
         max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        """As :meth:`results`, for expressions of a dataset: what is too long is cut, with a warning."""
+        """As ``results``, for expressions of a dataset: what is too long is cut, with a warning."""
         length = self.model.clip_length if clip_length is None else clip_length
         texts = [fitting(self.model, expression) for expression in expressions]
         session = Session(self.model, texts, length, max_together, self.runtime, self.geometry)
@@ -208,7 +208,7 @@ class SamwisePredictor:
         """Segments a video into COCO run-length masks, in the form of YouTube-VIS results; JSON can hold it.
 
         Args:
-            source: As of :meth:`segment_video`.
+            source: As of ``segment_video``.
             texts: N sentences.
             clip_length: Frames per clip; the network's own by default.
             video_id: What to call the video.

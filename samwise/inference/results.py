@@ -50,7 +50,7 @@ def to_bits(masks: Tensor) -> Tensor:
 
 
 def from_bits(bits: np.ndarray, width: int) -> np.ndarray:
-    """The inverse of :func:`to_bits`, in main memory."""
+    """The inverse of ``to_bits``, in main memory."""
     return np.unpackbits(bits, axis=-1, count=width).view(bool)
 
 
@@ -63,7 +63,7 @@ class FrameResult:
         masks: (N, H, W) bool at the frame's own resolution.
         scores: (N,) object score logits; the object is there where they are > 0.
         cme_fired: (N,) bool, where the Conditional Memory Encoder brought the memory-less mask in.
-        stored_logits: Float32 mask logits in main memory, what :attr:`logits` is made from: (N, S/4, S/4) of
+        stored_logits: Float32 mask logits in main memory, what ``logits`` is made from: (N, S/4, S/4) of
             the canvas, or (N, H, W) where ``canvas`` is None.
         canvas: S, and (h, w), the frame's size on the canvas.
         resizing: How they are brought to the frame's resolution, ``bilinear`` or ``nearest``.
@@ -126,7 +126,7 @@ class CocoResults:
         size: (height, width) of the video.
 
     Attributes:
-        rles: Of each frame the N masks, as :meth:`FrameResult.rle` gives them.
+        rles: Of each frame the N masks, as ``FrameResult.rle`` gives them.
         scores: Of each frame (N,) float64 in [0, 1], the probability that the object is there.
     """
 

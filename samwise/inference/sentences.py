@@ -35,7 +35,7 @@ def doubt(model: Samwise, text: str) -> str | None:
 
 
 def warn_of_unknown(model: Samwise, texts: Iterable[str]) -> None:
-    """Logs the :func:`doubt` about typed sentences, once for each of them."""
+    """Logs the ``doubt`` about typed sentences, once for each of them."""
     for text in texts:
         if (message := doubt(model, text)) and _first_time(model, text):
             log.warning("%s", message)

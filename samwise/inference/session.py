@@ -32,8 +32,8 @@ def best_together(model: Samwise) -> int:
 class Session:
     """An endless stream of frames with N sentences. Memory doesn't grow with the stream.
 
-    Frames are seen in clips of T: :meth:`push` collects them and returns results whenever a clip is full,
-    :meth:`flush` those of a last short clip. With T = 1, :meth:`step` gives every frame's masks at once.
+    Frames are seen in clips of T: ``push`` collects them and returns results whenever a clip is full,
+    ``flush`` those of a last short clip. With T = 1, ``step`` gives every frame's masks at once.
 
     Args:
         model: The network in eval mode.
@@ -117,7 +117,7 @@ class Session:
         """Segments a frame before the next one arrives.
 
         Args:
-            frame: As of :meth:`push`.
+            frame: As of ``push``.
 
         Returns:
             (N, H, W) bool.
@@ -140,8 +140,8 @@ class Session:
         """Takes a frame; returns the results of T frames when they fill a clip, else nothing.
 
         Args:
-            frame: (H, W, 3) uint8 RGB, or another picture that :func:`samwise.video.reader.as_rgb` takes.
-            fitted: What :meth:`fit` made of it, where another thread has done so.
+            frame: (H, W, 3) uint8 RGB, or another picture that ``samwise.video.reader.as_rgb`` takes.
+            fitted: What ``fit`` made of it, where another thread has done so.
 
         Raises:
             UserError: The frame isn't such an array, or its size differs from the first one's.

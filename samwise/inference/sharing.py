@@ -86,7 +86,7 @@ def choose_shard(text: str | None, environment: Mapping[str, str]) -> Shard:
 
     Args:
         text: ``<index>/<count>``, e.g. ``0/8``; None reads the environment.
-        environment: Of the process: see :func:`samwise.running.processes.find_place`; a SLURM array's
+        environment: Of the process: see ``samwise.running.processes.find_place``; a SLURM array's
             ``SLURM_ARRAY_TASK_ID``, ``_COUNT``, ``_MIN``, ``_MAX`` and ``_STEP``.
 
     Raises:

@@ -1,6 +1,6 @@
 """The paper's comparison system: a box in an early frame, from a detector or the truth, tracked by SAM 2.
 
-Both stand where a :class:`~samwise.inference.predictor.SamwisePredictor` stands in inference and demo.
+Both stand where a ``SamwisePredictor`` stands in inference and demo.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class BoxTracking:
     def expression_results(
         self, source: Any, expressions: Sequence[Expression], *_: int | None
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        """As :meth:`samwise.SamwisePredictor.expression_results`; clips and batches don't matter here."""
+        """As ``samwise.SamwisePredictor.expression_results``; clips and batches don't matter here."""
         raise NotImplementedError
 
     def track(
@@ -131,7 +131,7 @@ class DetectTrack(BoxTracking):
         texts: Sequence[str],
         *_: int | None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
-        """As :meth:`samwise.SamwisePredictor.results`; clips and batches don't matter here."""
+        """As ``samwise.SamwisePredictor.results``; clips and batches don't matter here."""
         if isinstance(texts, str) or not texts or not all(text.strip() for text in texts):
             raise UserError("give a list of at least one sentence, none empty, that says what to segment")
         source = open_source(source)

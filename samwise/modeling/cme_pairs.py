@@ -54,7 +54,7 @@ def compare(
         tracked: The frame, decoded with their own memory, ``bank``.
         mask: (B, S, S) logits of it.
         bank: The memory.
-        crossed: What :func:`partners` says: a second pair is tracked with the partner's memory, as where
+        crossed: What ``partners`` says: a second pair is tracked with the partner's memory, as where
             memory has gone astray (``model.cme.crossed``). None for own pairs only.
         valid: (B, S, S) bool, the unpadded frame.
 

@@ -142,5 +142,5 @@ class CMTAdapter(nn.Module):
 
 
 def build_adapter(vision_width: int, text_width: int, patch_size: int, config: AdapterConfig) -> nn.Module:
-    """Builds the adapter that ``config.kind`` names: a :class:`CMTAdapter`, or something called as one."""
+    """Builds the adapter that ``config.kind`` names: a ``CMTAdapter``, or something called as one."""
     return ADAPTERS.find(config.kind)(vision_width, text_width, patch_size, config)

@@ -69,7 +69,7 @@ def cme_labels(
         valid: (N, S, S) bool, the unpadded frame: what masks say of the padding doesn't count. None for all.
 
     Returns:
-        (N,) long: 1 different, 0 same, :data:`IGNORED` where nothing can be said.
+        (N,) long: 1 different, 0 same, ``IGNORED`` where nothing can be said.
     """
     a, b = ((mask > 0 if valid is None else (mask > 0) & valid).flatten(1) for mask in (tracked, memoryless))
     area_a, area_b = a.sum(1), b.sum(1)

@@ -33,7 +33,7 @@ def focal_loss(
 
 
 def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
-    """Dice loss 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), arguments as in :func:`focal_loss`."""
+    """Dice loss 1 - (2 sum(p y) + 1) / (sum(p) + sum(y) + 1), arguments as in ``focal_loss``."""
     probability = logits.sigmoid() * valid
     targets = targets * valid
     overlap = 2 * (probability * targets).sum(1)
@@ -110,7 +110,7 @@ class SamwiseLoss(nn.Module):
         cme: Weight of the CME loss.
         object_score: Weight of the object scores' loss; 0 in the paper.
         cme_different: Weight of a pair that shows two objects within the CME loss; of one object it is 1.
-        stretched: Compare masks as the released training does, see :func:`stretched_grid`.
+        stretched: Compare masks as the released training does, see ``stretched_grid``.
     """
 
     def __init__(

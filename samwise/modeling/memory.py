@@ -56,7 +56,7 @@ class MemoryBank:
         return maps, torch.stack(self.pointers, 1) if self._pointers else maps.new_zeros(len(maps), 0, 0)
 
     def filled(self) -> tuple[Tensor, ...]:
-        """As :meth:`stacked`, always as many as the bank can hold, for code that is compiled for one shape.
+        """As ``stacked``, always as many as the bank can hold, for code that is compiled for one shape.
 
         Until the bank is full, a third tensor says which of them, maps then pointers, only fill the shape.
         """

@@ -61,12 +61,12 @@ class ClipOutput:
     def logits(self) -> Tensor:
         """(B, T, h, w) float32 mask logits at canvas scale; the object is where they are > 0.
 
-        Sixteen times the memory of the stored ones: for many frames or sentences use :meth:`frame_logits`.
+        Sixteen times the memory of the stored ones: for many frames or sentences use ``frame_logits``.
         """
         return torch.stack([self.frame_logits(t) for t in range(self.low_res_logits.shape[1])], 1)
 
     def frame_logits(self, frame: int) -> Tensor:
-        """(B, h, w): :attr:`logits` of one frame."""
+        """(B, h, w): ``logits`` of one frame."""
         height, width = self.size
         return to_canvas_scale(self.low_res_logits[:, frame], self.canvas)[:, :height, :width]
 
@@ -76,7 +76,7 @@ class StreamStep:
     """What a frame of B sentences leaves behind.
 
     Attributes:
-        low_res_logits: (B, S/4, S/4) float32, as of :class:`ClipOutput`.
+        low_res_logits: (B, S/4, S/4) float32, as of ``ClipOutput``.
         score: (B,) object score logits.
         fires: (B,) bool, where the memory-less mask goes into the memory.
         probability: (B,) p_detect of Eq. 9; NaN where it wasn't computed.

@@ -33,7 +33,7 @@ class Samwise(Streaming):
     """The network. ``from samwise import Samwise`` has the hub's methods as well (samwise/weights/hub.py).
 
     Args:
-        config: Sizes and choices; :meth:`from_config` makes it from a preset's name.
+        config: Sizes and choices; ``from_config`` makes it from a preset's name.
 
     Attributes:
         recompute: Whether the backward pass computes activations again (samwise/encoders/recompute.py).
@@ -71,7 +71,7 @@ class Samwise(Streaming):
         """Builds a preset of ``configs/model``, e.g. ``roberta_hiera_b+``.
 
         Args:
-            name: The preset; :meth:`list_models` names them.
+            name: The preset; ``list_models`` names them.
             overrides: Hydra overrides such as ``["adapter=none", "model.cme.fusion=replace"]``.
 
         Raises:
@@ -173,7 +173,7 @@ class Samwise(Streaming):
             tokens: B sentences.
             video_of: (B,) long, which of the V clips each sentence is about. None where V is B (one clip for
                 each sentence) or 1 (the same for all).
-            text: What :meth:`start_text` made of the sentences, where that is done already.
+            text: What ``start_text`` made of the sentences, where that is done already.
 
         Returns:
             Features of the B*T frames, clip after clip, and the prompts rho (B, p, C).
@@ -258,7 +258,7 @@ class Samwise(Streaming):
         Args:
             frames: (V, T, 3, h, w) normalised.
             tokens: B sentences.
-            video_of: (B,) long, the clip of each sentence; see :meth:`encode`.
+            video_of: (B,) long, the clip of each sentence; see ``encode``.
             valid: (B, S, S) bool, the pixels of the canvas that aren't padding; by default ``frames``.
         """
         length, batch = frames.shape[1], len(tokens)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Streaming(nn.Module):
-    """What :class:`samwise.modeling.samwise.Samwise` does with a stream of clips.
+    """What ``samwise.modeling.samwise.Samwise`` does with a stream of clips.
 
     Attributes:
         static_shapes: Whether memory attention sees a full memory from the second frame on, with a mask, so
@@ -31,7 +31,7 @@ class Streaming(nn.Module):
         branchless: Whether every frame that the CME may look at is decoded with and without memory in one
             batch, so that its decision never leaves the device: the host doesn't wait for a GPU. False
             decodes without memory only where it is asked for. None: true on a GPU. The results are the same.
-        recorded: ``see``, ``encode`` and :meth:`step` as CUDA graphs (samwise/inference/cuda_graphs.py).
+        recorded: ``see``, ``encode`` and ``step`` as CUDA graphs (samwise/inference/cuda_graphs.py).
     """
 
     config: SamwiseConfig
@@ -55,10 +55,10 @@ class Streaming(nn.Module):
     def stream(
         self, frames: Tensor | SeenClips, tokens: Tokens, state: StreamState | None = None
     ) -> tuple[ClipOutput, StreamState]:
-        """Segments the next clip of a stream, as :meth:`Samwise.forward`, and tells more of it.
+        """Segments the next clip of a stream, as ``Samwise.forward``, and tells more of it.
 
         Args:
-            frames: (B or 1, T, 3, h, w) normalised, or what :meth:`Samwise.see` made of them, for expressions
+            frames: (B or 1, T, 3, h, w) normalised, or what ``Samwise.see`` made of them, for expressions
                 that don't run together.
             tokens: B sentences.
             state: What the previous clip returned; None at the start of a video. It is not changed.
@@ -91,7 +91,7 @@ class Streaming(nn.Module):
         return (self.recorded or self).see(frames)
 
     def segment_frame(self, frame: FrameFeatures, prompt: Tensor, state: StreamState) -> tuple[Tensor, ...]:
-        """A frame's row of :class:`ClipOutput`; the frame enters the memory."""
+        """A frame's row of ``ClipOutput``; the frame enters the memory."""
         config, bank = self.config.cme, state.bank
         looks = consultable(state.frame_index, state.last_fired, config)
         consulted = not never_consulted(state.frame_index, config)
@@ -135,7 +135,7 @@ class Streaming(nn.Module):
         return backbone.finish_decoding(backbone.start_decoding(features, prompt), frame)
 
     def track_recomputed(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor) -> Decoded:
-        """:meth:`track`; the backward pass computes it again where :attr:`recompute` says so."""
+        """``track``; the backward pass computes it again where ``recompute`` says so."""
         return run(self.recompute, self.track, frame, prompt, *memory)
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from samwise.config.typed import Checked, require
 from samwise.inference.runtime import RuntimeConfig
@@ -54,7 +55,7 @@ class WebConfig(Checked):
         port: 0 for any free one.
         allowed_hosts: Names under which the page is reached, beside its address, this machine's name and
             localhost; requests for other names are refused.
-        checkpoint: As in ``configs/demo.yaml``.
+        checkpoint: As in ``configs/demo.yaml``, or a list of such: visitors choose, the first is preselected.
         extensions: Modules that the checkpoint needs.
         device: cuda where there is one, else cpu.
         clip_length: Frames per clip; null for the network's own.
@@ -69,7 +70,7 @@ class WebConfig(Checked):
     host: str = "127.0.0.1"
     port: int = 7860
     allowed_hosts: list[str] = field(default_factory=list)
-    checkpoint: str | None = None
+    checkpoint: Any = None
     extensions: list[str] = field(default_factory=list)
     device: str | None = None
     clip_length: int | None = None
@@ -80,8 +81,21 @@ class WebConfig(Checked):
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
+    @property
+    def checkpoints(self) -> list[str | None]:
+        """What ``checkpoint`` names, one or several."""
+        return [None if name in (None, "") else str(name) for name in self._named]
+
+    @property
+    def _named(self) -> list[Any]:
+        return self.checkpoint if isinstance(self.checkpoint, list) else [self.checkpoint]
+
     def check(self) -> None:
         limits = self.limits
+        require(
+            self.checkpoints and not any(isinstance(x, (list, dict)) for x in self._named),
+            "checkpoint must be one model, or a list such as 'checkpoint=[default,mevis]'",
+        )
         require(
             limits.smallest_side <= limits.side,
             "limits.smallest_side is more than limits.side: no video would be accepted",

@@ -17,6 +17,7 @@ from samwise.errors import UserError
 from samwise.web import render
 from samwise.web.examples import Example
 from samwise.web.jobs import DONE, LEFT, Job, Jobs
+from samwise.web.models import Model
 from samwise.web.reading import Upload
 from samwise.web.uploads import visitor_of
 
@@ -81,14 +82,22 @@ class Events:
             if not self._opening[visitor]:
                 del self._opening[visitor], self._turns[visitor]
 
-    async def segment(self, path: str | None, text: str, request: gr.Request) -> AsyncIterator[Shown]:
+    async def describe(self, model: str | None) -> tuple[Any, Any]:
+        """A model was chosen: what it is, and what must be said of it."""
+        chosen = self.jobs.models.find(model)
+        said = warning(chosen)
+        return chosen.about, gr.update(value=said, visible=bool(said))
+
+    async def segment(
+        self, path: str | None, text: str, request: gr.Request, model: str | None = None
+    ) -> AsyncIterator[Shown]:
         """Starts a job and shows what it does until it is over or the page goes."""
         same = gr.skip()
         try:
             if path is None:
                 raise UserError("choose a video or an image first")
             yield same, render.busy("opening the file"), same, same, same
-            job = await self._start(path, text, request)
+            job = await self._start(path, text, request, model)
         except UserError as error:
             yield same, render.error(str(error)), same, same, same
             return
@@ -108,12 +117,12 @@ class Events:
             if not job.over:  # the page has gone
                 self.jobs.leave(_session(request))
 
-    async def _start(self, path: str, text: str, request: gr.Request) -> Job:
+    async def _start(self, path: str, text: str, request: gr.Request, model: str | None) -> Job:
         """Starts a job; what the user says while its file is opened holds for it too."""
         session = _session(request)
         self._starting[session] = ""
         try:
-            job = await self._open(request, self.jobs.start, session, path, text, _visitor(request))
+            job = await self._open(request, self.jobs.start, session, path, text, _visitor(request), model)
         finally:
             said = self._starting.pop(session, "")
         if said == "drop":
@@ -127,7 +136,7 @@ class Events:
             self._starting[session] = what
 
     def _progress(self, job: Job) -> str:
-        return render.progress(job, self.jobs.before(job))
+        return render.progress(job, self.jobs.before(job), self.jobs.models.several)
 
     def _end(self, job: Job) -> Shown:
         if job.state != DONE:
@@ -160,6 +169,11 @@ class Events:
         """The page was closed."""
         self._say(_session(request), "drop")
         self.jobs.leave(_session(request))
+
+
+def warning(model: Model) -> str:
+    """What must be said of a model, as Markdown; empty where there is nothing."""
+    return f"**Note:** {model.warning}." if model.warning else ""
 
 
 def _session(request: gr.Request) -> str:

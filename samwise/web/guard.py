@@ -12,7 +12,7 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -39,6 +39,7 @@ _INPUTS: dict[str, type | tuple[type, ...]] = {
     "file": dict,
     "textbox": str,
     "dataset": int,
+    "radio": str,
     "state": (),  # the server's own
 }
 
@@ -56,12 +57,18 @@ class Guard:
         store: Whose uploads and examples may be named.
         config: Host, limits, ``allowed_hosts``.
         events: The page's events that run on the server: number -> kinds of its inputs.
+        models: Names of the models that may be chosen.
     """
 
     def __init__(
-        self, app: ASGIApp, store: Store, config: WebConfig, events: Mapping[int, Sequence[str]]
+        self,
+        app: ASGIApp,
+        store: Store,
+        config: WebConfig,
+        events: Mapping[int, Sequence[str]],
+        models: Collection[str] = (),
     ) -> None:
-        self.app, self.store, self.events = app, store, events
+        self.app, self.store, self.events, self.models = app, store, events, models
         self.largest = largest_form(config.limits)
         names = {config.host, "localhost", socket.gethostname(), *config.allowed_hosts}
         self.hosts = {name.lower().strip("[]") for name in names}
@@ -145,7 +152,10 @@ class Guard:
             and value.get("session_hash") is not None
             and len(data) == len(kinds)
             and all(
-                given is None or type(given) is not bool and isinstance(given, _INPUTS.get(kind, ()))
+                given is None
+                or type(given) is not bool
+                and isinstance(given, _INPUTS.get(kind, ()))
+                and (kind != "radio" or given in self.models)
                 for given, kind in zip(data, kinds, strict=True)
             )
         )

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from samwise.errors import NotEnoughMemory, UserError
-from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.sentences import doubt
 from samwise.video.limits import LimitedSource
 from samwise.web.checks import check_sentences
 from samwise.web.config import WebConfig
+from samwise.web.models import Model, Models
 from samwise.web.reading import Upload
 from samwise.web.store import Store
 from samwise.web.work import work
@@ -45,6 +45,7 @@ class Job:
         texts: N sentences.
         visitor: Who asked for it, as far as limits go.
         upload: The frames; ``seen`` of it counts those that were decoded.
+        model: What segments it.
         clip: Frames after which the first masks come, at most.
         state: One of the constants above.
         message: What to tell the user, where it failed.
@@ -60,6 +61,7 @@ class Job:
     texts: list[str]
     visitor: str
     upload: Upload
+    model: Model
     clip: int
     state: str = WAITING
     message: str = ""
@@ -97,29 +99,32 @@ class Job:
 class Jobs:
     """All jobs of a server. A user's session has at most one."""
 
-    def __init__(self, predictor: SamwisePredictor, store: Store, config: WebConfig) -> None:
-        self.predictor, self.store, self.config = predictor, store, config
+    def __init__(self, models: Models, store: Store, config: WebConfig) -> None:
+        self.models, self.store, self.config = models, store, config
         self._pool = ThreadPoolExecutor(config.limits.jobs, thread_name_prefix="job", initializer=_page_first)
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._of_session: dict[str, Job] = {}
 
-    def start(self, session: str, upload: str | Path, text: str, visitor: str = "") -> Job:
+    def start(
+        self, session: str, upload: str | Path, text: str, visitor: str = "", model: str | None = None
+    ) -> Job:
         """Checks what a user asks for and puts it in the queue; the session's job before it is dropped.
 
-        ``visitor`` is who asks, as far as limits go.
+        ``visitor`` is who asks, as far as limits go; ``model`` is a name on offer, None the first.
 
         Raises:
             UserError: Something is wrong with it, or too many wait already.
         """
-        limits = self.config.limits
+        limits, chosen = self.config.limits, self.models.find(model)
+        network = chosen.predictor.model
         texts = check_sentences(text, limits)
-        self.predictor.model.tokenize(texts)  # says now what is wrong with a sentence
+        network.tokenize(texts)  # says now what is wrong with a sentence
         folder = self.store.new_job()
         try:
             frames = Upload(self.store.adopt(Path(upload), folder), limits)
-            clip = self.config.clip_length or self.predictor.model.clip_length
-            job = Job(folder.name, folder, Path(upload).stem, texts, visitor, frames, clip)
+            clip = self.config.clip_length or network.clip_length
+            job = Job(folder.name, folder, Path(upload).stem, texts, visitor, frames, chosen, clip)
             self.forget(session)
             with self._lock:
                 self._check_turns(visitor)
@@ -146,9 +151,10 @@ class Jobs:
         try:
             if job.leaving:
                 raise Left
-            job.doubts = [said for text in job.texts if (said := doubt(self.predictor.model, text))]
+            network = job.model.predictor.model
+            job.doubts = [said for text in job.texts if (said := doubt(network, text))]
             job.state = RUNNING
-            work(self.predictor, job, self.config, _stop_if_left(job))
+            work(job.model.predictor, job, self.config, _stop_if_left(job))
             job.state = DONE
         except Left:
             job.state = LEFT

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from samwise.modeling.samwise import Samwise
 from samwise.web import render
 from samwise.web.config import LimitsConfig
-from samwise.web.events import Events
+from samwise.web.events import Events, warning
 from samwise.web.examples import Example
 from samwise.web.jobs import Jobs
 from samwise.web.style import SHOW_FRAME, SHOW_RESULT
@@ -22,15 +19,21 @@ _WAITING_EVENTS = 200  # of all pages; more are refused
 
 def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
     """The page of a server with these jobs and example videos."""
-    limits = jobs.config.limits
+    limits, models = jobs.config.limits, jobs.models
     with gr.Blocks(title="SAMWISE", analytics_enabled=False) as page:
-        gr.Markdown(_introduction(jobs.predictor.model, jobs.config.checkpoint))
-        if jobs.predictor.warning:
-            gr.Markdown(f"**Note:** {jobs.predictor.warning}.", elem_id="sw-warning")
+        gr.Markdown("# SAMWISE\nA video and a sentence go in; one mask per frame comes out.")
+        about = gr.Markdown(models.first.about, elem_id="sw-about")
+        said = warning(models.first)
+        banner = gr.Markdown(said, visible=bool(said), elem_id="sw-warning")
         chosen = gr.State()  # the file's path, which the page never names again
         with gr.Row(elem_id="sw-page"):
             with gr.Column(elem_id="sw-form"):
-                file = gr.File(label=FILE_LABEL, elem_id="sw-file", height=140)
+                choice = []
+                if models.several:
+                    choice = [
+                        gr.Radio(models.names, value=models.names[0], label="Model", elem_id="sw-model")
+                    ]
+                file = gr.File(label=FILE_LABEL, elem_id="sw-file", height=160)
                 text = gr.Textbox(
                     label="Sentences, one in each line",
                     lines=3,
@@ -54,9 +57,9 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
             with gr.Column(elem_id="sw-choice"):
                 example = gr.Dataset(
                     label="Or an example",
-                    components=[gr.Image(visible=False), gr.Textbox(visible=False)],
+                    components=[gr.Image(visible=False), gr.HTML(visible=False)],
                     headers=["video", "sentences"],
-                    samples=[[str(x.picture), " / ".join(x.texts)] for x in examples],
+                    samples=[[str(x.picture), render.sentences(x.texts)] for x in examples],
                     type="index",
                     visible=bool(examples),
                     elem_id="sw-examples",
@@ -71,7 +74,9 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
         }
         file.upload(events.look, [file, chosen], [file, chosen, *outputs], **quiet)
         run.click(None, None, None, js=SHOW_RESULT)
-        run.click(events.segment, [chosen, text], outputs, **quiet)
+        for model in choice:
+            model.input(events.describe, model, [about, banner], **quiet)
+        run.click(events.segment, [chosen, text, *choice], outputs, **quiet)
         stop.click(events.stop, None, None, **quiet)
         delete.click(events.delete, chosen, [file, chosen, *outputs], **quiet)
         slider.change(None, slider, None, js=SHOW_FRAME)
@@ -89,13 +94,6 @@ def server_events(page: gr.Blocks) -> dict[int, list[str]]:
     }
 
 
-def _introduction(model: Samwise, checkpoint: str | None) -> str:
-    """The page's beginning, as Markdown; no ``checkpoint`` means the small default."""
-    return (
-        f"# SAMWISE\nA video and a sentence go in; one mask per frame comes out. {_model(model, checkpoint)}"
-    )
-
-
 def _accepted(limits: LimitsConfig) -> str:
     """What is taken, in words."""
     return (
@@ -103,14 +101,3 @@ def _accepted(limits: LimitsConfig) -> str:
         f"{limits.upload_mb} MiB, {limits.seconds:g} seconds, {limits.frames} frames, {limits.side} pixels a "
         f"side; {limits.sentences} sentences of {limits.characters} characters."
     )
-
-
-def _model(model: Samwise, checkpoint: str | None) -> str:
-    if checkpoint is None:
-        return (
-            "The model is the **small default**. It knows plain shapes (circles, stars, hearts, ...), their "
-            "colours, patterns, places and motions, and nothing else: no people, no animals."
-        )
-    name = re.sub(r"[^\w.+-]", "_", Path(checkpoint).resolve().name)
-    text, sam = model.config.text_encoder.name, Path(model.config.backbone.config).stem
-    return f"The model is `{name}` ({sam} and {Path(text).name}). It knows what it was trained on."

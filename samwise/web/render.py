@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
@@ -49,6 +50,11 @@ def small(text: str) -> str:
     return f'<div class="sw-note">{escape(text)}</div>'
 
 
+def sentences(texts: Sequence[str]) -> str:
+    """An example's sentences, each in a line of its own."""
+    return f'<ul class="sw-sentences">{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul>'
+
+
 def busy(text: str, share: float | None = None) -> str:
     """A bar that moves, with what is being done; ``share`` of it in [0, 1], None where nobody knows."""
     known = "" if share is None else f' aria-valuenow="{100 * share:.0f}" style="--done:{share:.1%}"'
@@ -59,21 +65,28 @@ def busy(text: str, share: float | None = None) -> str:
     )
 
 
-def progress(job: Job, ahead: int = 0) -> str:
-    """What the job is doing, with a bar, and what is doubtful about its sentences."""
-    return _doing(job, ahead) + "".join(
+def progress(job: Job, ahead: int = 0, say_model: bool = False) -> str:
+    """What the job is doing, with a bar, and what is doubtful about its sentences.
+
+    Args:
+        job: The job.
+        ahead: Jobs that have their turn before it.
+        say_model: Whether a result says which model made it: another one may be chosen by then.
+    """
+    return _doing(job, ahead, say_model) + "".join(
         f'<div class="sw-doubt" role="status">{escape(_sentence(text))}</div>' for text in job.doubts
     )
 
 
-def _doing(job: Job, ahead: int) -> str:
+def _doing(job: Job, ahead: int, say_model: bool) -> str:
     if job.state == FAILED:
         return error(job.message)
     if job.state == WAITING:
         return busy(f"waiting: {ahead} other video{'s' * (ahead != 1)} first")
     if job.state == DONE:
         early = ", stopped early" if job.stopping else ""
-        return note(f"Done: {job.frames} frame{'s' * (job.frames != 1)}{early}.")
+        model = f" The model was {job.model.name}." if say_model else ""
+        return note(f"Done: {job.frames} frame{'s' * (job.frames != 1)}{early}.{model}")
     if not job.frames:
         first = min(job.clip, job.total or job.clip)
         what = "the picture" if job.upload.still else f"the first {first} frames" if first > 1 else "a frame"
@@ -115,7 +128,7 @@ def timeline(job: Job) -> str:
         )
     return (
         f'<div class="sw-timeline">{"".join(rows)}</div><div class="sw-note">Coloured where the object is '
-        "found; a dark stroke is a switch of the Conditional Memory Encoder (CME). Click to go there.</div>"
+        "found; a stroke across is a switch of the Conditional Memory Encoder (CME). Click to go there.</div>"
     )
 
 
@@ -132,7 +145,9 @@ def downloads(job: Job, minutes: float) -> str:
     links = "".join(
         f'<a class="sw-download" href="{results_url(job, name)}" download="{escape(name, quote=True)}">'
         f"{label}</a>"
-        for name, label in zip(job.files, (kind, "Mask PNGs (zip)", "Run-lengths (COCO JSON)"), strict=True)
+        for name, label in zip(
+            job.files, (kind, "Mask PNGs (zip)", "Run-lengths (COCO JSON)", "Summary (JSON)"), strict=True
+        )
     )
     video = (
         f'<details><summary>Play the video</summary><video controls loop preload="none" '

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from gradio import Blocks
 
-    from samwise.inference.predictor import SamwisePredictor
     from samwise.web.jobs import Jobs
+    from samwise.web.models import Models
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def serve(load: Callable[[], SamwisePredictor], config: WebConfig) -> None:
+def serve(load: Callable[[], Models], config: WebConfig) -> None:
     """Serves the page until Ctrl-C or SIGTERM; then its uploads and results are removed.
 
-    The network is loaded after everything that can be wrong at once has been looked at.
+    The networks are loaded after everything that can be wrong at once has been looked at.
 
     Raises:
         UserError: gradio isn't installed, or the address can't be listened on.
@@ -55,7 +55,7 @@ def serve(load: Callable[[], SamwisePredictor], config: WebConfig) -> None:
         store.every(max(1.0, min(60.0, store.keep_seconds / 4)), jobs.sweep)
         host, port = listening.getsockname()[:2]
         print(f"SAMWISE is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
-        guarded = Guard(app, store, config, server_events(page))
+        guarded = Guard(app, store, config, server_events(page), jobs.models.names)
         options = uvicorn.Config(
             guarded,
             http=limited_connections(config.limits.visitor_connections),

@@ -6,9 +6,13 @@ CSS = """
 #sw-page { display: grid;
   grid-template: "form result" auto "choice result" 1fr / minmax(0, 4fr) minmax(0, 7fr); }
 #sw-form { grid-area: form; } #sw-result { grid-area: result; } #sw-choice { grid-area: choice; }
-@media (max-width: 800px) {
-  #sw-page { grid-template: "form" auto "result" auto "choice" auto / minmax(0, 1fr); }
-}
+#sw-progress { min-height: 1.8em; }
+#sw-run { background: #1d4ed8; }
+#sw-run:hover { background: #1e40af; }
+#sw-text textarea::placeholder { color: #69737d; }
+#sw-slider :is(.min_value, .max_value) { color: #69737d; }
+#sw-model label { max-width: 100%; }
+#sw-model label span { min-width: 0; overflow-wrap: anywhere; }
 .sw-stage { display: flex; justify-content: center; background: #14181d; border-radius: 8px;
   overflow: hidden; }
 .sw-stage img { width: 100%; max-height: 62vh; object-fit: contain; display: block; }
@@ -40,6 +44,25 @@ CSS = """
 .sw-downloads { display: flex; flex-wrap: wrap; gap: 8px; margin-bottom: 8px; }
 .sw-download { border: 1px solid #b8c0c8; border-radius: 6px; padding: 6px 12px; text-decoration: none; }
 .sw-download:hover { background: #8a939c33; }
+.sw-sentences { margin: 0; padding: 0; list-style: none; text-align: left; line-height: 1.3; }
+.sw-sentences li + li { margin-top: 4px; }
+.dark .sw-note { color: #98a2ad; }
+.dark .sw-label small { color: #98a2ad; }
+.dark #sw-text textarea::placeholder { color: #98a2ad; }
+.dark #sw-slider :is(.min_value, .max_value) { color: #98a2ad; }
+@media (max-width: 800px) {
+  #sw-page { grid-template: "form" auto "result" auto "choice" auto / minmax(0, 1fr); }
+  .sw-timeline { grid-template-columns: minmax(0, 1fr); }
+  .sw-bar { margin-bottom: 8px; }
+}
+@media (pointer: coarse) {
+  #sw-model label, .sw-download, details summary, #sw-page button { min-height: 44px; }
+  #sw-slider input[type=number] { min-height: 44px; }
+  .sw-download, details summary { display: flex; align-items: center; }
+  #sw-slider input[type=range]::-webkit-slider-thumb { width: 30px !important; height: 30px !important; }
+  #sw-slider input[type=range]::-moz-range-thumb { width: 30px !important; height: 30px !important; }
+  .sw-bar { height: 40px; }
+}
 details video { width: 100%; max-height: 60vh; margin-top: 6px; background: #14181d; }
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -54,17 +54,27 @@ def work(predictor: SamwisePredictor, job: Job, config: WebConfig, check: Callab
         job.folder,
         clip_length=config.clip_length,
         opacity=config.opacity,
+        about={"checkpoint": job.model.name, "warning": job.model.warning},
         watch=watch,
     )
     overlay = Path(summary["overlay"])
     zipped = job.folder / "masks.zip"
     _zip(zipped, job.folder / "masks")
     write_json(job.folder / "coco.json", collected.entries(slug(job.title)))
+    shown = f"{stem}_overlay{overlay.suffix}"
+    write_json(job.folder / "shown.json", _without_folders(summary, job, shown))
     job.files = {
-        f"{stem}_overlay{overlay.suffix}": overlay,
+        shown: overlay,
         f"{stem}_masks.zip": zipped,
         f"{stem}_masks.json": job.folder / "coco.json",
+        f"{stem}_summary.json": job.folder / "shown.json",
     }
+
+
+def _without_folders(summary: dict[str, Any], job: Job, overlay: str) -> dict[str, Any]:
+    """The summary with the names that the visitor knows: the server's folders are nobody's business."""
+    sentences = [{**x, "masks": Path(x["masks"]).name} for x in summary["sentences"]]
+    return {**summary, "input": job.title, "overlay": overlay, "sentences": sentences}
 
 
 def _for_the_page(image: np.ndarray, masks: np.ndarray, opacity: float) -> np.ndarray:
