@@ -75,7 +75,7 @@ def evaluate_predictions(
     """Scores a folder or a zip of predictions.
 
     Masks are PNGs of one channel, in which 0 is the background and the object is 255, or 1: see
-    :func:`decode_prediction`. That some are of 0 and 1 is logged, once.
+    ``decode_prediction``. That some are of 0 and 1 is logged, once.
 
     Args:
         storage: A split with masks.

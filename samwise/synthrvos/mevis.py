@@ -25,13 +25,13 @@ def write_split(root: str | Path, split: str, videos: int, **options: Any) -> di
         root: Folder of the data set.
         split: One of ``SPLITS``.
         videos: Number of videos.
-        **options: Of :class:`samwise.synthrvos.writer.Options`.
+        **options: Of ``samwise.synthrvos.writer.Options``.
 
     Returns:
         Number of expressions of each kind.
 
     Raises:
-        UserError: As :func:`samwise.synthrvos.writer.build`.
+        UserError: As ``samwise.synthrvos.writer.build``.
     """
     chosen = Options(**options)
 
