@@ -59,10 +59,10 @@ def test_nothing_is_the_right_answer(mevis_tree: Path, tmp_path: Path) -> None:
     assert values["J"] == pytest.approx((6 + 4 / 5) / 7)
 
 
-def test_without_such_sentences_there_are_no_such_figures(mevis_tree: Path, tmp_path: Path) -> None:
+def test_without_such_sentences_there_is_no_such_figure(mevis_tree: Path, tmp_path: Path) -> None:
     storage = MeViSStorage(mevis_tree, "valid_u")
     report = evaluate_predictions(storage, _empty(storage, tmp_path), workers=1)
-    assert list(report.values()) == ["J", "F", "J&F"]
+    assert list(report.values()) == ["J", "F", "J&F", "tIoU", "vIoU", "T-acc"]
 
 
 def _empty(storage: MeViSStorage, folder: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from samwise.errors import UserError
-from samwise.evaluation.figures import ExpressionScore, Figure, main_figure
+from samwise.evaluation.figures import RVOS, ExpressionScore, Figure, main_figure
 from samwise.evaluation.report import Report
 from samwise.tables import save_files, to_csv, to_markdown, to_text
 
@@ -34,6 +34,7 @@ class Comparison:
             ``text``.
         videos: Number of videos, the units that the bootstrap draws.
         settings: What was compared, the seed and the number of resamples.
+        kinds: The protocol's figures, which know how they are shown.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Comparison:
     expressions: list[dict[str, Any]]
     videos: int
     settings: dict[str, Any] = field(default_factory=dict)
+    kinds: tuple[Figure, ...] = RVOS
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -101,24 +103,28 @@ class Comparison:
 
     def _figure_table(self) -> Table:
         rows = []
-        for name, f in self.figures.items():
+        for figure in self.kinds:
+            f = self.figures[figure.name]
             low, high = f["low"], f["high"]
-            interval = "-" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}"
-            rows.append([name, *_percent(f), interval])
+            interval = "-"
+            if low is not None and high is not None:
+                interval = f"{figure.shown(low, '+')} to {figure.shown(high, '+')}"
+            rows.append([figure.name, *_shown(f, figure), interval])
         return ["", "a", "b", "b - a", "95 % interval"], rows
 
     def _extremes(self) -> dict[str, Table]:
         """Where b is worse and better, as far as it is."""
         tables = {}
         for change, expressions in (("worse", self.worst()), ("better", self.best())):
-            rows = [[f"{x['video']}/{x['expression']}", *_percent(x), x["text"]] for x in expressions]
+            main = main_figure(self.kinds)
+            rows = [[f"{x['video']}/{x['expression']}", *_shown(x, main), x["text"]] for x in expressions]
             if rows:
                 tables[change] = ["", "a", "b", "b - a", "sentence"], rows
         return tables
 
 
-def _percent(row: dict[str, Any]) -> list[str]:
-    return [f"{100 * row['a']:.1f}", f"{100 * row['b']:.1f}", f"{100 * row['difference']:+.1f}"]
+def _shown(row: dict[str, Any], figure: Figure) -> list[str]:
+    return [figure.shown(row["a"]), figure.shown(row["b"]), figure.shown(row["difference"], "+")]
 
 
 def compare_reports(a: Report, b: Report, seed: int = 0, resamples: int = 10_000) -> Comparison:
@@ -150,7 +156,7 @@ def compare_reports(a: Report, b: Report, seed: int = 0, resamples: int = 10_000
         both = _compared(main, [first], [second])
         expressions.append({**names, **both, "kind": said.kind or "", "text": said.text})
     settings = {"seed": seed, "resamples": resamples}
-    return Comparison(a.title, figures, main.name, expressions, len(videos), settings)
+    return Comparison(a.title, figures, main.name, expressions, len(videos), settings, a.figures)
 
 
 def _compared(

@@ -3,7 +3,7 @@
 A sequence's proposals are matched one to one to its true objects so that the sum of J&F is largest; void
 pixels count for neither side; every frame counts, the first and the last too. As in the official evaluation,
 a sequence's objects are the ids up to the largest one in its first frame, and the name ``<video>_<n>`` goes
-by the order of the matched proposals, not by the true ids, which :class:`ObjectScore` has beside it.
+by the order of the matched proposals, not by the true ids, which ``ObjectScore`` has beside it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def score_sequence(
 
 
 def score_item(missing_as_empty: bool, item: tuple[str, list[Path], list[Path]]) -> list[ObjectScore]:
-    """:func:`score_sequence` of a name, its truth and its predictions, for other processes."""
+    """``score_sequence`` of a name, its truth and its predictions, for other processes."""
     return score_sequence(*item, missing_as_empty)
 
 
@@ -184,7 +184,7 @@ def _boundaries(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The boundaries of all labels of a (H, W) map, at the few pixels where there is one.
 
     A pixel is on a label's boundary where its right, lower or lower right neighbour differs from it in
-    belonging to the label (:func:`samwise.evaluation.metrics.mask_boundary`).
+    belonging to the label (``samwise.evaluation.metrics.mask_boundary``).
 
     Returns:
         (N,) positions in the flattened map; (N,) uint32, whose bit l - 1 is set on the boundary of label l.

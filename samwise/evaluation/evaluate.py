@@ -9,9 +9,11 @@ import numpy as np
 
 from samwise.data.types import Expression, VideoStorage
 from samwise.errors import UserError
-from samwise.evaluation.figures import NO_TARGET, RVOS, ExpressionScore
+from samwise.evaluation.figures import ExpressionScore, video_figures
 from samwise.evaluation.metrics import Score, overlap, score_masks, score_trivial
 from samwise.evaluation.predictions import Predictions, mask_names, open_predictions, refuse_missing
+from samwise.evaluation.presence import measure_presence
+from samwise.evaluation.records import recorded_groupings
 from samwise.evaluation.report import Report, mean_score
 from samwise.running.parallel import available_cores, map_in_processes
 from samwise.video.mask_png import decode_png, png_size
@@ -56,9 +58,11 @@ class ScoreAccumulator:
         for key, expression in self._expressions.items():
             frames = self._frames[key]
             score, everything, nothing = map(mean_score, zip(*frames.values(), strict=True))
-            pixels = map(sum, zip(*self._pixels[key].values(), strict=True))
-            row = ExpressionScore(expression, len(frames), score, everything, nothing, *pixels)
-            rows.append(row)
+            pixels = [self._pixels[key][index] for index in sorted(frames)]
+            both, union, true = map(sum, zip(*pixels, strict=True))
+            presence = measure_presence(pixels)
+            row = (expression, len(frames), score, everything, nothing, both, union, true, presence)
+            rows.append(ExpressionScore(*row))
         return Report(rows)
 
 
@@ -68,7 +72,7 @@ def evaluate_predictions(
     """Scores a folder or a zip of predictions.
 
     Masks are PNGs of one channel, in which 0 is the background and the object is 255, or 1: see
-    :func:`decode_prediction`. That some are of 0 and 1 is logged, once.
+    ``decode_prediction``. That some are of 0 and 1 is logged, once.
 
     Args:
         storage: A split with masks.
@@ -100,8 +104,9 @@ def evaluate_predictions(
     rows = [row for row, _ in scored]
     if ones := [name for _, name in scored if name]:
         logger.warning("masks of 0 and 1, such as %s: 1 is taken as the object", ones[0])
-    some_without = any(not row.true for row in rows)
-    return Report(rows, missing=len(lacking), figures=RVOS + NO_TARGET if some_without else RVOS)
+    figures, folder = video_figures(rows), getattr(storage, "folder", None)
+    groupings = recorded_groupings(folder) if isinstance(folder, Path) else ()
+    return Report(rows, missing=len(lacking), figures=figures, groupings=groupings)
 
 
 def score_expression(

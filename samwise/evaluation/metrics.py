@@ -94,7 +94,7 @@ def score_masks(prediction: np.ndarray, target: np.ndarray) -> Score:
 
 
 def score_trivial(target: np.ndarray) -> tuple[Score, Score]:
-    """Scores of predicting every pixel and of predicting none, as :func:`score_masks` gives, but cheap.
+    """Scores of predicting every pixel and of predicting none, as ``score_masks`` gives, but cheap.
 
     Neither prediction has a boundary, so F is 1 where the target has none and 0 elsewhere.
 

@@ -139,7 +139,7 @@ def open_predictions(path: str | Path, names: Collection[str]) -> Predictions:
 
     Args:
         path: The folder or the zip.
-        names: Of the masks, see :func:`mask_names`.
+        names: Of the masks, see ``mask_names``.
 
     Raises:
         UserError: There is neither, or the zip is damaged or holds none of the masks.

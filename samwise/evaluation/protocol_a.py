@@ -135,7 +135,7 @@ def score_annotators(
     Args:
         storage: The split.
         folder: Folder of the annotators' folders.
-        workers: As :func:`samwise.evaluation.davis_folders.score_folder`.
+        workers: As ``samwise.evaluation.davis_folders.score_folder``.
         missing: As there.
 
     Raises:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from samwise.evaluation.figures import RVOS, ExpressionScore, Figure, main_figure
 from samwise.evaluation.metrics import Score
+from samwise.evaluation.records import Grouping
 from samwise.tables import percent, save_files, to_csv, to_markdown, to_text
 
 TRIVIAL = ("everything", "nothing")
@@ -36,6 +37,7 @@ class Report:
         figures: The protocol's figures.
         group_of: How rows are grouped beside kinds and videos ("refcoco+", an annotator); None: not at all.
         unit: What a row is.
+        groupings: How else rows are grouped, where the data record more than kinds.
     """
 
     rows: list[ExpressionScore]
@@ -45,6 +47,7 @@ class Report:
     figures: tuple[Figure, ...] = RVOS
     group_of: Callable[[ExpressionScore], str | None] | None = None
     unit: str = "expressions"
+    groupings: tuple[Grouping, ...] = ()
 
     @property
     def overall(self) -> Score:
@@ -52,7 +55,7 @@ class Report:
         return mean_score(row.score for row in self.rows)
 
     def values(self) -> dict[str, float]:
-        """Every figure of the protocol, in [0, 1]."""
+        """Every figure of the protocol: shares in [0, 1], times in frames."""
         return {figure.name: figure.value(self.rows) for figure in self.figures}
 
     def trivial(self, name: str) -> Score:
@@ -61,16 +64,20 @@ class Report:
 
     def by_group(self) -> dict[str, Report]:
         """A report for each dataset or annotator; empty where there is only one."""
-        groups = self._grouped(self.group_of) if self.group_of else {}
+        groups = self._grouped(Grouping("group", _one(self.group_of))) if self.group_of else {}
         return groups if len(groups) > 1 else {}
 
     def by_kind(self) -> dict[str, Report]:
         """A report for each kind of expression, in alphabetical order; empty where the data name no kinds."""
-        return self._grouped(lambda row: row.expression.kind)
+        return self._grouped(Grouping("kind", _one(lambda row: row.expression.kind)))
 
     def by_video(self) -> dict[str, Report]:
         """A report for each video, in alphabetical order."""
-        return self._grouped(lambda row: row.expression.video_id)
+        return self._grouped(Grouping("video", lambda row: (row.expression.video_id,)))
+
+    def by_record(self) -> dict[str, dict[str, Report]]:
+        """Reports by absence, look-alikes and event, where the data record these."""
+        return {grouping.name: self._grouped(grouping) for grouping in self.groupings}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values; scores in [0, 1]."""
@@ -99,7 +106,7 @@ class Report:
         parts += [(name, key, part) for name, group in self._parts() for key, part in group.items()]
         return to_csv(
             ["by", "name", "expressions", *(figure.name for figure in self.figures)],
-            [[name, key, len(part.rows), *part.values().values()] for name, key, part in parts],
+            [[name, key, len(part.rows), *map(_cell, part.values().values())] for name, key, part in parts],
         )
 
     def to_markdown(self) -> str:
@@ -124,7 +131,13 @@ class Report:
         return save_files(Path(folder), name, self.to_dict(), csvs, self.to_markdown())
 
     def _parts(self) -> list[tuple[str, dict[str, Report]]]:
-        return [("group", self.by_group()), ("kind", self.by_kind()), ("video", self.by_video())]
+        parts = {
+            "group": self.by_group(),
+            "kind": self.by_kind(),
+            **self.by_record(),
+            "video": self.by_video(),
+        }
+        return list(parts.items())
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -133,15 +146,17 @@ class Report:
             names = {"video": said.video_id, "expression": said.expression_id, "text": said.text}
             figures = {figure.name: figure.value([row]) for figure in self.figures if figure.per_expression}
             pixels = {"intersection": row.intersection, "union": row.union} if row.union else {}
-            rows.append({**names, "kind": said.kind, "frames": row.frames, **figures, **pixels})
+            returns = [asdict(back) for back in row.presence.returns] if row.presence else []
+            entry = {**names, "kind": said.kind, "frames": row.frames, **figures, **pixels}
+            rows.append({**entry, "returns": returns} if returns else entry)
         return rows
 
-    def _grouped(self, key: Callable[[ExpressionScore], str | None]) -> dict[str, Report]:
+    def _grouped(self, grouping: Grouping) -> dict[str, Report]:
         groups: dict[str, list[ExpressionScore]] = {}
         for row in self.rows:
-            if (name := key(row)) is not None:
+            for name in grouping.of(row):
                 groups.setdefault(name, []).append(row)
-        return {name: replace(self, rows=groups[name]) for name in sorted(groups)}
+        return {name: replace(self, rows=groups[name]) for name in sorted(groups, key=grouping.rank)}
 
     def _trivials(self) -> list[str]:
         return [name for name in TRIVIAL if self.rows and all(getattr(row, name) for row in self.rows)]
@@ -157,12 +172,25 @@ class Report:
     def _table(self, parts: dict[str, Report] | None = None) -> tuple[list[str], list[list[str]]]:
         """Header and rows, by default overall, by group and by kind, with the trivial predictions beside."""
         if parts is None:
-            parts = {"overall": self, **self.by_group(), **self.by_kind()}
+            parts = {
+                name: part for name, group in self._parts() if name != "video" for name, part in group.items()
+            }
+            parts = {"overall": self, **parts}
         main, trivials = main_figure(self.figures).name, self._trivials()
         header = ["", self.unit, *self.values(), *(f"{main} of '{name}'" for name in trivials)]
         rows = []
         for name, part in parts.items():
             scores = [part.trivial(trivial) for trivial in trivials]
             others = [score.jf if main == "J&F" else score.j for score in scores]
-            rows.append([name, str(len(part.rows)), *percent(*part.values().values(), *others)])
+            cells = [figure.shown(figure.value(part.rows)) for figure in self.figures]
+            rows.append([name, str(len(part.rows)), *cells, *percent(*others)])
         return header, rows
+
+
+def _cell(value: float) -> float | str:
+    return "" if math.isnan(value) else value
+
+
+def _one(key: Callable[[ExpressionScore], str | None]) -> Callable[[ExpressionScore], tuple[str, ...]]:
+    """The one group that the key names, or none."""
+    return lambda row: () if (name := key(row)) is None else (name,)

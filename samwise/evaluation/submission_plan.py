@@ -48,7 +48,7 @@ class SubmissionPlan:
         Args:
             expressions: The split's ``meta_expressions.json``.
             frames_root: The split's ``JPEGImages``; without it no sizes are known.
-            layout: ``mevis`` or ``ytvos``; None to tell by the file (:func:`guess_layout`).
+            layout: ``mevis`` or ``ytvos``; None to tell by the file (``guess_layout``).
             minus: Another expression file whose videos don't belong to the submission: Ref-YouTube-VOS's
                 validation file holds the test videos too.
 

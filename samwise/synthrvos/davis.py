@@ -30,13 +30,13 @@ def write_davis(root: str | Path, train: int, val: int, **options: Any) -> dict[
         root: Folder of the data set.
         train: Videos of the split ``train``.
         val: Videos of the split ``val``.
-        **options: Of :class:`samwise.synthrvos.writer.Options`.
+        **options: Of ``samwise.synthrvos.writer.Options``.
 
     Returns:
         Number of sentences of each kind, over the four annotators.
 
     Raises:
-        UserError: As :func:`samwise.synthrvos.writer.build`.
+        UserError: As ``samwise.synthrvos.writer.build``.
     """
     chosen = Options(**options)
     counts = {"train": train, "val": val}

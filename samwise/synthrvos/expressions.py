@@ -57,7 +57,7 @@ def statements(
             [kinds[kind] / (1 + 3 * sum(c.query.kind == kind for c in chosen)) for kind in open_kinds]
         )
         kind = wanted.pop(0) if wanted else open_kinds[rng.choice(len(open_kinds), p=weights / weights.sum())]
-        query = _draw(found[kind], world, chosen, rng)
+        query = draw_query(found[kind], rng)
         targets = satisfied(query, world)
         assert targets is not None and is_true(query, world, targets)
         text = realise(query, rng)
@@ -75,7 +75,7 @@ def _speaks_of(query: Query, motions: Collection[str] | None) -> bool:
     return clause.value in motions
 
 
-def _draw(queries: list[Query], world: World, chosen: list[Statement], rng: np.random.Generator) -> Query:
+def draw_query(queries: list[Query], rng: np.random.Generator) -> Query:
     """One of the queries: first a clause, then a wording, so that common clauses don't crowd out others."""
     clauses = sorted({q.clause.name + q.clause.value if q.clause else "" for q in queries})
     name = pick(rng, clauses)
@@ -91,7 +91,7 @@ def _length(query: Query) -> int:
 
 def candidates(world: World) -> Iterator[Query]:
     """Everything the grammar can say of the scene that the checker accepts."""
-    nouns = _nouns(world)
+    nouns = nouns_of(world)
     groups = {noun: called(noun, world) or [] for noun in nouns}
     names = [
         n for n, group in groups.items() if len(group) == 1 and n.texture is None and (n.shape or n.colour)
@@ -106,8 +106,8 @@ def candidates(world: World) -> Iterator[Query]:
             continue  # the clause would be idle
         for size in SIZES:
             yield from _accepted(Query("relation", replace(noun, size=size)), world)
-        for clause in _clauses(world, names):
-            query = Query(_KIND_OF[clause.name], noun, clause)
+        for clause in clauses_of(world, names):
+            query = Query(KIND_OF[clause.name], noun, clause)
             targets = satisfied(query, world)
             if targets is None or not targets or len(targets) == len(group):
                 continue
@@ -117,7 +117,7 @@ def candidates(world: World) -> Iterator[Query]:
                 yield from (replace(query, kind="multiple", number=number) for number in (0, len(targets)))
 
 
-_KIND_OF = {
+KIND_OF = {
     "side": "position",
     "farthest": "position",
     "extreme_size": "relation",
@@ -130,7 +130,7 @@ _KIND_OF = {
     "leaves": "leaving",
     "hidden": "occluded",
 }
-assert set(_KIND_OF.values()) <= set(KINDS)
+assert set(KIND_OF.values()) <= set(KINDS)
 
 
 def _accepted(query: Query, world: World) -> Iterator[Query]:
@@ -141,7 +141,7 @@ def _accepted(query: Query, world: World) -> Iterator[Query]:
 
 def _kinds(clause: Clause, world: World, target: int, group: list[int]) -> Iterator[str]:
     """The kind of a sentence with a clause and one target, if it is fit for use."""
-    kind = _KIND_OF[clause.name]
+    kind = KIND_OF[clause.name]
     rivals = [j for j in world.twins(target) if j in group and world.stays(j)]
     if kind not in ("motion", "late_motion"):
         yield kind
@@ -159,7 +159,7 @@ def _kinds(clause: Clause, world: World, target: int, group: list[int]) -> Itera
         yield kind
 
 
-def _nouns(world: World) -> list[Noun]:
+def nouns_of(world: World) -> list[Noun]:
     """All ways to name objects of the scene by shape, colour and texture."""
     nouns: dict[Noun, None] = {}
     for looks in world.looks:
@@ -169,7 +169,7 @@ def _nouns(world: World) -> list[Noun]:
     return list(nouns)
 
 
-def _clauses(world: World, names: list[Noun]) -> list[Clause]:
+def clauses_of(world: World, names: list[Noun]) -> list[Clause]:
     """Every clause that might hold in the scene."""
     clauses = [
         Clause("side", s) for s in (*SIDES, "middle", *(f"{v} {h}" for v in SIDES[2:] for h in SIDES[:2]))

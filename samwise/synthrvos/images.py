@@ -1,8 +1,8 @@
 """Writes single synthetic images in the form of COCO 2014 and RefCOCO, for image pretraining.
 
-:func:`write_images` fills ``<root>/images/`` with ``train2014/COCO_train2014_<12 digits>.jpg``,
+``write_images`` fills ``<root>/images/`` with ``train2014/COCO_train2014_<12 digits>.jpg``,
 ``refcoco/instances.json`` and ``refcoco/refs(unc).p``, with the keys that the published files have, and
-``kind`` in every sentence. :func:`write_refcoco` writes all three data sets over the same images, each split
+``kind`` in every sentence. ``write_refcoco`` writes all three data sets over the same images, each split
 in its own way: RefCOCO+ has no sentences about places, and its masks are polygons; RefCOCOg has one test
 split.
 """
@@ -34,13 +34,13 @@ def write_images(root: str | Path, images: int, **options: Any) -> dict[str, int
     Args:
         root: Folder that gets the folder ``images``.
         images: Number of images.
-        **options: Of :class:`samwise.synthrvos.writer.Options`.
+        **options: Of ``samwise.synthrvos.writer.Options``.
 
     Returns:
         Number of sentences of each kind.
 
     Raises:
-        UserError: As :func:`samwise.synthrvos.writer.build`.
+        UserError: As ``samwise.synthrvos.writer.build``.
     """
     chosen = Options(**options)
 
@@ -56,13 +56,13 @@ def write_refcoco(root: str | Path, images: int, **options: Any) -> dict[str, in
     Args:
         root: Folder that gets ``train2014``, ``refcoco``, ``refcoco+`` and ``refcocog``.
         images: Number of images.
-        **options: Of :class:`samwise.synthrvos.writer.Options`.
+        **options: Of ``samwise.synthrvos.writer.Options``.
 
     Returns:
         Number of sentences of each kind, over the three.
 
     Raises:
-        UserError: As :func:`samwise.synthrvos.writer.build`.
+        UserError: As ``samwise.synthrvos.writer.build``.
     """
     chosen = Options(**options)
 

@@ -8,6 +8,7 @@ from samwise.errors import UserError
 from samwise.running.cli import program
 from samwise.synthrvos.davis import write_davis
 from samwise.synthrvos.images import write_images, write_refcoco
+from samwise.synthrvos.long.sentences import LONG_KINDS
 from samwise.synthrvos.mevis import SPLITS, write_split
 from samwise.synthrvos.queries import KINDS
 from samwise.synthrvos.video import VideoSettings
@@ -16,6 +17,8 @@ from samwise.synthrvos.ytvos import write_ytvos
 from samwise.tables import to_text
 
 FORMATS = ("mevis", "ytvos", "davis", "refcoco")
+SHORT = {"train": 400, "valid_u": 60, "valid": 20}  # videos
+LONG = {"train": 16, "valid_u": 40, "valid": 0}
 
 
 @program("make_synthetic")
@@ -31,22 +34,31 @@ def _write(config: DictConfig) -> dict[str, dict[str, int]]:
         *(_pair(config, key) for key in ("width", "height", "frames", "expressions")),
         objects=config.objects,
         **{key: None if config[key] is None else tuple(config[key]) for key in ("kinds", "motions")},
+        length=config.length,
     )
+    if config.length and config.format != "mevis":
+        raise UserError(f"length={config.length}: long videos have MeViS's form only; leave out format")
     options = {key: config[key] for key in ("seed", "workers", "overwrite", "zips")} | {"settings": settings}
     if config.format == "ytvos":
-        return {"ytvos": write_ytvos(config.root, config.train, config.valid, **options)}
+        counts = _videos(config, "train"), _videos(config, "valid")
+        return {"ytvos": write_ytvos(config.root, *counts, **options)}
     if config.format == "davis":
-        return {"davis": write_davis(config.root, config.train, config.valid, **options)}
+        counts = _videos(config, "train"), _videos(config, "valid")
+        return {"davis": write_davis(config.root, *counts, **options)}
     if config.format == "refcoco":
         if config.images < 1:
             raise UserError("format=refcoco makes images: say how many, e.g. images=1000")
         return {"refcoco": write_refcoco(config.root, config.images, **options)}
     if config.format != "mevis":
         raise UserError(f"format={config.format}: choose {', '.join(FORMATS)}")
-    counts = {
-        split: write_split(config.root, split, config[split], **options) for split in SPLITS if config[split]
-    }
+    videos = {split: count for split in SPLITS if (count := _videos(config, split))}
+    counts = {split: write_split(config.root, split, count, **options) for split, count in videos.items()}
     return counts | ({STILLS: write_images(config.root, config.images, **options)} if config.images else {})
+
+
+def _videos(config: DictConfig, split: str) -> int:
+    """Number of videos of a split."""
+    return (LONG if config.length else SHORT)[split] if config[split] is None else config[split]
 
 
 def _pair(config: DictConfig, key: str) -> tuple[int, int]:
@@ -64,6 +76,7 @@ def _table(counts: dict[str, dict[str, int]]) -> str:
     rows = [
         [kind]
         + [f"{n.get(kind, 0)} {n.get(kind, 0) / max(totals[split], 1):6.1%}" for split, n in counts.items()]
-        for kind in KINDS
+        for kind in LONG_KINDS
+        if kind in KINDS or any(kind in n for n in counts.values())
     ]
     return to_text(["expressions", *counts], [*rows, ["all", *(f"{n}       " for n in totals.values())]])

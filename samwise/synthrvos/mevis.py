@@ -14,6 +14,7 @@ from typing import Any
 from samwise.synthrvos.writer import Drawn, Options, build, draw, dump
 
 SPLITS = ("train", "valid_u", "valid")
+EVENTS = "events.json"  # of long videos
 HIDDEN = "valid"  # the split whose masks the benchmark's server keeps
 
 
@@ -24,13 +25,13 @@ def write_split(root: str | Path, split: str, videos: int, **options: Any) -> di
         root: Folder of the data set.
         split: One of ``SPLITS``.
         videos: Number of videos.
-        **options: Of :class:`samwise.synthrvos.writer.Options`.
+        **options: Of ``samwise.synthrvos.writer.Options``.
 
     Returns:
         Number of expressions of each kind.
 
     Raises:
-        UserError: As :func:`samwise.synthrvos.writer.build`.
+        UserError: As ``samwise.synthrvos.writer.build``.
     """
     chosen = Options(**options)
 
@@ -56,6 +57,8 @@ def _write_annotations(folder: Path, split: str, drawn: list[Drawn]) -> Counter[
     truth.mkdir(exist_ok=True)
     dump(truth / "meta_expressions.json", {"videos": videos})
     dump(truth / "mask_dict.json", masks)
+    if events := {video.name: video.events for video in drawn if video.events}:
+        dump(truth / EVENTS, {"videos": events})
     if split == HIDDEN:
         for video in videos.values():
             for expression in video["expressions"].values():

@@ -6,9 +6,10 @@ object of the scene is clearly in or clearly out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -91,12 +92,18 @@ def called(noun: Noun, world: World) -> list[int] | None:
     return None if None in fits else [k for k, fit in enumerate(fits) if fit]
 
 
-def satisfied(query: Query, world: World) -> list[int] | None:
-    """The objects that noun phrase and clause are true of; None where that is unclear for any object."""
+def satisfied(query: Query, world: World, clauses: Mapping[str, Truth] | None = None) -> list[int] | None:
+    """The objects that noun phrase and clause are true of; None where that is unclear for any object.
+
+    Args:
+        query: The sentence's meaning.
+        world: The measured scene.
+        clauses: What decides on each clause, by its name; None for ``CLAUSES``.
+    """
     among = called(query.noun, world)
     if query.clause is None or among is None:
         return among
-    truth = [CLAUSES[query.clause.name](query.clause, world, k, among) for k in among]
+    truth = [(clauses or CLAUSES)[query.clause.name](query.clause, world, k, among) for k in among]
     return None if None in truth else [k for k, true in zip(among, truth, strict=True) if true]
 
 
@@ -106,6 +113,7 @@ def is_true(query: Query, world: World, targets: list[int]) -> bool:
 
 
 # One function per clause: (clause, world, object, objects of that name) -> True, False or None.
+Truth = Callable[[Clause, Any, int, list[int]], bool | None]  # the world may be one that measures more
 
 
 def _side(clause: Clause, world: World, k: int, among: list[int]) -> bool | None:
@@ -230,7 +238,7 @@ def _hidden(clause: Clause, world: World, k: int, among: list[int]) -> bool | No
     return graded((world.covers[k, other][gone] >= 0.98).all(), world.covers[k, other].max() <= 0.2)
 
 
-CLAUSES: dict[str, Callable[[Clause, World, int, list[int]], bool | None]] = {
+CLAUSES: dict[str, Truth] = {
     "side": _side,
     "farthest": _farthest,
     "extreme_size": _largest,

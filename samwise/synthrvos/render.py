@@ -22,8 +22,9 @@ def render(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     layers = np.zeros((scene.frames, len(scene.objects), scene.height, scene.width), dtype=bool)
     states = [o.states(scene.frames, scene.unit) for o in scene.objects]
     for k in back_to_front(scene):
+        tones = scene.objects[k].tones(scene.frames)
         for t in range(scene.frames):
-            _draw(frames[t], layers[t, k], scene.objects[k], states[k][t])
+            _draw(frames[t], layers[t, k], scene.objects[k], states[k][t], float(tones[t]))
     return np.clip(frames + 0.5, 0, 255).astype(np.uint8), layers
 
 
@@ -41,7 +42,7 @@ def visible_masks(scene: Scene, layers: np.ndarray) -> np.ndarray:
     return visible
 
 
-def _draw(frame: np.ndarray, layer: np.ndarray, item: SceneObject, state: np.ndarray) -> None:
+def _draw(frame: np.ndarray, layer: np.ndarray, item: SceneObject, state: np.ndarray, tone: float) -> None:
     """Paints an object over ``frame`` (H, W, 3 float32) and marks its pixels in ``layer``."""
     x, y, angle, diameter = state
     height, width = layer.shape
@@ -68,7 +69,7 @@ def _draw(frame: np.ndarray, layer: np.ndarray, item: SceneObject, state: np.nda
     pattern = _pattern(item.appearance.texture, local_u, local_v, diameter)[..., None]
     main, second = paint(item.appearance.colour)
     patch = frame[y0:y1, x0:x1]
-    patch += alpha[..., None] * (main + pattern * (second - main) - patch)
+    patch += alpha[..., None] * (tone * (main + pattern * (second - main)) - patch)
 
 
 def _pattern(texture: str, u: np.ndarray, v: np.ndarray, diameter: float) -> np.ndarray:

@@ -51,6 +51,10 @@ class SceneObject:
         out[:, 3] = self.diameter * np.exp(out[:, 3])
         return out
 
+    def tones(self, frames: int) -> np.ndarray:
+        """(frames,) what its colours are multiplied by."""
+        return np.ones(frames)
+
     @property
     def onset(self) -> int | None:
         """The frame at which it starts doing something else, if it does."""

@@ -13,10 +13,12 @@ from samwise.synthrvos.motion import MOTIONS
 from samwise.synthrvos.planning import GROUPS, draw_scene
 from samwise.synthrvos.queries import KINDS, STATIC
 from samwise.synthrvos.render import render, visible_masks
+from samwise.synthrvos.scene import Appearance
 from samwise.synthrvos.world import World, measure
 
 # Raise it whenever the same seed gives other data.
 VERSION = 1
+SHORTEST = 120  # frames of a long video
 
 # Relative frequency of the kinds among the sentences that aren't bound to a scene's own feature.
 _WEIGHTS = {
@@ -44,6 +46,7 @@ class VideoSettings:
         objects: Most objects in a video.
         kinds: Kinds of sentences that are said, and that scenes are made for; None for all.
         motions: Motions that sentences speak of; None for all. Scenes have others too.
+        length: About how many frames long videos have, in place of ``frames``; None for short ones.
     """
 
     width: tuple[int, int] = (128, 128)
@@ -53,6 +56,7 @@ class VideoSettings:
     objects: int = 5
     kinds: tuple[str, ...] | None = None
     motions: tuple[str, ...] | None = None
+    length: int | None = None
 
     def check(self) -> None:
         """Refuses what can't be drawn.
@@ -66,6 +70,13 @@ class VideoSettings:
                 raise UserError(f"{name}={list(pair)}: give [least, most] with {least} <= least <= most")
         if not 3 <= self.objects <= 5:
             raise UserError(f"objects={self.objects}: choose 3, 4 or 5")
+        if self.length is not None:
+            if not SHORTEST <= self.length <= 3000:
+                raise UserError(f"length={self.length}: choose {SHORTEST} to 3000 frames")
+            if self.kinds is not None or self.motions is not None:
+                raise UserError(
+                    "long videos (length=...) have sentences of every kind: leave out kinds and motions"
+                )
         for name, known in (("kinds", KINDS), ("motions", MOTIONS)):
             chosen = getattr(self, name)
             if chosen is not None and (not chosen or set(chosen) - set(known)):
@@ -94,6 +105,11 @@ class SyntheticVideo:
     masks: np.ndarray = field(repr=False)
     statements: list[Statement]
     world: World = field(repr=False)
+
+    @property
+    def looks(self) -> tuple[Appearance, ...]:
+        """K appearances."""
+        return self.world.looks
 
 
 def seeded(seed: int, split: str, index: int) -> np.random.Generator:

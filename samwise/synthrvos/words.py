@@ -115,6 +115,7 @@ AFTER = {
         "leaving the scene{at_side}",
         "going out of view{at_side}",
     ),
+    "returns": ("that disappears and comes back",),
     "behind": (
         "that goes behind {other}",
         "that passes behind {other}",

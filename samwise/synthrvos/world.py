@@ -104,8 +104,8 @@ def measure(scene: Scene, layers: np.ndarray, visible: np.ndarray) -> World:
 
     Args:
         scene: What was drawn.
-        layers: (T, K, H, W) bool, from :func:`samwise.synthrvos.render.render`.
-        visible: (T, K, H, W) bool, from :func:`samwise.synthrvos.render.visible_masks`.
+        layers: (T, K, H, W) bool, from ``samwise.synthrvos.render.render``.
+        visible: (T, K, H, W) bool, from ``samwise.synthrvos.render.visible_masks``.
     """
     states = np.stack([o.states(scene.frames, scene.unit) for o in scene.objects])  # K, T, 4
     within = layers.sum((2, 3)).T.astype(float)  # K, T

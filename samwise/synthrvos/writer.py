@@ -20,6 +20,7 @@ from samwise.data.masks.label_maps import write_label_map
 from samwise.errors import UserError
 from samwise.io import read_json, writable_folder, write_zip
 from samwise.running.parallel import map_in_processes
+from samwise.synthrvos.long.video import make_long_video
 from samwise.synthrvos.video import VERSION, VideoSettings, make_video
 
 STAMP = "synth.json"
@@ -57,6 +58,7 @@ class Drawn:
         shapes: Each object's shape.
         masks: For each object T run-lengths in COCO's form; None where nothing can be seen of it.
         sentences: Each sentence's text, targets (from 0) and kind.
+        events: What happens in a long video, see ``samwise.synthrvos.long.events``.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Drawn:
     shapes: list[str]
     masks: list[list[Any | None]]
     sentences: list[tuple[str, list[int], str]]
+    events: dict[str, Any] | None = None
 
     def about_one(self) -> list[tuple[str, int, str]]:
         """The sentences with one target."""
@@ -90,7 +93,8 @@ def draw(folder: Path, split: str, count: int, options: Options, step: int = 1) 
 def _draw(folder: Path, split: str, seed: int, settings: VideoSettings, step: int, index: int) -> Drawn:
     cv2.setNumThreads(1)
     still = split == STILLS
-    video = make_video(seed, split, index, settings, still)
+    long = make_long_video(seed, split, index, settings) if settings.length and not still else None
+    video = long or make_video(seed, split, index, settings, still)
     name = f"COCO_train2014_{index + 1:012d}" if still else f"{split}_{index:05d}"
     frames = [name] if still else [f"{t * step:05d}" for t in range(len(video.frames))]
     images = folder if still else folder / name
@@ -101,9 +105,10 @@ def _draw(folder: Path, split: str, seed: int, settings: VideoSettings, step: in
         name,
         frames,
         video.frames.shape[1:3],
-        [looks.shape for looks in video.world.looks],
+        [looks.shape for looks in video.looks],
         [[_run_lengths(mask) for mask in masks] for masks in video.masks.swapaxes(0, 1)],
         [(s.text, list(s.targets), s.query.kind) for s in video.statements],
+        long and {"frames": len(frames), "cuts": long.cuts, "expressions": dict(enumerate(long.records))},
     )
 
 

@@ -24,13 +24,13 @@ def write_ytvos(root: str | Path, train: int, valid: int, **options: Any) -> dic
         root: Folder of the data set.
         train: Training videos.
         valid: Validation videos; half as many, at least one, are added as test videos.
-        **options: Of :class:`samwise.synthrvos.writer.Options`.
+        **options: Of ``samwise.synthrvos.writer.Options``.
 
     Returns:
         Number of sentences of each kind.
 
     Raises:
-        UserError: As :func:`samwise.synthrvos.writer.build`.
+        UserError: As ``samwise.synthrvos.writer.build``.
     """
     chosen = Options(**options)
     counts = {"train": train, "valid": valid, "test": max(1, valid // 2)}
