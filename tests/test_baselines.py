@@ -24,6 +24,7 @@ from samwise.weights.frozen import (
     write_frozen,
 )
 from samwise.weights.skeleton import part_sizes, skeleton
+from tests.networks import random_network
 from tests.test_scripts import run
 from tests.test_trainer import _signal_at, make_trainer, small_model  # noqa: F401
 
@@ -35,9 +36,8 @@ ADDING = ["lora", "adaptformer"]
 
 def build(adapter: str, *overrides: str) -> Samwise:
     """The same frozen weights for every adapter."""
-    torch.manual_seed(0)
     frozen = [] if adapter == "full" else FROZEN
-    return Samwise(compose_model("tiny_scratch", [f"adapter={adapter}", *SMALL, *frozen, *overrides]))
+    return random_network(0, [f"adapter={adapter}", *SMALL, *frozen, *overrides])
 
 
 def stir(model: Samwise) -> Samwise:

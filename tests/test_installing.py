@@ -16,6 +16,7 @@ import pytest
 from torch import nn
 
 import samwise
+from samwise import Samwise
 from samwise.__main__ import main as command
 from samwise.__main__ import programs
 from samwise.config.composing import compose_config
@@ -31,7 +32,6 @@ from samwise.visualization import main as main_visualize
 from samwise.web.config import WebConfig
 from samwise.web.server import serve
 from tests.programs import environment
-from tests.test_samwise import build
 from tests.test_scripts import ROOT, SMALL
 
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def _clip_tokenizer() -> None:
         ("figures", "matplotlib", _figures),
         ("evaluate", "scipy", lambda: score_sequence("video", [], [])),
         ("web", "gradio", lambda: serve(lambda: None, WebConfig(port=0))),
-        ("lora", "peft", lambda: build("adapter=lora", *FROZEN)),
+        ("lora", "peft", lambda: Samwise.from_config("tiny_scratch", ["adapter=lora", *FROZEN])),
         ("foundation", "tensordict", lambda: build_trainable(nn.Identity(), None, 64, {})),
     ],
 )  # fmt: skip

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from samwise.config.composing import compose_model
 from samwise.data.clips import ClipDataset
 from samwise.data.mevis import MeViSStorage
 from samwise.errors import UserError
@@ -23,14 +22,14 @@ from samwise.training.pretrained import load_pretrained
 from samwise.training.run_log import Interrupted
 from samwise.training.trainer import Trainer
 from samwise.weights.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, trained_state
+from tests.networks import random_network
 
 SMALL = ["model.canvas=64", "model.clip_length=6", "model.prompt.motion=false"]
 FROZEN = [*SMALL, "model.backbone.trainable=false", "model.text_encoder.trainable=false"]
 
 
 def small_model(seed: int = 0, overrides: list[str] | None = None) -> Samwise:
-    torch.manual_seed(seed)
-    return Samwise(compose_model("tiny_scratch", overrides or SMALL))
+    return random_network(seed, overrides or SMALL)
 
 
 @pytest.fixture
