@@ -175,6 +175,9 @@ session = predictor.start_session(["the red circle"])
 for (i, masks), frame in zip(predictor.segment_video(video, ["the red circle"], clip_length=1), video):
     assert (masks == session.step(frame)).all() and masks.shape == (1, 40, 60)
 print("done", i)
+from samwise.__main__ import main
+sys.argv[1:] = ["demo", f"input={sys.argv[1]}", "text=the red circle", "output=out"]
+main()  # with the small default
 """
 
 
@@ -218,9 +221,7 @@ def test_from_an_installed_wheel(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run(python, "-c", PROGRAM) == "done 2\n"
-    call = installed / "bin/samwise"
-    picture = ROOT / "tests/fixtures/web_demo.png"
-    run(call, "demo", f"input={picture}", "text=the red circle", "output=out")  # with the small default
+    assert run(python, "-c", PROGRAM, ROOT / "tests/fixtures/web_demo.png").startswith("done 2\n")
     masks = "out/masks/0_the_red_circle"
-    assert "1 frames" in run(python, "-m", "samwise", "frames-to-video", masks, "masks.mp4")
+    assert "1 frames" in run(installed / "bin/samwise", "frames-to-video", masks, "masks.mp4")
+    assert run(python, "-m", "samwise", "--version") == f"{samwise.__version__}\n"

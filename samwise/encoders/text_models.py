@@ -12,9 +12,11 @@ from samwise.encoders.part_files import load_strictly, loading, local_only, loca
 from samwise.errors import UserError
 from samwise.extras import needed_for
 
+# Named by their own modules, here and below: for ``from transformers import`` a type checker reads all models.
 if TYPE_CHECKING:
     from open_clip.transformer import TextTransformer
-    from transformers import BertModel, PretrainedConfig
+    from transformers.configuration_utils import PretrainedConfig
+    from transformers.models.bert.modeling_bert import BertModel
 
 _ROBERTA = {
     "vocab_size": 50265,
@@ -54,7 +56,7 @@ def build_bert_like(config: TextEncoderConfig) -> BertModel:
     architecture = _architecture(config)
     from_file = config.checkpoint is not None and Path(config.checkpoint).is_file()
     if from_file or not (config.checkpoint or config.pretrained):
-        from transformers import AutoModel
+        from transformers.models.auto.modeling_auto import AutoModel
 
         model = AutoModel.from_config(architecture, **_without_pooler(architecture))
         if from_file:
@@ -72,7 +74,7 @@ def build_bert_like(config: TextEncoderConfig) -> BertModel:
 
 def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
     """The transformers config of the network that ``config`` names."""
-    from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import AutoConfig
 
     folder = next((p for p in (config.checkpoint, config.name) if p and Path(p).is_dir()), None)
     if folder is None and config.name in PUBLISHED_SIZES and not config.pretrained:
@@ -91,7 +93,7 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
 
 def _without_pooler(architecture: PretrainedConfig) -> dict[str, bool]:
     """The argument that leaves out the unused pooling layer, if the model knows it."""
-    from transformers import AutoModel
+    from transformers.models.auto.modeling_auto import AutoModel
 
     kind = AutoModel._model_mapping.get(type(architecture), None)
     known = kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters
@@ -99,7 +101,7 @@ def _without_pooler(architecture: PretrainedConfig) -> dict[str, bool]:
 
 
 def _load_published(where: str, architecture: PretrainedConfig) -> Any:
-    from transformers import AutoModel
+    from transformers.models.auto.modeling_auto import AutoModel
 
     with loading(f"the text encoder '{where}'", _PLACE):
         model, info = AutoModel.from_pretrained(

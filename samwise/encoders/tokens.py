@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,7 @@ def _tokenizer_place(config: TextEncoderConfig) -> str:
 
 
 def _transformers(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import AutoTokenizer
 
     where = _tokenizer_place(config)
     way_out = (
@@ -212,7 +213,8 @@ def _transformers(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding],
     with loading(f"the tokenizer '{where}'", way_out):
         asset = Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))
         if config.tokenizer and asset.is_file():
-            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
+            fast: Any = import_module("transformers")  # whose versions have the class in other modules
+            tokenizer = fast.PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
         else:
             tokenizer = AutoTokenizer.from_pretrained(
                 where, trust_remote_code=False, local_files_only=local_only(where)

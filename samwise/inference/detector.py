@@ -26,7 +26,8 @@ class GroundedDetector:
     """
 
     def __init__(self, name: str, threshold: float, max_boxes: int | None, device: torch.device) -> None:
-        from transformers import AutoProcessor, GroundingDinoForObjectDetection
+        from transformers.models.auto.processing_auto import AutoProcessor
+        from transformers.models.grounding_dino.modeling_grounding_dino import GroundingDinoForObjectDetection
 
         way_out = "; give the folder of a Grounding DINO in transformers' form, or its name on the hub"
         with loading(f"system.detector={name}", way_out):
