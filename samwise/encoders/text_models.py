@@ -12,7 +12,7 @@ from samwise.encoders.part_files import load_strictly, loading, local_only, loca
 from samwise.errors import UserError
 from samwise.extras import needed_for
 
-# Named by their own modules, here and below: for ``from transformers import`` a type checker reads all models.
+# Named by their own modules, here and below: for ``from transformers import`` a type checker reads all models
 if TYPE_CHECKING:
     from open_clip.transformer import TextTransformer
     from transformers.configuration_utils import PretrainedConfig
