@@ -28,7 +28,7 @@ from tests.networks import random_network
 from tests.test_scripts import run
 from tests.test_trainer import _signal_at, make_trainer, small_model  # noqa: F401
 
-SMALL = ["model.canvas=64", "model.clip_length=6", "model.adapter.patch_sizes=[4,2,1]"]
+SMALL = ["model.canvas=64", "model.clip_length=3", "model.adapter.patch_sizes=[4,2,1]", "model.cme.window=1"]
 FROZEN = ["model.backbone.trainable=false", "model.text_encoder.trainable=false"]
 SENTENCES = ["the red circle", "a blue square moving to the left"]
 ADDING = ["lora", "adaptformer"]
