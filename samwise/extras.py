@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 from samwise.errors import UserError
 
@@ -25,3 +27,11 @@ def needed_for(what: str, extra: str) -> Iterator[None]:
         raise UserError(
             f"{what} needs a package that isn't installed ({error}): pip install 'samwise-rvos[{extra}]'"
         ) from error
+
+
+def of_transformers(name: str) -> Any:
+    """A class of transformers, which is imported here, on first use.
+
+    Without its type: a type checker would read all of transformers' models for it, which takes a minute.
+    """
+    return getattr(import_module("transformers"), name)

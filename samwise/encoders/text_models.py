@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from samwise.config.parts import TextEncoderConfig
 from samwise.encoders.part_files import load_strictly, loading, local_only, locate, read_part
 from samwise.errors import UserError
-from samwise.extras import needed_for
+from samwise.extras import needed_for, of_transformers
 
-# Named by their own modules, here and below: for ``from transformers import`` a type checker reads all models
 if TYPE_CHECKING:
     from open_clip.transformer import TextTransformer
     from transformers.configuration_utils import PretrainedConfig
@@ -56,9 +55,7 @@ def build_bert_like(config: TextEncoderConfig) -> BertModel:
     architecture = _architecture(config)
     from_file = config.checkpoint is not None and Path(config.checkpoint).is_file()
     if from_file or not (config.checkpoint or config.pretrained):
-        from transformers.models.auto.modeling_auto import AutoModel
-
-        model = AutoModel.from_config(architecture, **_without_pooler(architecture))
+        model = of_transformers("AutoModel").from_config(architecture, **_without_pooler(architecture))
         if from_file:
             path = str(config.checkpoint)
             load_strictly(model, read_part(path, "text_encoder", "model"), path, "model.text_encoder")
@@ -74,16 +71,15 @@ def build_bert_like(config: TextEncoderConfig) -> BertModel:
 
 def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
     """The transformers config of the network that ``config`` names."""
-    from transformers.models.auto.configuration_auto import AutoConfig
-
+    auto = of_transformers("AutoConfig")
     folder = next((p for p in (config.checkpoint, config.name) if p and Path(p).is_dir()), None)
     if folder is None and config.name in PUBLISHED_SIZES and not config.pretrained:
         kind, sizes = PUBLISHED_SIZES[config.name]
-        found = AutoConfig.for_model(kind, **{**sizes, **config.overrides})
+        found = auto.for_model(kind, **{**sizes, **config.overrides})
     else:
         where = folder or config.name
         with loading(f"the text encoder '{where}'", _PLACE):
-            found = AutoConfig.from_pretrained(
+            found = auto.from_pretrained(
                 where, trust_remote_code=False, local_files_only=local_only(where), **config.overrides
             )
     if config.trainable and not (config.pretrained or config.checkpoint):
@@ -93,18 +89,14 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
 
 def _without_pooler(architecture: PretrainedConfig) -> dict[str, bool]:
     """The argument that leaves out the unused pooling layer, if the model knows it."""
-    from transformers.models.auto.modeling_auto import AutoModel
-
-    kind = AutoModel._model_mapping.get(type(architecture), None)
+    kind = of_transformers("AutoModel")._model_mapping.get(type(architecture), None)
     known = kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters
     return {"add_pooling_layer": False} if known else {}
 
 
 def _load_published(where: str, architecture: PretrainedConfig) -> Any:
-    from transformers.models.auto.modeling_auto import AutoModel
-
     with loading(f"the text encoder '{where}'", _PLACE):
-        model, info = AutoModel.from_pretrained(
+        model, info = of_transformers("AutoModel").from_pretrained(
             where,
             config=architecture,
             output_loading_info=True,
