@@ -41,8 +41,8 @@ def cut(folder: Path, frames: int) -> Path:
 def test_a_stream_into_its_second_clip(tmp_path: Path) -> None:
     """Memory that is full and crosses the border of the clips; the CME fires on the right frames.
 
-    Frame 8 is the first that no longer sees all before it, and one on which the CME fires; frame 9 sees what
-    it wrote.
+    Frame 7 is the first that no longer sees all before it; frame 8 begins a clip, and the CME fires on it;
+    frame 9 sees what it wrote.
     """
     result = run(cut(tmp_path / "golden", 10))
     assert result.returncode == 0, result.stdout + result.stderr

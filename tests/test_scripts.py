@@ -174,7 +174,7 @@ def test_unknown_keys(tmp_path: Path) -> None:
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What tools/make_synthetic.py makes: videos and images."""
     cwd = tmp_path_factory.mktemp("synthetic")
-    counts = ["train=4", "valid_u=2", "valid=0", "images=20", "workers=1", "frames=[18,18]"]
+    counts = ["train=4", "valid_u=2", "valid=0", "images=20", "workers=1", "frames=18", "expressions=2"]
     run(cwd, "tools/make_synthetic.py", "root=synth", *counts)
     return cwd / "synth"
 

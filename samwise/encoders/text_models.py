@@ -14,7 +14,6 @@ from samwise.extras import needed_for, of_transformers
 
 if TYPE_CHECKING:
     from open_clip.transformer import TextTransformer
-    from transformers.configuration_utils import PretrainedConfig
     from transformers.models.bert.modeling_bert import BertModel
 
 _ROBERTA = {
@@ -69,8 +68,8 @@ def build_bert_like(config: TextEncoderConfig) -> BertModel:
     return model
 
 
-def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
-    """The transformers config of the network that ``config`` names."""
+def _architecture(config: TextEncoderConfig) -> Any:
+    """The transformers config (a ``PretrainedConfig``) of the network that ``config`` names."""
     auto = of_transformers("AutoConfig")
     folder = next((p for p in (config.checkpoint, config.name) if p and Path(p).is_dir()), None)
     if folder is None and config.name in PUBLISHED_SIZES and not config.pretrained:
@@ -87,14 +86,14 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
     return found
 
 
-def _without_pooler(architecture: PretrainedConfig) -> dict[str, bool]:
+def _without_pooler(architecture: Any) -> dict[str, bool]:
     """The argument that leaves out the unused pooling layer, if the model knows it."""
     kind = of_transformers("AutoModel")._model_mapping.get(type(architecture), None)
     known = kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters
     return {"add_pooling_layer": False} if known else {}
 
 
-def _load_published(where: str, architecture: PretrainedConfig) -> Any:
+def _load_published(where: str, architecture: Any) -> Any:
     with loading(f"the text encoder '{where}'", _PLACE):
         model, info = of_transformers("AutoModel").from_pretrained(
             where,
