@@ -26,7 +26,7 @@ def random_network(seed: int, overrides: Sequence[str], name: str = "tiny_scratc
     return copy.deepcopy(model)
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=12)
 def _random(seed: int, overrides: tuple[str, ...], name: str) -> tuple[Samwise, Tensor]:
     torch.manual_seed(seed)
     return Samwise(compose_model(name, list(overrides))), torch.get_rng_state()
@@ -37,7 +37,7 @@ def seeded_network(overrides: Sequence[str], name: str = "tiny_scratch") -> Samw
     return copy.deepcopy(_seeded_network(tuple(overrides), name))
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=12)
 def _seeded_network(overrides: tuple[str, ...], name: str) -> Samwise:
     model = Samwise.from_config(name, list(overrides))
     state = model.state_dict()
