@@ -29,9 +29,6 @@ def needed_for(what: str, extra: str) -> Iterator[None]:
         ) from error
 
 
-def of_transformers(name: str) -> Any:
-    """A class of transformers, which is imported here, on first use.
-
-    Without its type: a type checker would read all of transformers' models for it, which takes a minute.
-    """
-    return getattr(import_module("transformers"), name)
+def untyped(module: str) -> Any:
+    """Imports transformers or what is built on it: for its types a checker reads all models, for a minute."""
+    return import_module(module)

