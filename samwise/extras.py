@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 from samwise.errors import UserError
 
@@ -25,3 +27,8 @@ def needed_for(what: str, extra: str) -> Iterator[None]:
         raise UserError(
             f"{what} needs a package that isn't installed ({error}): pip install 'samwise-rvos[{extra}]'"
         ) from error
+
+
+def untyped(module: str) -> Any:
+    """Imports transformers or what is built on it: for its types a checker reads all models, for a minute."""
+    return import_module(module)

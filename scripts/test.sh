@@ -12,5 +12,6 @@ bash scripts/setup.sh
 export HF_HUB_OFFLINE=1 # nothing is fetched; without it every look-up would be tried again for a minute
 export OMP_NUM_THREADS=1
 export PYTHONUNBUFFERED=1
+unset PYTHONDONTWRITEBYTECODE # else each of some hundred processes compiles the package anew
 "${VENV:-.venv}/bin/ruff" check .
 exec "${VENV:-.venv}/bin/python" -m pytest -n "${TEST_WORKERS:-2}" --dist worksteal "$@"

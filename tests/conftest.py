@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test downloads anything; else every loo
 settings.register_profile("explore", deadline=None)
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.load_profile("same")
+
+# Whichever test forks first, its processes find everything imported.
+multiprocessing.set_forkserver_preload(["tests.warm_process"])
 
 HEIGHT, WIDTH, FRAMES = 40, 60, 5
 

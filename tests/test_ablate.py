@@ -42,7 +42,15 @@ SMALL = [
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the embedded data in small."""
     cwd = tmp_path_factory.mktemp("ablate")
-    counts = ["train=2", "valid_u=1", "valid=0", "images=8", "workers=1", "frames=[18,18]"]
+    counts = [
+        "train=2",
+        "valid_u=1",
+        "valid=0",
+        "images=8",
+        "workers=1",
+        "frames=[18,18]",
+        "expressions=[2,2]",
+    ]
     run(cwd, "tools/make_synthetic.py", "root=data/synth", *counts)
     return cwd
 

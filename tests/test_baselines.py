@@ -24,10 +24,11 @@ from samwise.weights.frozen import (
     write_frozen,
 )
 from samwise.weights.skeleton import part_sizes, skeleton
+from tests.networks import random_network
 from tests.test_scripts import run
 from tests.test_trainer import _signal_at, make_trainer, small_model  # noqa: F401
 
-SMALL = ["model.canvas=64", "model.clip_length=6", "model.adapter.patch_sizes=[4,2,1]"]
+SMALL = ["model.canvas=64", "model.clip_length=3", "model.adapter.patch_sizes=[4,2,1]", "model.cme.window=1"]
 FROZEN = ["model.backbone.trainable=false", "model.text_encoder.trainable=false"]
 SENTENCES = ["the red circle", "a blue square moving to the left"]
 ADDING = ["lora", "adaptformer"]
@@ -35,9 +36,8 @@ ADDING = ["lora", "adaptformer"]
 
 def build(adapter: str, *overrides: str) -> Samwise:
     """The same frozen weights for every adapter."""
-    torch.manual_seed(0)
     frozen = [] if adapter == "full" else FROZEN
-    return Samwise(compose_model("tiny_scratch", [f"adapter={adapter}", *SMALL, *frozen, *overrides]))
+    return random_network(0, [f"adapter={adapter}", *SMALL, *frozen, *overrides])
 
 
 def stir(model: Samwise) -> Samwise:

@@ -8,6 +8,7 @@ import os
 import pathlib
 import pickle
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ ARGS = argparse.Namespace(lr=1e-5, HSA=True, patch_size=[8, 4, 2], resume=None, 
 
 def released(*overrides: str) -> dict[str, Tensor]:
     """A small checkpoint in the authors' names, with the unused language-model head theirs have."""
+    return dict(_released(overrides))
+
+
+@cache
+def _released(overrides: tuple[str, ...]) -> dict[str, Tensor]:
     model = Samwise(compose_model("released", [*NETWORK, "model.text_encoder.pretrained=false", *overrides]))
     state = {n: seeded_tensor(n, tuple(x.shape), str(x.dtype)) for n, x in model.state_dict().items()}
     state["text_encoder.model.embeddings.token_type_embeddings.weight"].zero_()

@@ -145,16 +145,9 @@ def test_alone_nothing_is_asked_of_others():
 
 def test_the_slurm_launcher_composes():
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    command = [sys.executable, str(ROOT / "scripts/train.py"), "experiment=mevis", "hydra/launcher=slurm"]
-    command += [
-        "hydra.launcher.gpus_per_node=4",
-        "--cfg",
-        "hydra",
-        "--package",
-        "hydra.launcher",
-        "--resolve",
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    arguments = ["experiment=mevis", "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=4"]
+    arguments += ["--cfg", "hydra", "--package", "hydra.launcher", "--resolve"]
+    result = run_program("scripts/train.py", *arguments, timeout=100)
     assert result.returncode == 0, result.stderr
     assert "SlurmLauncher" in result.stdout and "tasks_per_node: 4" in result.stdout
 

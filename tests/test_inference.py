@@ -80,15 +80,15 @@ def test_step_answers_at_once_and_remembers(predictor: SamwisePredictor) -> None
 
 @pytest.mark.slow
 def test_memory_of_a_long_stream() -> None:
-    """After 400 frames a session holds what it held after 24, storages behind views counted."""
+    """After 104 frames a session holds what it held after 24, storages behind views counted."""
     session = SamwisePredictor(build(), "cpu").start_session(TEXTS[:1], clip_length=8)
     frame, sizes = noise(1)[0], {}
-    for index in range(400):
+    for index in range(104):
         session.push(frame)
-        if index in (23, 399):
+        if index in (23, 103):
             sizes[index] = session.held_bytes()
-    assert session._next_index == 400 and not session._pending
-    assert sizes[23] == sizes[399] < 2e6
+    assert session._next_index == 104 and not session._pending
+    assert sizes[23] == sizes[103] < 2e6
 
 
 def test_wrong_frames_and_sentences(predictor: SamwisePredictor) -> None:

@@ -16,6 +16,7 @@ import pytest
 from torch import nn
 
 import samwise
+from samwise import Samwise
 from samwise.__main__ import main as command
 from samwise.__main__ import programs
 from samwise.config.composing import compose_config
@@ -31,7 +32,6 @@ from samwise.visualization import main as main_visualize
 from samwise.web.config import WebConfig
 from samwise.web.server import serve
 from tests.programs import environment
-from tests.test_samwise import build
 from tests.test_scripts import ROOT, SMALL
 
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def _clip_tokenizer() -> None:
         ("figures", "matplotlib", _figures),
         ("evaluate", "scipy", lambda: score_sequence("video", [], [])),
         ("web", "gradio", lambda: serve(lambda: None, WebConfig(port=0))),
-        ("lora", "peft", lambda: build("adapter=lora", *FROZEN)),
+        ("lora", "peft", lambda: Samwise.from_config("tiny_scratch", ["adapter=lora", *FROZEN])),
         ("foundation", "tensordict", lambda: build_trainable(nn.Identity(), None, 64, {})),
     ],
 )  # fmt: skip
@@ -175,6 +175,9 @@ session = predictor.start_session(["the red circle"])
 for (i, masks), frame in zip(predictor.segment_video(video, ["the red circle"], clip_length=1), video):
     assert (masks == session.step(frame)).all() and masks.shape == (1, 40, 60)
 print("done", i)
+from samwise.__main__ import main
+sys.argv[1:] = ["demo", f"input={sys.argv[1]}", "text=the red circle", "output=out"]
+main()  # with the small default
 """
 
 
@@ -218,9 +221,7 @@ def test_from_an_installed_wheel(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run(python, "-c", PROGRAM) == "done 2\n"
-    call = installed / "bin/samwise"
-    picture = ROOT / "tests/fixtures/web_demo.png"
-    run(call, "demo", f"input={picture}", "text=the red circle", "output=out")  # with the small default
+    assert run(python, "-c", PROGRAM, ROOT / "tests/fixtures/web_demo.png").startswith("done 2\n")
     masks = "out/masks/0_the_red_circle"
-    assert "1 frames" in run(python, "-m", "samwise", "frames-to-video", masks, "masks.mp4")
+    assert "1 frames" in run(installed / "bin/samwise", "frames-to-video", masks, "masks.mp4")
+    assert run(python, "-m", "samwise", "--version") == f"{samwise.__version__}\n"

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from samwise.video.limits import LimitedSource
 from samwise.video.live import Camera, NetworkStream
 from samwise.video.reader import open_source
 from samwise.weights.checkpoint import save_checkpoint
+from tests.programs import start_program
 from tests.test_samwise import build
 from tests.test_video import pictures, write, write_with_sound
 
@@ -243,17 +242,17 @@ def test_ctrl_c_finishes_what_is_written(
     address, served = web
     served["/live.ts"] = lambda file: transport_stream(file, None, 0.02)
     save_checkpoint(predictor.model, tmp_path / "model.safetensors")
-    command = [sys.executable, str(ROOT / "scripts/demo.py"), f"input={address}/live.ts", "text=a dog"]
-    command += [f"checkpoint={tmp_path}/model.safetensors", f"output={tmp_path}/out", "device=cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    demo = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    while demo.poll() is None and not list(tmp_path.glob("out/.masks.*/0_a_dog/00003.png")):
+    arguments = [f"input={address}/live.ts", "text=a dog", "device=cpu"]
+    arguments += [f"checkpoint={tmp_path}/model.safetensors", f"output={tmp_path}/out"]
+    files = [tmp_path / "output.txt", tmp_path / "errors.txt"]
+    demo = start_program(files, "scripts/demo.py", *arguments)
+    while demo.is_alive() and not list(tmp_path.glob("out/.masks.*/0_a_dog/00003.png")):
         time.sleep(0.05)
-    demo.send_signal(signal.SIGINT)
-    output, errors = demo.communicate(timeout=60)
-    assert demo.returncode == 0 and "Traceback" not in errors, errors
+    assert demo.pid is not None
+    os.kill(demo.pid, signal.SIGINT)
+    demo.join(60)
+    output, errors = (file.read_text() for file in files)
+    assert demo.exitcode == 0 and "Traceback" not in errors, errors
     assert "stopped by SIGINT" in output
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["frames"] >= 4

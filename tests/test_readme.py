@@ -51,11 +51,26 @@ COMMANDS = not_in_earlier([commands_of(block) for block in BLOCKS])
 
 # What a command is given besides, so that it takes seconds. The first pattern that is found counts.
 SMALLER = [
-    ("tools/make_synthetic.py .*format=", ["train=1", "valid=1", "images=4", "frames=[18,18]", "workers=1"]),
-    ("tools/make_synthetic.py .*kinds=", ["train=2", "valid_u=1", "root=elsewhere", "overwrite=true"]),
+    (
+        "tools/make_synthetic.py .*format=",
+        ["train=1", "valid=1", "images=4", "frames=[18,18]", "workers=1", "expressions=2"],
+    ),
+    (
+        "tools/make_synthetic.py .*kinds=",
+        ["train=2", "valid_u=1", "root=elsewhere", "overwrite=true", "workers=1", "frames=18"],
+    ),
     (
         "tools/make_synthetic.py",
-        ["train=2", "valid_u=1", "valid=1", "images=4", "root=elsewhere", "overwrite=true"],
+        [
+            "train=2",
+            "valid_u=1",
+            "valid=1",
+            "images=4",
+            "root=elsewhere",
+            "overwrite=true",
+            "workers=1",
+            "frames=18",
+        ],
     ),
 ]
 
@@ -194,7 +209,7 @@ def test_quickstart(tmp_path: Path) -> None:
     smaller = {
         "RUN": str(tmp_path / "run"),
         "DATA": str(tmp_path / "data"),
-        "QUICKSTART_DATA": "train=2 valid_u=1 valid=1 images=4 workers=1 frames=[18,18]",
+        "QUICKSTART_DATA": "train=2 valid_u=1 valid=1 images=4 workers=1 frames=[18,18] expressions=[2,2]",
         "QUICKSTART_TRAINING": "debug=fast scratch.validate_every=0",
     }
     script = ["bash", str(ROOT / "scripts/quickstart.sh")]

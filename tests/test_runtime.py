@@ -11,14 +11,14 @@ import torch
 from samwise.errors import UserError
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.modeling.samwise import Samwise
+from tests.networks import random_network
 
 TEXTS = ["the red circle", "the square moving left"]
 SMALL = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
 
 
 def build(*overrides: str) -> Samwise:
-    torch.manual_seed(0)
-    return Samwise.from_config("tiny_scratch", [*SMALL, *overrides])
+    return random_network(0, [*SMALL, *overrides])
 
 
 def run(runtime: Runtime, lengths: tuple[int, ...] = (4, 4, 2)) -> torch.Tensor:

@@ -20,7 +20,7 @@ from samwise.inference import cuda_graphs as recorded
 from samwise.inference.cuda_graphs import Recorded, Recording
 from samwise.modeling import cme_pairs
 from samwise.modeling.conditional_memory_encoder import IGNORED, cme_labels
-from samwise.weights.seeded import seeded_tensor
+from tests.networks import seeded_network
 
 SMALL = ["model.canvas=64", "model.adapter.patch_sizes=[4,2,1]", "model.object_scores=true"]
 SENTENCES = [
@@ -32,13 +32,9 @@ SENTENCES = [
 
 def build(*overrides: str, name: str = "tiny_scratch") -> Samwise:
     """A tiny network with seeded weights, none of them left at zero or one."""
-    model = Samwise.from_config(name, [*SMALL, *overrides])
-    state = model.state_dict()
-    model.load_state_dict(
-        {name: seeded_tensor(name, tuple(x.shape), str(x.dtype)) for name, x in state.items()}
-    )
+    model = seeded_network([*SMALL, *overrides], name)
     torch.nn.init.constant_(model.backbone.sam2.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 4.0)
-    return model.eval()
+    return model
 
 
 @pytest.fixture(scope="module")

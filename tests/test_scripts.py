@@ -71,14 +71,16 @@ def test_train_infer_evaluate(mevis_tree: Path) -> None:
     assert scores
 
 
-def test_resuming_a_run_that_never_started_takes_the_pretrained_weights(mevis_tree: Path) -> None:
+def test_resuming_a_run_that_never_started_takes_the_pretrained_weights(
+    mevis_tree: Path, checkpoint: Path
+) -> None:
     """resume=true in a script that may be called again must not drop pretrained=... the first time."""
     cwd = mevis_tree.parent
     common = ["scripts/train.py", "experiment=mevis", "debug=fast", *SMALL, f"data.root={mevis_tree}"]
     common += ["scratch.validate_every=0", "scratch.pictures_every=0", "resume=true"]
-    run(cwd, *common, "output=first")
-    assert "tensors loaded from first" in run(cwd, *common, "output=second", "pretrained=first")
-    assert "resuming at step" in run(cwd, *common, "output=second", "pretrained=first")
+    common += ["output=run", f"pretrained={checkpoint}"]
+    assert f"tensors loaded from {checkpoint}" in run(cwd, *common)
+    assert "resuming at step" in run(cwd, *common)
 
 
 def test_interrupted_inference_redoes_what_is_broken(mevis_tree: Path, checkpoint: Path) -> None:
@@ -172,7 +174,7 @@ def test_unknown_keys(tmp_path: Path) -> None:
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What tools/make_synthetic.py makes: videos and images."""
     cwd = tmp_path_factory.mktemp("synthetic")
-    counts = ["train=4", "valid_u=2", "valid=0", "images=20", "workers=1", "frames=[18,18]"]
+    counts = ["train=4", "valid_u=2", "valid=0", "images=20", "workers=1", "frames=18", "expressions=2"]
     run(cwd, "tools/make_synthetic.py", "root=synth", *counts)
     return cwd / "synth"
 

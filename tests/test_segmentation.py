@@ -78,6 +78,11 @@ def test_notebook(tmp_path: Path) -> None:
     """Runs from top to bottom, as on a machine where the package is installed, and shows pictures."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(ROOT / "scripts/demo.ipynb", 4)
+    drawn = "video = make_video"
+    (cell,) = (cell for cell in notebook.cells if cell.source.find(drawn) > 0)
+    shorter = "import dataclasses\nvideo = dataclasses.replace(video, frames=video.frames[:10])"
+    cell.source = cell.source.replace("texts =", f"{shorter}\ntexts =")
+    assert shorter in cell.source
     nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", ()) for output in outputs)

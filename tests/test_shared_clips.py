@@ -95,7 +95,7 @@ def test_shared_and_repeated_clips_give_the_same_losses_and_gradients(
         loss.backward()
         gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
         results.append((output.values, gradients))
-    assert [n for stage, n in rows if stage < 2] == [6, 6, 18, 18]
+    assert [n for stage, n in rows if stage < 2] == [3, 3, 9, 9]
     for name, value in results[0][0].items():
         assert float(value) == pytest.approx(float(results[1][0][name]), rel=1e-5, abs=1e-7)
     shared, repeated = (torch.cat([x.flatten() for x in found.values()]) for _, found in results)

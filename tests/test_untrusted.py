@@ -237,7 +237,7 @@ def png(width: int, height: int, depth: int = 8, colour: int = 0, extra: bytes =
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    data = zlib.compress(bytes(min(width * height, 100_000) + height))
+    data = zlib.compress(bytes(min(width * height + height, 100_000)))
     parts = chunk(b"IHDR", header), extra and chunk(extra[:4], extra[4:]), chunk(b"IDAT", data)
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
 

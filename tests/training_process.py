@@ -14,27 +14,26 @@ from pathlib import Path
 
 import torch
 
-from samwise.config.composing import compose_model
 from samwise.data.clips import ClipDataset
 from samwise.data.mevis import MeViSStorage
 from samwise.errors import UserError
-from samwise.modeling.samwise import Samwise
 from samwise.running.reporting import cli
 from samwise.training.config import OptimizerConfig, TrainingConfig
 from samwise.training.distributed import process_group, rank
 from samwise.training.run_log import Interrupted, end_in_log, start_log
 from samwise.training.trainer import Trainer
+from tests.networks import random_network
 
-SMALL = ["model.canvas=64", "model.clip_length=6", "model.prompt.motion=false"]
+# The CME is asked on the last of three frames.
+SMALL = ["model.canvas=64", "model.clip_length=3", "model.cme.window=1", "model.prompt.motion=false"]
 
 
 def make_trainer(data: Path, folder: Path, overrides: list[str] | None = None, **knobs) -> Trainer:
     """A small trainer, the same for the same arguments."""
-    torch.manual_seed(0)
-    model = Samwise(compose_model("tiny_scratch", [*SMALL, *(overrides or [])]))
+    model = random_network(0, [*SMALL, *(overrides or [])])
     resume = knobs.pop("resume", False)
     config = TrainingConfig(**{"lr": 1e-3, "batch_size": 4, "num_workers": 0, "log_every": 1, **knobs})
-    length = config.clip_length or 6
+    length = config.clip_length or 3
     dataset = ClipDataset(MeViSStorage(data, "train"), "global", length, 64, seed=config.seed)
     folder.mkdir(exist_ok=True, parents=True)
     return Trainer(model, dataset, config, OptimizerConfig(lr=config.lr), folder, resume)

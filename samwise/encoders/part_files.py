@@ -9,14 +9,17 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import PARTS
 from samwise.errors import UserError, first_line
+
+if TYPE_CHECKING:  # fetching files doesn't need torch, which takes seconds to import
+    from torch import Tensor, nn
 
 # SAM 2's eight tensors that only object scores need; released image pretrainings, which have none, lack them.
 _OBJECT_SCORES = re.compile(

@@ -18,7 +18,7 @@ from samwise.errors import UserError
 
 if TYPE_CHECKING:
     from open_clip.transformer import TextTransformer
-    from transformers import BertModel
+    from transformers.models.bert.modeling_bert import BertModel
 
 PAPER_SPREAD = (1, 3, 4, 4)  # of twelve layers, beside vision stages 0 to 3
 

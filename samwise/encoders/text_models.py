@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from samwise.config.parts import TextEncoderConfig
 from samwise.encoders.part_files import load_strictly, loading, local_only, locate, read_part
 from samwise.errors import UserError
-from samwise.extras import needed_for
+from samwise.extras import needed_for, untyped
 
 if TYPE_CHECKING:
     from open_clip.transformer import TextTransformer
-    from transformers import BertModel, PretrainedConfig
+    from transformers.models.bert.modeling_bert import BertModel
 
 _ROBERTA = {
     "vocab_size": 50265,
@@ -54,9 +54,7 @@ def build_bert_like(config: TextEncoderConfig) -> BertModel:
     architecture = _architecture(config)
     from_file = config.checkpoint is not None and Path(config.checkpoint).is_file()
     if from_file or not (config.checkpoint or config.pretrained):
-        from transformers import AutoModel
-
-        model = AutoModel.from_config(architecture, **_without_pooler(architecture))
+        model = untyped("transformers").AutoModel.from_config(architecture, **_without_pooler(architecture))
         if from_file:
             path = str(config.checkpoint)
             load_strictly(model, read_part(path, "text_encoder", "model"), path, "model.text_encoder")
@@ -70,18 +68,17 @@ def build_bert_like(config: TextEncoderConfig) -> BertModel:
     return model
 
 
-def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
-    """The transformers config of the network that ``config`` names."""
-    from transformers import AutoConfig
-
+def _architecture(config: TextEncoderConfig) -> Any:
+    """The transformers config (a ``PretrainedConfig``) of the network that ``config`` names."""
+    auto = untyped("transformers").AutoConfig
     folder = next((p for p in (config.checkpoint, config.name) if p and Path(p).is_dir()), None)
     if folder is None and config.name in PUBLISHED_SIZES and not config.pretrained:
         kind, sizes = PUBLISHED_SIZES[config.name]
-        found = AutoConfig.for_model(kind, **{**sizes, **config.overrides})
+        found = auto.for_model(kind, **{**sizes, **config.overrides})
     else:
         where = folder or config.name
         with loading(f"the text encoder '{where}'", _PLACE):
-            found = AutoConfig.from_pretrained(
+            found = auto.from_pretrained(
                 where, trust_remote_code=False, local_files_only=local_only(where), **config.overrides
             )
     if config.trainable and not (config.pretrained or config.checkpoint):
@@ -89,20 +86,16 @@ def _architecture(config: TextEncoderConfig) -> PretrainedConfig:
     return found
 
 
-def _without_pooler(architecture: PretrainedConfig) -> dict[str, bool]:
+def _without_pooler(architecture: Any) -> dict[str, bool]:
     """The argument that leaves out the unused pooling layer, if the model knows it."""
-    from transformers import AutoModel
-
-    kind = AutoModel._model_mapping.get(type(architecture), None)
+    kind = untyped("transformers").AutoModel._model_mapping.get(type(architecture), None)
     known = kind is not None and "add_pooling_layer" in inspect.signature(kind.__init__).parameters
     return {"add_pooling_layer": False} if known else {}
 
 
-def _load_published(where: str, architecture: PretrainedConfig) -> Any:
-    from transformers import AutoModel
-
+def _load_published(where: str, architecture: Any) -> Any:
     with loading(f"the text encoder '{where}'", _PLACE):
-        model, info = AutoModel.from_pretrained(
+        model, info = untyped("transformers").AutoModel.from_pretrained(
             where,
             config=architecture,
             output_loading_info=True,
@@ -124,8 +117,7 @@ def build_clip_text_tower(config: TextEncoderConfig) -> TextTransformer:
         UserError: open_clip isn't installed or doesn't know the name, or the weights are missing.
     """
     with needed_for(f"the text encoder {config.name}", "clip"):
-        import open_clip
-        from open_clip.model import CLIPTextCfg, _build_text_tower
+        open_clip, parts = untyped("open_clip"), untyped("open_clip.model")
 
     # Only what comes with open_clip: its other names stand for configs in folders and on the hub.
     sizes = open_clip.get_model_config(config.name) if config.name in open_clip.list_models() else None
@@ -135,10 +127,10 @@ def build_clip_text_tower(config: TextEncoderConfig) -> TextTransformer:
         )
     text_sizes = {**sizes["text_cfg"], **config.overrides}
     try:
-        text_config = CLIPTextCfg(**text_sizes)
+        text_config = parts.CLIPTextCfg(**text_sizes)
     except TypeError as error:
         raise UserError(f"model.text_encoder.overrides={config.overrides}: {error}") from error
-    tower: Any = _build_text_tower(sizes["embed_dim"], text_config, sizes.get("quick_gelu", False))
+    tower = parts._build_text_tower(sizes["embed_dim"], text_config, sizes.get("quick_gelu", False))
     if not hasattr(tower, "token_embedding"):
         raise UserError(
             f"model.text_encoder.name={config.name}: its text tower isn't CLIP's; set family=bert and name "
@@ -150,8 +142,7 @@ def build_clip_text_tower(config: TextEncoderConfig) -> TextTransformer:
 
 
 def _load_clip_text(tower: TextTransformer, config: TextEncoderConfig) -> None:
-    import open_clip
-
+    open_clip = untyped("open_clip")
     if config.checkpoint and not Path(config.checkpoint).is_file():
         raise UserError(f"model.text_encoder.checkpoint={config.checkpoint} doesn't exist; {_SEE}")
     if config.checkpoint and config.checkpoint.endswith(".safetensors"):

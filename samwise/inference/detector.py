@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from samwise.encoders.part_files import loading
 from samwise.errors import UserError
+from samwise.extras import untyped
 
 
 class GroundedDetector:
@@ -26,13 +26,11 @@ class GroundedDetector:
     """
 
     def __init__(self, name: str, threshold: float, max_boxes: int | None, device: torch.device) -> None:
-        from transformers import AutoProcessor, GroundingDinoForObjectDetection
-
         way_out = "; give the folder of a Grounding DINO in transformers' form, or its name on the hub"
         with loading(f"system.detector={name}", way_out):
-            self.processor = AutoProcessor.from_pretrained(name)
-            found: Any = GroundingDinoForObjectDetection.from_pretrained(name, output_loading_info=True)
-        model, info = found
+            self.processor = untyped("transformers").AutoProcessor.from_pretrained(name)
+            network = untyped("transformers").GroundingDinoForObjectDetection
+            model, info = network.from_pretrained(name, output_loading_info=True)
         if missing := sorted(info["missing_keys"]):  # transformers only warns, and takes random numbers
             raise UserError(
                 f"system.detector={name} lacks the weights {', '.join(missing[:3])}: it isn't a whole "

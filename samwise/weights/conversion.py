@@ -25,7 +25,7 @@ from samwise.weights.checkpoint import load_checkpoint, read_checkpoint, write_c
 from samwise.weights.frozen import EXTRA, as_bytes, digest, write_frozen
 from samwise.weights.released import to_ours, to_released
 from samwise.weights.released_names import EMBEDDING, LM_HEAD, TYPES, our_name, released_names
-from samwise.weights.skeleton import no_weights, skeleton
+from samwise.weights.skeleton import shapes_of, skeleton
 
 C = TypeVar("C")
 _CME = "conditional_memory_encoder."
@@ -210,9 +210,7 @@ def _fitting_backbone(released: dict[str, Tensor], config: SamwiseConfig) -> Bac
     }
     for candidate in (config.backbone, *_registered("backbone", BackboneConfig)):
         trial = replace(candidate, checkpoint=None, trainable=False)
-        with no_weights():
-            network = Sam2Backbone(trial, config.canvas)
-        wanted = {f"backbone.{name}": x.shape for name, x in network.state_dict().items()}
+        wanted = {f"backbone.{name}": x for name, x in shapes_of(Sam2Backbone, trial, config.canvas).items()}
         if not config.object_scores:
             wanted = {name: shape for name, shape in wanted.items() if not only_for_object_scores(name)}
         if shapes == wanted:
@@ -228,9 +226,7 @@ def _fitting_text_encoder(released: dict[str, Tensor], config: SamwiseConfig) ->
         if candidate.family != "roberta":
             continue
         trial = replace(candidate, checkpoint=None, pretrained=False, trainable=False)
-        with no_weights():
-            network = build_text_encoder(trial)
-        found = {f"text_encoder.{name}": x.shape for name, x in network.state_dict().items()}
+        found = {f"text_encoder.{name}": x for name, x in shapes_of(build_text_encoder, trial).items()}
         if shapes == {name: shape for name, shape in found.items() if name != TYPES}:
             tokenizer = given.tokenizer or candidate.tokenizer
             return replace(

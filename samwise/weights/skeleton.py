@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from samwise.config.network import SamwiseConfig
@@ -44,6 +45,18 @@ def no_weights() -> Iterator[None]:
     """Modules built inside have shapes and no memory."""
     with torch.device("meta"), _RatesOnCpu():
         yield
+
+
+_SHAPES: dict[str, dict[str, torch.Size]] = {}
+
+
+def shapes_of(build: Callable[..., nn.Module], *arguments: Any) -> dict[str, torch.Size]:
+    """Shapes of the state of ``build(*arguments)``; equal ones are built once, as that takes a second."""
+    key = repr((build, arguments))
+    if key not in _SHAPES:
+        with no_weights():
+            _SHAPES[key] = {name: x.shape for name, x in build(*arguments).state_dict().items()}
+    return _SHAPES[key]
 
 
 def _where_sizes_are(config: SamwiseConfig) -> str:
