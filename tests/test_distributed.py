@@ -64,7 +64,7 @@ def _assert_close(ours: dict, theirs: dict, tolerance: float) -> None:
 def test_two_processes_give_the_gradients_of_one(two: Two, tmp_path: Path):
     """With gradient accumulation on top, BatchNorm's statistics and the CME's weighted mean included.
 
-    Tolerance: 1e-3 of each tensor's largest gradient, in float32. BatchNorm sees a part at a time, so the
+    Tolerance: 3e-3 of each tensor's largest gradient, in float32. BatchNorm sees a part at a time, so the
     single process has the same two parts.
     """
     ours = two.load("gradients")[0]
@@ -72,7 +72,7 @@ def test_two_processes_give_the_gradients_of_one(two: Two, tmp_path: Path):
     assert ours["losses"].keys() == one["losses"].keys() and one["losses"]["cme"] > 0
     for name, value in one["losses"].items():
         assert ours["losses"][name] == pytest.approx(value, rel=1e-4), name
-    _assert_close(ours["gradients"], one["gradients"], 1e-3)
+    _assert_close(ours["gradients"], one["gradients"], 3e-3)
     _assert_close(ours["statistics"], one["statistics"], 1e-4)
     assert any(name.startswith("cme.") for name in one["gradients"])
     # clips too short for the CME: nothing of it, and no one waits for it
@@ -84,7 +84,7 @@ def test_two_processes_give_the_gradients_of_one(two: Two, tmp_path: Path):
 def test_two_processes_with_one_clip_give_its_gradient(two: Two, tmp_path: Path):
     one = gradients(two.data, tmp_path, batch_size=1)
     for ours in two.load("copies"):
-        _assert_close(ours["gradients"], one["gradients"], 1e-3)
+        _assert_close(ours["gradients"], one["gradients"], 3e-3)
         assert ours["losses"]["loss"] == pytest.approx(one["losses"]["loss"], rel=1e-4)
 
 

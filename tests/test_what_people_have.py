@@ -27,13 +27,14 @@ from tests.test_scripts import write_video
 INPUTS = Path(__file__).parent / "fixtures" / "inputs"
 
 
-@pytest.mark.parametrize("name, shown", [("hole.mp4", 28), ("tail.mp4", 27)])
+@pytest.mark.parametrize("name, known", [("hole.mp4", [28]), ("tail.mp4", [26, 27])])  # 26: PyAV 17
 def test_of_a_damaged_video_what_can_be_decoded_is_shown(
-    name: str, shown: int, caplog: pytest.LogCaptureFixture
+    name: str, known: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         frames = list(open_source(INPUTS / name).frames())
-    assert len(frames) == shown
+    shown = len(frames)
+    assert shown in known
     assert f"{shown} of its 30 frames could be decoded" in caplog.text
     times = [frame.time for frame in frames]
     assert times == sorted(times) and len(set(times)) == shown

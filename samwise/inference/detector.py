@@ -60,7 +60,7 @@ class GroundedDetector:
         found = self.processor.post_process_grounded_object_detection(
             self.model(**inputs),
             inputs["input_ids"],
-            threshold=self.threshold,
+            self.threshold,  # by place: its name has changed in transformers
             target_sizes=[(height, width)],
         )[0]
         best = found["scores"].argsort(descending=True, stable=True)[: self.max_boxes]

@@ -113,18 +113,27 @@ class VideoWriter:
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
         frame.time_base = TIME_BASE
         frame.pts = self._pts(time)
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        self._mux(self._stream.encode(frame))
         if self._audio:
             self._audio.advance(frame.pts * TIME_BASE)
 
+    def _mux(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            if not packet.duration:  # PyAV 17 leaves it open; without it the last frame would last no time
+                packet.duration = self._step
+            self._container.mux(packet)
+
+    @property
+    def _step(self) -> int:
+        """Ticks of a frame at the frame rate."""
+        return round(1 / self.fps / TIME_BASE)
+
     def _pts(self, time: Fraction | None) -> int:
-        step = round(1 / self.fps / TIME_BASE)
         last = self._last_pts
         if time is not None:
             pts = round(time / TIME_BASE)
         else:
-            pts = 0 if last is None else last + step
+            pts = 0 if last is None else last + self._step
         if last is not None:
             pts = max(pts, last + 1)  # two frames never share a time
         self._last_pts = pts
@@ -139,8 +148,7 @@ class VideoWriter:
         with self._stack:
             if self._last_pts is None:
                 raise UserError(f"no frame for {self.path}")
-            for packet in self._stream.encode():
-                self._container.mux(packet)
+            self._mux(self._stream.encode())
             if self._audio and not self.cut_sound:
                 self._audio.advance(None)
 
