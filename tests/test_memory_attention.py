@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from samwise.config.composing import compose_model
+from samwise.config.parts import MemoryConfig
 from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.modeling.memory import MemoryBank
 
@@ -39,7 +40,7 @@ def test_memory_attention_is_sam2s(yaml: str, frames: int) -> None:
 def test_filling_the_memory_changes_nothing(seen: int) -> None:
     torch.manual_seed(0)
     backbone = Sam2Backbone(compose_model("tiny_scratch").backbone, 128).eval()
-    bank = MemoryBank(6, 7)
+    bank = MemoryBank(MemoryConfig(frames=6, pointers=7))
     for _ in range(seen):
         bank.add(torch.randn(2, 64, 8, 8), torch.randn(2, 128))
     top = torch.randn(2, 128, 8, 8)

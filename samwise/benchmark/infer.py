@@ -191,9 +191,8 @@ def _to_clip(frames: np.ndarray, canvas: int, device: torch.device) -> Tensor:
 def fill(state: StreamState) -> StreamState:
     """Fills a stream's memory with its first frame, so that the next frame costs as much as any later one."""
     bank = state.bank
-    first, pointer = bank.maps[0], bank.pointers[0]
     while not bank.full:
-        bank.add(first, pointer)
+        bank.add(bank.maps[0], bank.pointers[0])
         state.frame_index += 1
     return state
 

@@ -24,7 +24,7 @@ from samwise.config.parts import (
     PromptConfig,
     TextEncoderConfig,
 )
-from samwise.config.registry import ADAPTERS, TEXT_ENCODERS
+from samwise.config.registry import ADAPTERS, MEMORY_POLICIES, TEXT_ENCODERS
 from samwise.config.typed import Checked, require, require_one_of, typed
 from samwise.errors import UserError
 
@@ -124,12 +124,22 @@ class SamwiseConfig(Checked):
                     f"{self.canvas // stride} feature map of stride {stride}; change it or model.canvas",
                 )
         self.baseline.check({"backbone": self.backbone.trainable, "text_encoder": text.trainable})
+        MEMORY_POLICIES.check(self.memory.policy)
         require_one_of("model.cme.policy", cme.policy, ("learned", "never", "always", "every"))
         require_one_of("model.cme.fusion", cme.fusion, ("reweight", "replace", "average"))
         require(
             cme.enabled or cme.policy != "learned",
             "model.cme.policy=learned needs model.cme.enabled=true; or set model.cme.policy=never",
         )
+
+
+def memory_overrides(cfg: DictConfig) -> list[str]:
+    """What ``memory=NAME`` on a program's command line changes in a checkpoint's config."""
+    chosen = OmegaConf.select(cfg, "model.memory") or {}
+    if "policy" not in chosen:
+        return []
+    size = ("frames", "pointers", "keep_for_lone_frame")  # the model's own, whatever the policy
+    return [f"model.memory.{key}={value}" for key, value in chosen.items() if key not in size]
 
 
 def with_overrides(config: SamwiseConfig, overrides: Sequence[str]) -> SamwiseConfig:

@@ -100,18 +100,33 @@ class PromptConfig:
 
 @dataclass
 class MemoryConfig:
-    """How far back a frame sees.
+    """Which of the previous frames a frame sees. Training always sees the last ones.
 
     Attributes:
-        frames: Feature maps of the previous frames attended to.
-        pointers: Object pointers of the previous frames attended to.
+        frames: Feature maps of previous frames attended to.
+        pointers: Object pointers of previous frames attended to.
         keep_for_lone_frame: Whether a last clip with a single frame sees the memory; in the released
             evaluation it doesn't.
+        policy: ``recent``, ``stride``, ``present`` or ``anchored`` (samwise/modeling/memory_policies.py), or
+            one that an extension registers.
+        stride: Of ``stride``: every r-th frame is remembered, and the last.
+        anchors: Of ``anchored``: most trusted frames that attend beside the last ones.
+        anchor_gap: Of ``anchored``: frames between two that become anchors.
+        trusted_score: Of ``anchored``: an anchor's object score logit is above this,
+        trusted_certainty: the mean probability inside its mask at least this,
+        area_change: and its area within this share of the median of the last ten.
     """
 
     frames: int = 6
     pointers: int = 15
     keep_for_lone_frame: bool = True
+    policy: str = "recent"
+    stride: int = 5
+    anchors: int = 1
+    anchor_gap: int = 5
+    trusted_score: float = 0.0
+    trusted_certainty: float = 0.9
+    area_change: float = 0.2
 
 
 @dataclass

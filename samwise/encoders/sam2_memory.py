@@ -52,26 +52,28 @@ class Sam2Memory(nn.Module):
         return top + self.sam2.no_mem_embed.reshape(1, -1, 1, 1)
 
     def with_memory(
-        self, top: Tensor, maps: Tensor, pointers: Tensor, absent: Tensor | None = None
+        self, top: Tensor, maps: Tensor, pointers: Tensor, absent: Tensor | None = None, anchors: int = 0
     ) -> Tensor:
         """Memory attention: conditions the features on the past (the paper's F_mem).
 
         Args:
             top: (B, C, H, W) adapted features of the frame.
-            maps: Memory features (B, M, Cm, H, W) of the previous frames, oldest first.
-            pointers: Object pointers (B, P, C) of the previous frames, nearest first.
-            absent: (M + P,) bool, true on maps and pointers that only fill the shape; None if none does.
+            maps: Memory features (B, M, Cm, H, W) of the previous frames, oldest first, then of the anchors.
+            pointers: Object pointers (B, P, C) of the previous frames, nearest first, then of the anchors.
+            absent: (M + P,) or (B, M + P) bool, true on maps and pointers that only fill the shape; None
+                where none does.
+            anchors: How many of the maps and pointers are anchors: SAM 2's conditioning frames.
 
         Returns:
             (B, C, H, W).
         """
         attention, size = self.sam2.memory_attention, top.shape[-2:]
         position = self.top_position.to(top.dtype)  # 1, HW, C
-        memory, memory_position = self._memory_tokens(maps, pointers)
+        memory, memory_position = self._memory_tokens(maps, pointers, anchors)
         placed = for_matmul(memory + memory_position)  # B, K, Cm
         memory = for_matmul(memory)
         on_maps = maps.shape[1] * size[0] * size[1]
-        mask = None if absent is None else self._attended(absent, maps.shape[1], pointers.shape[1])
+        mask = None if absent is None else self._attended(absent, maps.shape[1])
         table = self.rotary_table
         x = top.flatten(2).transpose(1, 2)  # B, HW, C
         if attention.pos_enc_at_input:
@@ -89,16 +91,20 @@ class Sam2Memory(nn.Module):
             x = x + layer.dropout3(y)
         return attention.norm(x).transpose(1, 2).unflatten(2, size)
 
-    def _attended(self, absent: Tensor, maps: int, pointers: int) -> Tensor:
-        """(M + P,) -> (1, 1, 1, K) bool: the tokens of maps and pointers that are there."""
-        sizes = [self.map_position.shape[1]] * maps + [self.sam2.hidden_dim // self.sam2.mem_dim] * pointers
-        parts = [seen.expand(n) for seen, n in zip(~absent, sizes, strict=True)]
-        return torch.cat(parts)[None, None, None]
+    def _attended(self, absent: Tensor, maps: int) -> Tensor:
+        """(M + P,) or (B, M + P) -> (1 or B, 1, 1, K) bool, true on the tokens of what is there."""
+        sizes = self.map_position.shape[1], self.sam2.hidden_dim // self.sam2.mem_dim
+        parts = (~absent).split([maps, absent.shape[-1] - maps], -1)
+        tokens = [x[..., None].expand(*x.shape, n).flatten(-2) for x, n in zip(parts, sizes, strict=True)]
+        return torch.atleast_2d(torch.cat(tokens, -1))[:, None, None]
 
-    def _memory_tokens(self, maps: Tensor, pointers: Tensor) -> tuple[Tensor, Tensor]:
+    def _memory_tokens(self, maps: Tensor, pointers: Tensor, anchors: int = 0) -> tuple[Tensor, Tensor]:
         """(B, K, Cm) tokens of the maps, then of the pointers, and their (1, K, Cm) positions."""
-        count = maps.shape[1]
-        temporal = self.sam2.maskmem_tpos_enc[:count, 0].flip(0)  # M, 1, Cm: the oldest is the farthest
+        count = maps.shape[1] - anchors
+        embedding = self.sam2.maskmem_tpos_enc[:, 0]  # num_maskmem, 1, Cm
+        temporal = embedding[:count].flip(0)  # M, 1, Cm: the oldest is the farthest
+        if anchors:
+            temporal = torch.cat([temporal, embedding[-1:].expand(anchors, -1, -1)])
         tokens = maps.flatten(3).transpose(2, 3).flatten(1, 2)  # B, M*HW, Cm
         position = (self.map_position.to(maps.dtype) + temporal).flatten(0, 1)[None]
         if pointers.shape[1] == 0:

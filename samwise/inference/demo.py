@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
             raise UserError(f"{key}=... is missing: demo.py input=video.mp4 'text=[\"the horse jumping\"]'")
     texts = [cfg.text] if isinstance(cfg.text, str) else [str(text) for text in cfg.text]
 
+    from samwise.config.network import memory_overrides
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.runtime import RuntimeConfig
     from samwise.inference.systems import build_tracking, system_config
@@ -37,7 +38,7 @@ def main(cfg: DictConfig) -> None:
     if system_config(cfg.system).name == "samwise":
         checkpoint = find_checkpoint(cfg.checkpoint)
         predictor = SamwisePredictor.from_pretrained(
-            checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime)
+            checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime), overrides=memory_overrides(cfg)
         )
         about = {"checkpoint": str(checkpoint), "warning": predictor.warning}
         if predictor.warning:

@@ -128,7 +128,7 @@ class ExpressionGroups:
 
 def _mergeable(first: StreamState, second: StreamState, cme: CmeConfig) -> bool:
     """Whether two streams differ in nothing but their expressions and what they remember."""
-    if not (first.bank.full and second.bank.full):
+    if not first.bank.joins(second.bank):
         return False
     if cme.policy == "every":
         return first.frame_index % cme.every == second.frame_index % cme.every

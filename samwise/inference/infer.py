@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
 
 def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     """A shard's work; other shards write to the same folder, the same shard only once."""
+    from samwise.config.network import memory_overrides
     from samwise.data.build import build_storage, fingerprint
     from samwise.evaluation.protocol_a import LABEL_MAPS, LabelMapWriter
     from samwise.inference.dataset import DatasetInference
@@ -59,8 +60,9 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     if system_config(cfg.system).name == "samwise":
         checkpoint = find_checkpoint(cfg.checkpoint)
         geometry = cfg.data.get("geometry", "video")
+        overrides = [*memory_overrides(cfg), *cfg.overrides]
         predictor = SamwisePredictor.from_pretrained(
-            checkpoint, device, RuntimeConfig.from_node(cfg.runtime), geometry, overrides=list(cfg.overrides)
+            checkpoint, device, RuntimeConfig.from_node(cfg.runtime), geometry, overrides=overrides
         )
         if predictor.warning and not _embedded(cfg):
             caution(predictor.warning)
@@ -68,7 +70,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
         settings = {
             "checkpoint": str(checkpoint.resolve()),
             "written": checkpoint.stat().st_mtime_ns,
-            "overrides": list(cfg.overrides),
+            "overrides": overrides,
             "clip_length": clip_length,
             "geometry": geometry,
         }

@@ -5,28 +5,37 @@ There are no "conditioning" frames as in SAM 2's click tracking: every frame is 
 
 from __future__ import annotations
 
+import copy
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from samwise.config.parts import MemoryConfig
 from samwise.encoders.tokens import Tokens
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from samwise.modeling.outputs import StreamStep
 
 
 class MemoryBank:
-    """What a stream remembers of its past frames, for B expressions at once.
+    """What a stream remembers of its past frames, for B expressions at once: the last ones.
+
+    Other choices (``model.memory.policy``) derive from it: samwise/modeling/memory_policies.py.
 
     Args:
-        frames: Feature maps kept.
-        pointers: Object pointers kept.
+        config: How many feature maps and object pointers are kept.
     """
 
-    def __init__(self, frames: int, pointers: int) -> None:
-        self._most = frames, pointers
-        self._maps: deque[Tensor] = deque(maxlen=frames)
-        self._pointers: deque[Tensor] = deque(maxlen=pointers)
+    def __init__(self, config: MemoryConfig) -> None:
+        self._most = config.frames, config.pointers
+        self._maps: deque[Tensor] = deque(maxlen=config.frames)
+        self._pointers: deque[Tensor] = deque(maxlen=config.pointers)
 
     @property
     def newest_pointer(self) -> Tensor:
@@ -37,6 +46,10 @@ class MemoryBank:
         """Remembers a frame by its (B, Cm, H, W) features and (B, C) object pointer; the oldest falls out."""
         self._maps.append(memory_map)
         self._pointers.append(pointer)
+
+    def remember(self, step: StreamStep) -> None:
+        """Remembers a frame by all that is known of it."""
+        self.add(step.memory, step.pointer)
 
     @property
     def maps(self) -> list[Tensor]:
@@ -49,55 +62,63 @@ class MemoryBank:
         return list(self._pointers)[::-1]
 
     def stacked(self) -> tuple[Tensor, ...]:
-        """Maps (B, M, Cm, H, W), oldest first, and pointers (B, P, C), nearest first; () at the start."""
+        """What memory attention is given; () at the start.
+
+        Returns:
+            Maps (B, M, Cm, H, W), oldest first, and pointers (B, P, C), nearest first; where some only fill
+            the shape, also (M + P,) or (B, M + P) bool, true on those.
+        """
         if not self._maps:
             return ()
         maps = torch.stack(self.maps, 1)
         return maps, torch.stack(self.pointers, 1) if self._pointers else maps.new_zeros(len(maps), 0, 0)
 
     def filled(self) -> tuple[Tensor, ...]:
-        """As ``stacked``, always as many as the bank can hold, for code that is compiled for one shape.
+        """As ``stacked``, always as many as the bank can hold, for code that is compiled for one shape."""
+        return self.stacked() if self.full or not self._maps else self._padded()
 
-        Until the bank is full, a third tensor says which of them, maps then pointers, only fill the shape.
-        """
-        if self.full or not self._maps:
-            return self.stacked()
-        maps, pointers = self.stacked()
+    def _padded(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps, pointers, and which of them are zeros because there weren't as many frames."""
+        maps, pointers = MemoryBank.stacked(self)
         no_maps, no_pointers = self._most[0] - maps.shape[1], self._most[1] - pointers.shape[1]
-        absent = torch.zeros(sum(self._most), dtype=torch.bool)
+        absent = torch.zeros(sum(self._most), dtype=torch.bool, device=maps.device)
         absent[:no_maps] = True
         absent[len(absent) - no_pointers :] = True
         maps = torch.cat([maps.new_zeros(len(maps), no_maps, *maps.shape[2:]), maps], 1)
         pointers = torch.cat([pointers, pointers.new_zeros(len(maps), no_pointers, *pointers.shape[2:])], 1)
-        return maps, pointers, absent.to(maps.device)
+        return maps, pointers, absent
 
     @property
     def full(self) -> bool:
-        """Whether every further frame makes an old one fall out."""
+        """Whether what is stacked keeps its shape from now on."""
         return (len(self._maps), len(self._pointers)) == self._most
 
-    def join(self, other: MemoryBank) -> MemoryBank:
-        """Two full banks as one, the expressions of ``self`` first."""
-        maps, pointers = (
-            zip(self._maps, other._maps, strict=True),
-            zip(self._pointers, other._pointers, strict=True),
-        )
-        return self._with(map(torch.cat, maps), map(torch.cat, pointers))
+    def joins(self, other: MemoryBank) -> bool:
+        """Whether ``join`` is possible: the two are equally long."""
+        return self.full and other.full
 
-    def part(self, expressions: slice | Tensor) -> MemoryBank:
+    def join(self, other: MemoryBank) -> Self:
+        """Two banks as one, the expressions of ``self`` first."""
+        return self._changed(lambda *parts: torch.cat(parts), other)
+
+    def part(self, expressions: slice | Tensor) -> Self:
         """The memory of some of the expressions."""
-        return self._with((x[expressions] for x in self._maps), (x[expressions] for x in self._pointers))
+        return self._changed(lambda x: x[expressions])
 
-    def copy(self) -> MemoryBank:
+    def copy(self) -> Self:
         """A bank that can grow on its own; the tensors, never written to, are shared."""
-        return self._with(self._maps, self._pointers)
+        return self._changed(lambda x: x)
 
-    def _with(self, maps: Iterable[Tensor], pointers: Iterable[Tensor]) -> MemoryBank:
-        """A bank of the same size that holds these, oldest first."""
-        other = MemoryBank(*self._most)
-        other._maps.extend(maps)
-        other._pointers.extend(pointers)
-        return other
+    def tensors(self) -> list[Tensor]:
+        """Everything that is held, for measuring it."""
+        return [*self._maps, *self._pointers]
+
+    def _changed(self, change: Callable[..., Tensor], *others: MemoryBank) -> Self:
+        """A bank whose tensors, B first, are what ``change`` makes of this one's and the others' together."""
+        bank = copy.copy(self)
+        bank._maps = deque(map(change, self._maps, *(x._maps for x in others)), self._most[0])
+        bank._pointers = deque(map(change, self._pointers, *(x._pointers for x in others)), self._most[1])
+        return bank
 
 
 @dataclass
@@ -119,8 +140,8 @@ class StreamState:
     text: Tensor | None = field(default=None, repr=False)
 
     @classmethod
-    def start(cls, batch: int, frames: int, pointers: int, device: torch.device) -> StreamState:
-        return cls(MemoryBank(frames, pointers), torch.zeros(batch, dtype=torch.long, device=device))
+    def start(cls, bank: MemoryBank, batch: int, device: torch.device) -> StreamState:
+        return cls(bank, torch.zeros(batch, dtype=torch.long, device=device))
 
     def copy(self) -> StreamState:
         return replace(self, bank=self.bank.copy())  # tensors are replaced, never written to
@@ -141,4 +162,4 @@ class StreamState:
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""
         text = [] if self.text is None else [self.text]
-        return [*self.bank.maps, *self.bank.pointers, self.last_fired, *text]
+        return [*self.bank.tensors(), self.last_fired, *text]

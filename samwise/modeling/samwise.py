@@ -19,7 +19,7 @@ from samwise.modeling.baselines import build_baseline
 from samwise.modeling.cme_pairs import compare, partners
 from samwise.modeling.cmt_adapter import build_adapter
 from samwise.modeling.conditional_memory_encoder import ConditionalMemoryEncoder
-from samwise.modeling.memory import StreamState
+from samwise.modeling.memory import MemoryBank, StreamState
 from samwise.modeling.outputs import SeenClips, TrainOutput
 from samwise.modeling.prompts import TextPrompts
 from samwise.modeling.streaming import Streaming
@@ -266,7 +266,7 @@ class Samwise(Streaming):
             valid = self.pad(torch.ones_like(frames[:1, 0, 0], dtype=torch.bool))
         features, rho = self.encode(self.see(frames), tokens, video_of)
         prompt = self.backbone.sparse_prompt(rho)
-        bank = self.start_stream(batch, frames.device).bank
+        bank = MemoryBank(self.config.memory)
         masks, scores, pairs = [], [], []
         crossed = partners(video_of, batch, frames.device) if self.config.cme.crossed else None
         for t in range(length):

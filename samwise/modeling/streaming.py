@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.conditional_memory_encoder import consultable, fuse_masks, never_consulted
 from samwise.modeling.memory import StreamState
+from samwise.modeling.memory_policies import build_memory
 from samwise.modeling.outputs import ClipOutput, SeenClips, StreamStep
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Streaming(nn.Module):
 
     def start_stream(self, batch: int, device: torch.device) -> StreamState:
         """The state of ``batch`` sentences that have seen no frame."""
-        return StreamState.start(batch, self.config.memory.frames, self.config.memory.pointers, device)
+        return StreamState.start(build_memory(self.config.memory), batch, device)
 
     def see_recorded(self, frames: Tensor) -> SeenClips:
         """``see``, as a CUDA graph where there is one."""
@@ -97,14 +98,14 @@ class Streaming(nn.Module):
         consulted = not never_consulted(state.frame_index, config)
         memory = bank.filled() if self.static_shapes else bank.stacked()
         result = ((bank.full and self.recorded) or self).step(frame, prompt, looks, consulted, *memory)
-        bank.add(result.memory, result.pointer)
+        bank.remember(result)
         if consulted:
             state.last_fired = state.last_fired.masked_fill(result.fires, state.frame_index)
         state.frame_index += 1
         return result.low_res_logits, result.score, looks, result.fires, result.probability
 
     def step(
-        self, frame: FrameFeatures, prompt: Tensor, looks: Tensor, consulted: bool, *memory: Tensor
+        self, frame: FrameFeatures, prompt: Tensor, looks: Tensor, consulted: bool, *memory: Any
     ) -> StreamStep:
         """A frame of B sentences: tracked, compared with what it shows alone, encoded for the memory.
 
@@ -128,13 +129,13 @@ class Streaming(nn.Module):
         memory_map = self.encode_memory(frame, mask, tracked)
         return StreamStep(low, tracked.score, fires, probability, memory_map, tracked.pointer)
 
-    def track(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor) -> Decoded:
+    def track(self, frame: FrameFeatures, prompt: Tensor, *memory: Any) -> Decoded:
         """Eq. 7: mask and token of the object tracked so far, by the memory that is given, or none."""
         top, backbone = frame.top, self.backbone
         features = backbone.with_memory(top, *memory) if memory else backbone.without_memory(top)
         return backbone.finish_decoding(backbone.start_decoding(features, prompt), frame)
 
-    def track_recomputed(self, frame: FrameFeatures, prompt: Tensor, *memory: Tensor) -> Decoded:
+    def track_recomputed(self, frame: FrameFeatures, prompt: Tensor, *memory: Any) -> Decoded:
         """``track``; the backward pass computes it again where ``recompute`` says so."""
         return run(self.recompute, self.track, frame, prompt, *memory)
 
@@ -144,7 +145,7 @@ class Streaming(nn.Module):
         return self.track(frame, prompt)
 
     def _decode_both(
-        self, frame: FrameFeatures, prompt: Tensor, memory: tuple[Tensor, ...]
+        self, frame: FrameFeatures, prompt: Tensor, memory: tuple[Any, ...]
     ) -> tuple[Decoded, Decoded]:
         """Eq. 7 and 8 in one batch of 2 B."""
         features = self.backbone.with_memory(frame.top, *memory)
