@@ -113,7 +113,7 @@ def test_an_anchor_keeps_its_distance_and_its_size() -> None:
             frame.low_res_logits[:] = 9.0
         bank.remember(frame)
     assert sorted(anchors_of(bank, 0, 1)) == [0, 6]  # four frames between, and not the fifth
-    bank = AnchoredMemory(MemoryConfig(frames=1, pointers=1, anchors=9, anchor_gap=1))
+    bank = AnchoredMemory(MemoryConfig(frames=1, pointers=1, anchors=9, anchor_gap=0))
     for number in range(7):
         frame = step(number, [True])
         if number == 5:
