@@ -9,10 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from samwise.config.composing import compose_model
+from samwise.config.parts import MemoryConfig
 from samwise.config.registry import Registry, load_extensions
 from samwise.errors import UserError
+from samwise.modeling.memory_policies import build_memory
 from samwise.weights.checkpoint import load_checkpoint
 from samwise.weights.finding import find_checkpoint
 from tests.conftest import FRAMES, HEIGHT, WIDTH, rectangle
@@ -76,6 +79,18 @@ def test_an_adapter(folder: Path) -> None:
     assert f"| {parameters:,} |" in re.sub(" +", " ", commands("An adapter", folder))
 
 
+def test_a_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the one that the page describes, and a checkpoint runs with it."""
+    assert "frames" in commands("A memory", folder)
+    assert (folder / "runs/first/summary.json").is_file()
+    monkeypatch.syspath_prepend(str(folder))
+    load_extensions(["mine.first"])
+    bank = build_memory(MemoryConfig(frames=3, pointers=3, policy="first"))
+    for number in range(6):
+        bank.add(torch.full((1, 1, 1, 1), float(number)), torch.full((1, 1), float(number)))
+    assert bank.stacked()[0].flatten().tolist() == [0, 4, 5]
+
+
 @pytest.mark.slow
 def test_an_experiment(folder: Path) -> None:
     """Which trains and is scored on the page's dataset, with its text encoder and its adapter."""
@@ -89,7 +104,7 @@ def test_an_experiment(folder: Path) -> None:
 
 def test_the_page_is_short_and_complete() -> None:
     """Each kind of extension takes less than 40 lines of code and config."""
-    assert set(SECTIONS) == {"A text encoder", "An adapter", "A dataset", "An experiment"}
+    assert set(SECTIONS) == {"A text encoder", "An adapter", "A memory", "A dataset", "An experiment"}
     for title, blocks in SECTIONS.items():
         lines = [line for name, text in blocks if name for line in text.splitlines() if line]
         assert 0 < len(lines) < 40, title
