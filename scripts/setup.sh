@@ -31,7 +31,7 @@ install() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@
 install -U pip "setuptools>=77" wheel
 # sam2 is a source package that asks for torch to be built; without isolation it uses the one installed here.
 # Its CUDA extension only serves hole filling, which nothing here uses.
-SAM2_BUILD_CUDA=0 install --no-build-isolation ${CONSTRAINTS:+-c "$CONSTRAINTS"} -e '.[dev]'
+SAM2_BUILD_CUDA=0 install --no-build-isolation ${CONSTRAINTS:+-c "$CONSTRAINTS"} -e ".[${EXTRAS:-dev}]"
 "$venv/bin/python" -c 'import torch, torchvision, sam2, samwise' # fails here rather than later
 echo "$wanted" > "$stamp"
 echo "setup: done"

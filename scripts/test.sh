@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 if [ "${1:-}" = oldest ]; then
   shift
   export VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt PYTHON="${PYTHON:-python3.10}"
+  export EXTRAS=motion,clip,train,figures,evaluate,lora,foundation,docs,notebook,test # the page wants newer ones
 fi
 bash scripts/setup.sh
 
