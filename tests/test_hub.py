@@ -35,6 +35,12 @@ def test_a_saved_folder_loads_again(tmp_path: Path, overrides: list[str]) -> Non
     assert ("frozen.safetensors" in names) == bool(overrides)
     loaded = Samwise.from_pretrained(tmp_path / "a")
     assert same(model, loaded) and not loaded.training
+    (tmp_path / "linked").mkdir()  # as the hub's cache has it: links to files with other names
+    for number, path in enumerate(sorted((tmp_path / "a").iterdir())):
+        (tmp_path / "blobs").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / f"blobs/{number}")
+        (tmp_path / "linked" / path.name).symlink_to(tmp_path / f"blobs/{number}")
+    assert same(model, Samwise.from_pretrained(tmp_path / "linked"))
     loaded.save_pretrained(tmp_path / "b")  # and once more, from what was loaded
     shutil.rmtree(tmp_path / "a")
     assert same(model, Samwise.from_pretrained(str(tmp_path / "b")))

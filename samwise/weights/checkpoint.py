@@ -213,6 +213,8 @@ def _beside(weights: str | None, checkpoint: Path) -> str | None:
     """Finds frozen weights that aren't where the config says beside the checkpoint or in ``checkpoints/``."""
     if weights is None or Path(weights).exists():
         return weights
-    folders = (checkpoint.resolve().parent, Path("checkpoints"), CONFIG_DIR.parent / "checkpoints")
+    # In the hub's cache a file is a link to somewhere else; a run's best checkpoint may be one as well.
+    beside = (checkpoint.absolute().parent, checkpoint.resolve().parent)
+    folders = (*beside, Path("checkpoints"), CONFIG_DIR.parent / "checkpoints")
     places = [folder / Path(weights).name for folder in folders]
     return next((str(path) for path in places if path.exists()), weights)
