@@ -51,6 +51,12 @@ class FrameFeatures:
         every = slice(frame, None, frames)
         return FrameFeatures(self.stride4[every], self.stride8[every], self.top[every])
 
+    def of(self, expression: int) -> FrameFeatures:
+        """What one of B expressions needs of a frame, (1, ...)."""
+        one = slice(expression, expression + 1)
+        stride4, stride8 = (x[one] if len(x) > 1 else x for x in (self.stride4, self.stride8))
+        return FrameFeatures(stride4, stride8, self.top[one])
+
     def repeated(self, count: int) -> FrameFeatures:
         """The same frames ``count`` times over."""
         stride4, stride8 = (

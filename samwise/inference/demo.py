@@ -38,7 +38,11 @@ def main(cfg: DictConfig) -> None:
     if system_config(cfg.system).name == "samwise":
         checkpoint = find_checkpoint(cfg.checkpoint)
         predictor = SamwisePredictor.from_pretrained(
-            checkpoint, cfg.device, RuntimeConfig.from_node(cfg.runtime), overrides=memory_overrides(cfg)
+            checkpoint,
+            cfg.device,
+            RuntimeConfig.from_node(cfg.runtime),
+            passes=cfg.passes,
+            overrides=memory_overrides(cfg),
         )
         about = {"checkpoint": str(checkpoint), "warning": predictor.warning}
         if predictor.warning:

@@ -12,7 +12,7 @@ from torch import Tensor
 from samwise.config.parts import CmeConfig
 from samwise.encoders.tokens import Tokens
 from samwise.errors import NotEnoughMemory
-from samwise.modeling.memory import StreamState
+from samwise.modeling.memory import Moment, StreamState
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
 
@@ -97,6 +97,16 @@ class ExpressionGroups:
             group.state = group.state if without_memory else state
         self._merge()
         return results
+
+    def keep_best(self) -> None:
+        """From the first frame on, keeps each sentence's best moment, for ``best``."""
+        for group in self._groups:
+            group.state = self.model.start_stream(len(group.texts), self.model.device)
+            group.state.best = [Moment() for _ in group.texts]
+
+    def best(self) -> list[Moment]:
+        """The N sentences' best moments; frames in which they weren't remembered don't count."""
+        return [moment for group in self._groups if group.state for moment in group.state.best or []]
 
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""

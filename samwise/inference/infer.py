@@ -62,7 +62,12 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
         geometry = cfg.data.get("geometry", "video")
         overrides = [*memory_overrides(cfg), *cfg.overrides]
         predictor = SamwisePredictor.from_pretrained(
-            checkpoint, device, RuntimeConfig.from_node(cfg.runtime), geometry, overrides=overrides
+            checkpoint,
+            device,
+            RuntimeConfig.from_node(cfg.runtime),
+            geometry,
+            cfg.passes,
+            overrides=overrides,
         )
         if predictor.warning and not _embedded(cfg):
             caution(predictor.warning)
@@ -73,6 +78,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
             "overrides": overrides,
             "clip_length": clip_length,
             "geometry": geometry,
+            **({"passes": cfg.passes} if cfg.passes != "forward" else {}),  # earlier records have no such key
         }
     else:
         predictor, settings = build_tracking(cfg, device, storage)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from samwise.config.typed import require_one_of
 from samwise.data.types import Expression
+from samwise.inference.both_passes import PASSES, BothPasses
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.inference.segmentation import Segmentation
@@ -37,6 +39,8 @@ class SamwisePredictor:
         device: By default the GPU where there is one.
         runtime: Number format, compilation, memory layout.
         geometry: ``video``, or ``image`` for RefCOCO's evaluation: samwise/data/geometry.py.
+        passes: ``forward``, or ``both`` for recorded videos: samwise/inference/both_passes.py. Sessions are
+            forward.
     """
 
     def __init__(
@@ -45,7 +49,10 @@ class SamwisePredictor:
         device: str | torch.device | None = None,
         runtime: RuntimeConfig | None = None,
         geometry: str = "video",
+        passes: str = "forward",
     ) -> None:
+        require_one_of("passes", passes, PASSES)
+        self.passes = passes
         self.model = model.to(choose_device(device)).eval()
         self.runtime, self.geometry = Runtime(self.model, runtime), geometry
 
@@ -56,6 +63,7 @@ class SamwisePredictor:
         device: str | torch.device | None = None,
         runtime: RuntimeConfig | None = None,
         geometry: str = "video",
+        passes: str = "forward",
         **options: Any,
     ) -> SamwisePredictor:
         """Loads a checkpoint.
@@ -67,12 +75,13 @@ class SamwisePredictor:
             device: By default the GPU where there is one.
             runtime: Number format, compilation, memory layout, e.g. ``RuntimeConfig("bfloat16")``.
             geometry: As of the class.
+            passes: As of the class.
             **options: As of ``samwise.Samwise.from_pretrained``: ``overrides``, ``revision``, ...
 
         Raises:
             UserError: There is no checkpoint, or it doesn't fit the frozen weights at hand.
         """
-        predictor = cls(hub.Samwise.from_pretrained(path, **options), device, runtime, geometry)
+        predictor = cls(hub.Samwise.from_pretrained(path, **options), device, runtime, geometry, passes)
         if path is None and predictor.warning:
             warnings.warn(
                 predictor.warning.replace("checkpoint=mevis", 'from_pretrained("mevis")'), stacklevel=2
@@ -172,10 +181,20 @@ class SamwisePredictor:
         max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
         """As ``segment_video``, with each frame's picture, time and everything known about it."""
+        session = self._session(texts, clip_length, max_together)
+        warn_of_unknown(self.model, session.texts)
+        return self._run(source, session)
+
+    def _session(self, texts: Sequence[str], clip_length: int | None, max_together: int | None) -> Session:
+        """For a whole video, in clips of the network's length if no other is given."""
+        kind = BothPasses if self.passes == "both" else Session
         length = self.model.clip_length if clip_length is None else clip_length
-        return self._run(source, self.start_session(texts, length, max_together))
+        return kind(self.model, texts, length, max_together, self.runtime, self.geometry)
 
     def _run(self, source: Any, session: Session) -> Iterator[tuple[Frame, FrameResult]]:
+        if isinstance(session, BothPasses):
+            yield from session.run(open_source(source))
+            return
         waiting: list[Frame] = []
         for frame in open_source(source).frames(session.fit):
             waiting.append(frame)
@@ -192,10 +211,8 @@ class SamwisePredictor:
         max_together: int | None = None,
     ) -> Iterator[tuple[Frame, FrameResult]]:
         """As ``results``, for expressions of a dataset: what is too long is cut, with a warning."""
-        length = self.model.clip_length if clip_length is None else clip_length
         texts = [fitting(self.model, expression) for expression in expressions]
-        session = Session(self.model, texts, length, max_together, self.runtime, self.geometry)
-        return self._run(source, session)
+        return self._run(source, self._session(texts, clip_length, max_together))
 
     def coco_results(
         self,

@@ -122,6 +122,15 @@ class MemoryBank:
 
 
 @dataclass
+class Moment:
+    """The frame in which a sentence's object was surest, and the state of its stream after it."""
+
+    score: float = float("-inf")  # object score logit
+    frame: int = -1
+    state: StreamState | None = None
+
+
+@dataclass
 class StreamState:
     """Where a stream of B expressions stands between two clips.
 
@@ -131,6 +140,8 @@ class StreamState:
         last_fired: (B,) frame on which the Conditional Memory Encoder last fired; 0 where it never did.
         tokens: The sentences, and
         text: (B, L, Ct) what the text encoder makes of them before it meets a frame; None until then.
+        best: Each sentence's best moment so far, where that is wanted: for each frame the host waits for the
+            scores.
     """
 
     bank: MemoryBank
@@ -138,13 +149,24 @@ class StreamState:
     frame_index: int = 0
     tokens: Tokens | None = field(default=None, repr=False)
     text: Tensor | None = field(default=None, repr=False)
+    best: list[Moment] | None = field(default=None, repr=False)
 
     @classmethod
     def start(cls, bank: MemoryBank, batch: int, device: torch.device) -> StreamState:
         return cls(bank, torch.zeros(batch, dtype=torch.long, device=device))
 
     def copy(self) -> StreamState:
-        return replace(self, bank=self.bank.copy())  # tensors are replaced, never written to
+        best = None if self.best is None else list(self.best)
+        return replace(self, bank=self.bank.copy(), best=best)  # tensors are replaced, never written to
+
+    def note_best(self, scores: Tensor) -> None:
+        """Compares the newest frame's (B,) object scores with the best so far."""
+        if self.best is None:
+            return
+        for k, score in enumerate(scores.tolist()):
+            if score > self.best[k].score:
+                alone = replace(self.part(slice(k, k + 1)), best=None)
+                self.best[k] = Moment(score, self.frame_index - 1, alone)
 
     def join(self, later: StreamState) -> StreamState:
         """Two streams of the same frames with full banks as one, the expressions of ``self`` first.
@@ -153,11 +175,15 @@ class StreamState:
         """
         moved = later.last_fired + (self.frame_index - later.frame_index)
         fired = torch.cat([self.last_fired, moved])
-        return StreamState(self.bank.join(later.bank), fired, self.frame_index)
+        best = None if self.best is None or later.best is None else self.best + later.best
+        return StreamState(self.bank.join(later.bank), fired, self.frame_index, best=best)
 
     def part(self, expressions: slice) -> StreamState:
         """The stream of some of the expressions."""
-        return StreamState(self.bank.part(expressions), self.last_fired[expressions], self.frame_index)
+        best = None if self.best is None else self.best[expressions]
+        return StreamState(
+            self.bank.part(expressions), self.last_fired[expressions], self.frame_index, best=best
+        )
 
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""

@@ -102,6 +102,7 @@ class Streaming(nn.Module):
         if consulted:
             state.last_fired = state.last_fired.masked_fill(result.fires, state.frame_index)
         state.frame_index += 1
+        state.note_best(result.score)
         return result.low_res_logits, result.score, looks, result.fires, result.probability
 
     def step(

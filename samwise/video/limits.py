@@ -47,7 +47,7 @@ class LimitedSource(FrameSource):
         self._max_seconds = None if max_seconds is None else Fraction(max_seconds).limit_denominator(1000)
         self.name, self.size, self.fps = source.name, source.size, source.fps
         self.pixel_aspect, self.still, self.sound = source.pixel_aspect, source.still, source.sound
-        self.cut = False
+        self.read_ahead, self.cut = source.read_ahead, False
         self.frame_count = source.frame_count
         if self.frame_count is not None:
             if self._max_seconds is not None and source.fps is not None:
@@ -69,6 +69,9 @@ class LimitedSource(FrameSource):
                 count += 1
         finally:
             frames.close()
+
+    def again(self) -> Generator[Frame, None, None]:
+        return self._source.again()
 
     def _over(self, count: int) -> bool:
         """Asked before the next frame, not after it: else a camera would wait for one that nobody wants."""

@@ -68,6 +68,10 @@ class FrameSource:
     def _read(self) -> Iterator[Frame]:
         raise NotImplementedError
 
+    def again(self) -> Generator[Frame, None, None]:
+        """The frames a second time, without the limit that may have ended the first."""
+        return self.frames()
+
     def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Generator[Frame, None, None]:
         """Yields the frames with their times.
 
