@@ -22,35 +22,9 @@ def run(folder: Path) -> subprocess.CompletedProcess[str]:
     return run_program("tools/check_parity.py", str(folder), cwd=ROOT)
 
 
-def cut(folder: Path, frames: int) -> Path:
-    """The golden stream's first frames: what is computed of them doesn't depend on those that follow."""
-    folder.mkdir()
-    for name in ("meta.json", "layout.json"):
-        shutil.copy(GOLDEN / name, folder)
-    with np.load(GOLDEN / "inputs.npz") as inputs, np.load(GOLDEN / "hsa_cme_fires.npz") as golden:
-        fired = golden["fired"][golden["fired"] < frames]
-        calls = frames + len(fired)  # of the decoder: once more on each frame on which the CME is asked
-        np.savez(folder / "inputs.npz", ids=inputs["ids"], frames=inputs["frames"][:frames])
-        parts = {"logits": golden["logits"][:frames], "fired": fired}
-        parts |= {name: golden[name][:calls] for name in ("obj_ptr", "score")}
-        np.savez(folder / "hsa_cme_fires.npz", **parts)
-    return folder
-
-
 @pytest.mark.slow
-def test_a_stream_into_its_second_clip(tmp_path: Path) -> None:
-    """Memory that is full and crosses the border of the clips; the CME fires on the right frames.
-
-    Frame 7 is the first that no longer sees all before it; frame 8 begins a clip, and the CME fires on it;
-    frame 9 sees what it wrote.
-    """
-    result = run(cut(tmp_path / "golden", 10))
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "fired [5, 8]" in result.stdout
-
-
-@pytest.mark.heavy
-def test_the_whole_stream() -> None:
+def test_stream_of_two_clips() -> None:
+    """Sixteen frames: memory across the border of the clips, and the CME fires on the right frames."""
     result = run(GOLDEN)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "fired [5, 8, 11, 14]" in result.stdout

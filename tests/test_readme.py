@@ -109,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("reader")
     for name in ("scripts", "tools", "tests"):
         (here / name).symlink_to(ROOT / name)
-    for data in ("mevis", "synth"):
+    for data in ("mevis", "synth", "long"):
         for split, with_masks in (("train", True), ("valid_u", True), ("valid", False)):
             write_split(here / "data" / data / split, with_masks)
     (here / "runs/quickstart").mkdir(parents=True)
