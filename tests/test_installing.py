@@ -40,10 +40,11 @@ EXTRAS = ("spacy", "open_clip", "tensorboard", "matplotlib", "scipy", "gradio", 
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
-    """What is tested as the oldest set is what pyproject.toml allows."""
+    """What is tested as the oldest set is what pyproject.toml allows, but for the page's gradio."""
     needed = PROJECT[PROJECT.index("\ndependencies") : PROJECT.index("\nslurm")]
     bounds = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', needed))
     oldest = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / "tests/oldest.txt").read_text(), re.MULTILINE))
+    assert bounds.pop("gradio")  # it wants newer packages than the oldest
     assert bounds.keys() == oldest.keys() and len(bounds) > 20
     assert [name for name in bounds if not f"{oldest[name]}.".startswith(f"{bounds[name]}.")] == []
 

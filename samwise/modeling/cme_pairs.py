@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from samwise.encoders.sam2_backbone import Decoded, FrameFeatures
+from samwise.encoders.sam2_features import Decoded, FrameFeatures
 from samwise.modeling.conditional_memory_encoder import IGNORED, cme_labels
 from samwise.modeling.memory import MemoryBank
 

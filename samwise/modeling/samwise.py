@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from samwise.config.composing import compose_model, model_names
 from samwise.config.network import SamwiseConfig
-from samwise.encoders.sam2_backbone import NUM_STAGES, FrameFeatures, Sam2Backbone
+from samwise.encoders.sam2_backbone import NUM_STAGES, Sam2Backbone
+from samwise.encoders.sam2_features import FrameFeatures
 from samwise.encoders.text_encoder import build_text_encoder
 from samwise.encoders.tokens import Tokenizer, Tokens
 from samwise.errors import UserError

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from samwise.encoders.recompute import run
-from samwise.encoders.sam2_backbone import ABSENT_LOGIT, Decoded, DecoderProgress, FrameFeatures
+from samwise.encoders.sam2_backbone import ABSENT_LOGIT
+from samwise.encoders.sam2_features import Decoded, DecoderProgress, FrameFeatures
 from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.conditional_memory_encoder import consultable, fuse_masks, never_consulted

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samwise.encoders.sam2_backbone import FrameFeatures
+from samwise.encoders.sam2_features import FrameFeatures
 from samwise.modeling.memory import StreamState
 from samwise.modeling.samwise import FIRST_ADAPTED_STAGE, Samwise
 
