@@ -261,6 +261,7 @@ def test_ctrl_c_finishes_what_is_written(
     assert not list((tmp_path / "out").glob(".*"))
 
 
+@pytest.mark.skipif(av.__version__ < "18", reason="PyAV 17's client waits for its sender for ever")
 def test_rtsp(monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg's client waits for a sender here, instead of asking a server: the same protocol afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -284,7 +285,7 @@ def test_rtsp(monkeypatch: pytest.MonkeyPatch) -> None:
                 time.sleep(0.05)
             container.mux(stream.encode())
 
-    sender = threading.Thread(target=send)
+    sender = threading.Thread(target=send, daemon=True)
     sender.start()
     monkeypatch.setattr(av, "open", lambda address, **_: original(address, options=listen))
     source = open_source(address)
