@@ -65,9 +65,10 @@ class Camera(FrameSource):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self._clock = f"camera {number}", clock
-        logged = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        log: Any = getattr(cv2.utils, "logging", cv2)  # where OpenCV 5 has it, and 4
+        logged = log.setLogLevel(0)
         self._capture = (capture or cv2.VideoCapture)(number)
-        cv2.utils.logging.setLogLevel(logged)
+        log.setLogLevel(logged)
         first = next(self._frames(), None) if self._capture.isOpened() else None
         if first is None:
             self._capture.release()
