@@ -32,6 +32,8 @@ from tests.test_web_demo import finished
 
 DEFAULT = ROOT / "checkpoints/default.safetensors"
 
+pytest.importorskip("gradio")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def warm() -> None:
