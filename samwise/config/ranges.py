@@ -56,7 +56,8 @@ _KEYS = (
     (
         _COUNT,
         "train valid_u valid images holdout save_every validate_every pictures_every warmup_steps "
-        "profile_steps pointers window cooldown frame examples limits.waiting retries stage_layers",
+        "profile_steps pointers window cooldown frame examples limits.waiting retries stage_layers "
+        "anchors anchor_gap",
     ),
     (
         _SOME,
@@ -86,8 +87,8 @@ _KEYS = (
     (Range(False, 0, 100, above=True), "lr"),
     (Range(False, 0, 1_000, above=True), "fps"),
     # weights and shares
-    (_WEIGHT, "focal dice cme object_score cme_different rest weight_decay sentence weight"),
-    (_SHARE, "opacity flip brightness contrast saturation masked union final_lr_scale"),
+    (_WEIGHT, "focal dice cme area_change object_score cme_different rest weight_decay sentence weight"),
+    (_SHARE, "opacity flip brightness contrast saturation masked union final_lr_scale trusted_certainty"),
     (Range(False, 0, 1, above=True), "min_scale stop_jf"),
     (_RATE, "dropout cross_dropout threshold betas"),
 )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from samwise.data.geometry import normalise
 from samwise.errors import UserError
-from samwise.inference.results import FrameResult, to_host_together
+from samwise.inference.results import FrameResult, from_rles, to_host_together
 from samwise.inference.session import Session
 from samwise.modeling.outputs import ClipOutput
 from samwise.video.source import Frame, FrameSource
@@ -70,13 +70,20 @@ class BothPasses(Session):
         self._clips: list[Tensor] = []  # T, 3, h, w uint8 in main memory
         self._waiting: list[Tensor] = []
         kept: list[_Kept] = []
+        held = 0
         for frame in source.frames(self.fit):
             fitted = self.fit(frame.image) if frame.fitted is None else frame.fitted
             self._waiting.append(fitted)
-            kept += map(_Kept.of, self.push(frame.image, fitted))
-            if not self._pending:
+            done = [_Kept.of(result) for result in self.push(frame.image, fitted)]
+            kept += done
+            if done:
                 self._store()
-            self._check_length(fitted, kept)
+            held += fitted.nbytes + sum(x.logits.nbytes for x in done)
+            if held > MOST_BYTES:
+                raise UserError(
+                    f"passes=both keeps frames and logits in memory, and {len(kept)} frames take more than "
+                    f"{MOST_BYTES >> 30} GiB: segment the video in parts or with passes=forward"
+                )
         kept += map(_Kept.of, self.flush())
         self._store()
         self._backward(kept)
@@ -87,14 +94,6 @@ class BothPasses(Session):
         if self._waiting:
             self._clips.append(torch.stack(self._waiting))
             self._waiting = []
-
-    def _check_length(self, frame: Tensor, kept: list[_Kept]) -> None:
-        held = sum(clip.nbytes for clip in self._clips) + sum(x.logits.nbytes for x in kept[:1]) * len(kept)
-        if held > MOST_BYTES:
-            raise UserError(
-                f"passes=both keeps frames and logits in memory, and {len(kept)} frames take more than "
-                f"{MOST_BYTES >> 30} GiB: segment the video in parts or with passes=forward"
-            )
 
     def _backward(self, kept: list[_Kept]) -> None:
         moments = self._groups.best()
@@ -124,13 +123,8 @@ class BothPasses(Session):
                             kept[first + t].put(k, _Kept.of(result))
 
     def _result(self, index: int, kept: _Kept) -> FrameResult:
-        from pycocotools import mask as coco_mask
-
         assert self._size is not None and self._on_canvas is not None
-        masks = np.zeros((len(kept.masks), *self._size), bool)
-        for mask, rle in zip(masks, kept.masks, strict=True):
-            if rle is not None:
-                mask[:] = coco_mask.decode({**rle, "counts": rle["counts"].encode()})  # type: ignore[typeddict-item]
+        masks = from_rles(kept.masks, self._size)
         canvas = (self.model.canvas, self._on_canvas)
         logits = kept.logits.float()
         return FrameResult(index, masks, kept.scores, kept.fired, logits, canvas, self._resizing)

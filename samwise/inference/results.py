@@ -54,6 +54,17 @@ def from_bits(bits: np.ndarray, width: int) -> np.ndarray:
     return np.unpackbits(bits, axis=-1, count=width).view(bool)
 
 
+def from_rles(rles: Sequence[dict[str, Any] | None], size: tuple[int, int]) -> np.ndarray:
+    """N run-lengths, as of ``FrameResult.rle`` -> (N, H, W) bool."""
+    from pycocotools import mask as coco_mask
+
+    masks = np.zeros((len(rles), *size), bool)
+    for mask, rle in zip(masks, rles, strict=True):
+        if rle is not None:
+            mask[:] = coco_mask.decode({**rle, "counts": rle["counts"].encode()})  # type: ignore[typeddict-item]
+    return masks
+
+
 @dataclass
 class FrameResult:
     """What is known about one frame for N sentences, in their order.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samwise.errors import UserError
-from samwise.inference.results import CocoResults, FrameResult
+from samwise.inference.results import CocoResults, FrameResult, from_rles
 from samwise.video.source import Frame, FrameSource
 
 if TYPE_CHECKING:
@@ -60,13 +60,7 @@ class Segmentation:
         Raises:
             IndexError: There is no such frame.
         """
-        from pycocotools import mask as coco_mask
-
-        masks = np.zeros((len(self.texts), *self.size), bool)
-        for mask, rle in zip(masks, self._collected.rles[frame], strict=True):
-            if rle is not None:
-                mask[:] = coco_mask.decode({**rle, "counts": rle["counts"].encode()})  # type: ignore[typeddict-item]
-        return masks
+        return from_rles(self._collected.rles[frame], self.size)
 
     @property
     def masks(self) -> np.ndarray:
