@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from samwise.config.network import SamwiseConfig
+from samwise.config.network import SamwiseConfig, memory_overrides
 from samwise.config.typed import typed
 from samwise.data.types import VideoStorage
 from samwise.encoders.sam2_backbone import Sam2Backbone
@@ -78,8 +78,10 @@ def build_tracking(
         What gives the results, and the settings that decide them.
 
     Raises:
-        UserError: A part isn't there, or the truth is asked for where there is none.
+        UserError: A part isn't there, the truth is asked for where there is none, or a choice is SAMWISE's.
     """
+    if cfg.get("passes", "forward") != "forward" or memory_overrides(cfg):
+        raise UserError("passes= and memory= are for system=samwise: leave them out here")
     config, device = system_config(cfg.system), choose_device(device)
     if config.name == "oracle_box" and storage is None:
         raise UserError("system=oracle_box needs true masks: it is for datasets, with scripts/infer.py")
