@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from samwise.config.network import SamwiseConfig, memory_overrides
+from omegaconf import OmegaConf
+
+from samwise.config.network import SamwiseConfig
 from samwise.config.typed import typed
 from samwise.data.types import VideoStorage
 from samwise.encoders.sam2_backbone import Sam2Backbone
@@ -80,7 +82,8 @@ def build_tracking(
     Raises:
         UserError: A part isn't there, the truth is asked for where there is none, or a choice is SAMWISE's.
     """
-    if cfg.get("passes", "forward") != "forward" or memory_overrides(cfg):
+    memory = OmegaConf.select(cfg, "model.memory.policy") or "recent"
+    if cfg.get("passes", "forward") != "forward" or memory != "recent":
         raise UserError("passes= and memory= are for system=samwise: leave them out here")
     config, device = system_config(cfg.system), choose_device(device)
     if config.name == "oracle_box" and storage is None:
