@@ -49,7 +49,8 @@ def test_of_a_damaged_transport_stream_what_can_be_decoded_is_shown(
     assert len(list(open_source(f"{address}/good.ts"))) == 30 and not caplog.records
     frames = list(open_source(f"{address}/bad.ts").frames())
     said = re.search(r"came damaged: (\d+) frames could be decoded; damaged packets: (\d+)", caplog.text)
-    assert int(said[1]) == len(frames) > 15 and int(said[2]) > 0 and len(caplog.messages) == 1
+    ours = [record for record in caplog.records if record.name.startswith("samwise")]  # others: libav's own
+    assert int(said[1]) == len(frames) > 15 and int(said[2]) > 0 and len(ours) == 1
     assert all(a.time < b.time for a, b in zip(frames, frames[1:], strict=False))
 
 

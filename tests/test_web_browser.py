@@ -17,13 +17,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.test_scripts import write_video
-from tests.web_page import kept
+from tests.needs import needs_package
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytest.importorskip("gradio")
+needs_package("gradio")
+from tests.test_scripts import write_video
+from tests.web_page import kept
+
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [

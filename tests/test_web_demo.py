@@ -34,6 +34,7 @@ from samwise.web.config import LimitsConfig, WebConfig
 from samwise.web.jobs import DONE, FAILED, LEFT, RUNNING, WAITING, Job, Jobs
 from samwise.web.models import Model, Models
 from samwise.web.store import Store
+from tests.needs import needs_package
 from tests.test_samwise import build
 from tests.test_scripts import write_video
 
@@ -357,7 +358,7 @@ def shows(page: Any, name: str) -> bool:
 
 def test_only_results_are_served(jobs: Jobs, video: Path) -> None:
     """Files by their names in a table: no path leads elsewhere."""
-    pytest.importorskip("gradio")
+    needs_package("gradio")
     from fastapi.testclient import TestClient
 
     from samwise.web.page import build_page
@@ -439,7 +440,7 @@ def test_what_is_said_while_a_file_is_opened(
     jobs: Jobs, video: Path, monkeypatch: pytest.MonkeyPatch, said: str, state: str
 ) -> None:
     """It holds for the job that starts then."""
-    pytest.importorskip("gradio")
+    needs_package("gradio")
     from samwise.web.events import Events
 
     events, opening, let = Events(jobs, [], "File"), threading.Event(), threading.Event()

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("gradio")
+from tests.needs import needs_package
+
+needs_package("gradio")
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient

@@ -26,13 +26,14 @@ from samwise.web.models import Models, load_models
 from samwise.web.store import Store
 from samwise.weights import zoo
 from samwise.weights.checkpoint import save_checkpoint
+from tests.needs import needs_package
 from tests.test_samwise import build
 from tests.test_scripts import ROOT, write_video
 from tests.test_web_demo import finished
 
 DEFAULT = ROOT / "checkpoints/default.safetensors"
 
-pytest.importorskip("gradio")
+needs_package("gradio")
 
 
 @pytest.fixture(scope="module", autouse=True)

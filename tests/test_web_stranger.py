@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
-pytest.importorskip("gradio")
+from tests.needs import needs_package
+
+needs_package("gradio")
+import httpx
+
 from tests.test_scripts import write_video
 from tests.web_page import API, Visitor, kept, named
 

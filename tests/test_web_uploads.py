@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("gradio")
+from tests.needs import needs_package
+
+needs_package("gradio")
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
