@@ -107,14 +107,17 @@ class MemoryConfig:
         pointers: Object pointers of previous frames attended to.
         keep_for_lone_frame: Whether a last clip with a single frame sees the memory; in the released
             evaluation it doesn't.
-        policy: ``recent``, ``stride``, ``present`` or ``anchored`` (samwise/modeling/memory_policies.py), or
-            one that an extension registers.
+        policy: ``recent``, ``stride``, ``present``, ``anchored`` (samwise/modeling/memory_policies.py) or
+            ``confirmed`` (modeling/confirmation.py), or one that an extension registers.
         stride: Of ``stride``: every r-th frame is remembered, and the last.
         anchors: Of ``anchored``: most trusted frames that attend beside the last ones.
         anchor_gap: Of ``anchored``: frames between two that become anchors.
         trusted_score: Of ``anchored``: an anchor's object score logit is above this,
         trusted_certainty: the mean probability inside its mask at least this,
         area_change: and its area within this share of the median of the last ten.
+        confirm_clips: Of ``confirmed``: more than half of so many clips must vote for another track,
+        agreement: which they can where the two overlap by less than this IoU.
+        lost: Of ``confirmed``: after so many frames without the object one vote is enough.
     """
 
     frames: int = 6
@@ -127,6 +130,9 @@ class MemoryConfig:
     trusted_score: float = 0.0
     trusted_certainty: float = 0.9
     area_change: float = 0.2
+    confirm_clips: int = 3
+    agreement: float = 0.5
+    lost: int = 15
 
 
 @dataclass

@@ -57,14 +57,14 @@ _KEYS = (
         _COUNT,
         "train valid_u valid images holdout save_every validate_every pictures_every warmup_steps "
         "profile_steps pointers window cooldown frame examples limits.waiting retries stage_layers "
-        "anchors anchor_gap",
+        "anchors anchor_gap lost",
     ),
     (
         _SOME,
         "batch_size max_steps log_every keep_last lr_drop_step resamples clip_length max_frames "
         "max_expressions max_boxes step stride limit_videos limit_frames limit_items grad_accumulation "
         "repeats expressions_per_clip every frames objects expressions sentences strip columns annotations "
-        "length "
+        "length confirm_clips "
         "held_out per_step at max_tokens all_uploads_mb visitor_uploads_mb characters visitor_connections",
     ),
     (
@@ -88,7 +88,10 @@ _KEYS = (
     (Range(False, 0, 1_000, above=True), "fps"),
     # weights and shares
     (_WEIGHT, "focal dice cme area_change object_score cme_different rest weight_decay sentence weight"),
-    (_SHARE, "opacity flip brightness contrast saturation masked union final_lr_scale trusted_certainty"),
+    (
+        _SHARE,
+        "opacity flip brightness contrast saturation masked union final_lr_scale trusted_certainty agreement",
+    ),
     (Range(False, 0, 1, above=True), "min_scale stop_jf"),
     (_RATE, "dropout cross_dropout threshold betas"),
 )

@@ -85,7 +85,7 @@ TEXT_ENCODERS = Registry("model.text_encoder.family", "roberta", "bert", "clip")
 # (vision width, text width, patch size, AdapterConfig) -> a module that is called like CMTAdapter
 ADAPTERS = Registry("model.adapter.kind", "cmt")
 # (MemoryConfig) -> MemoryBank
-MEMORY_POLICIES = Registry("model.memory.policy", "recent", "stride", "present", "anchored")
+MEMORY_POLICIES = Registry("model.memory.policy", "recent", "stride", "present", "anchored", "confirmed")
 # (the data node, root folder, split) -> VideoStorage
 FORMATS = Registry("data.format", "mevis", "ytvos", "davis", "refcoco")
 

@@ -52,6 +52,11 @@ class MemoryBank:
         self.add(step.memory, step.pointer)
 
     @property
+    def wants_candidate(self) -> bool:
+        """Whether the next clip is also to be tracked from an empty memory: modeling/confirmation.py."""
+        return False
+
+    @property
     def maps(self) -> list[Tensor]:
         """Memory features, oldest first."""
         return list(self._maps)

@@ -50,16 +50,13 @@ class StrideMemory(MemoryBank):
         return super().joins(other) and (self._seen - other._seen) % self._stride == 0
 
 
-@MEMORY_POLICIES.register("present")
-class PresentMemory(MemoryBank):
-    """The last frames that show the object, and the newest frame.
+class CountedMemory(MemoryBank):
+    """A memory whose places are all there from its first frame on; each sentence counts those that it holds.
 
-    A frame without the object gives its place to the next one. Places are those of the frames that are kept:
-    the temporal embedding counts them, not the frames between.
+    So each sentence of a batch may hold another number, and what it holds can be changed on its own.
     """
 
     _held: Tensor  # (B,): frames that have taken a place of their own
-    _gives_way: Tensor  # (B,) bool: the newest place is free for the next frame
 
     @property
     def full(self) -> bool:
@@ -67,22 +64,14 @@ class PresentMemory(MemoryBank):
 
     def remember(self, step: StreamStep) -> None:
         if not self._maps:
-            batch = len(step.score)
-            self._held = torch.zeros(batch, dtype=torch.long, device=step.score.device)
-            self._gives_way = torch.zeros_like(self._held, dtype=torch.bool)
-            self._maps.extend([torch.zeros_like(step.memory)] * self._most[0])
-            self._pointers.extend([torch.zeros_like(step.pointer)] * self._most[1])
-        self._maps = self._entered(self._maps, step.memory)
-        self._pointers = self._entered(self._pointers, step.pointer)
-        self._held = self._held + ~self._gives_way
-        self._gives_way = ~(step.score > 0)
+            self._begin(step)
+        super().remember(step)
+        self._held = self._held + 1
 
-    def _entered(self, places: deque[Tensor], newest: Tensor) -> deque[Tensor]:
-        """The places, oldest first, after another frame has come."""
-        stay = self._gives_way.reshape(-1, *[1] * (newest.dim() - 1))
-        moved = list(places)[1:]
-        kept = [torch.where(stay, old, new) for old, new in zip(places, moved, strict=False)]
-        return deque([*kept, newest][-len(places) :] if places else [], places.maxlen)
+    def _begin(self, step: StreamStep) -> None:
+        self._held = torch.zeros(len(step.score), dtype=torch.long, device=step.score.device)
+        self._maps.extend([torch.zeros_like(step.memory)] * self._most[0])
+        self._pointers.extend([torch.zeros_like(step.pointer)] * self._most[1])
 
     def stacked(self) -> tuple[Tensor, ...]:
         if not self._maps:
@@ -96,12 +85,50 @@ class PresentMemory(MemoryBank):
     filled = stacked
 
     def tensors(self) -> list[Tensor]:
-        return [*super().tensors(), self._held, self._gives_way] if self._maps else []
+        return [*super().tensors(), self._held] if self._maps else []
+
+    def _changed(self, change: Callable[..., Tensor], *others: CountedMemory) -> Self:
+        bank = super()._changed(change, *others)
+        if self._maps:
+            bank._held = change(self._held, *(x._held for x in others))
+        return bank
+
+
+@MEMORY_POLICIES.register("present")
+class PresentMemory(CountedMemory):
+    """The last frames that show the object, and the newest frame.
+
+    A frame without the object gives its place to the next one. Places are those of the frames that are kept:
+    the temporal embedding counts them, not the frames between.
+    """
+
+    _gives_way: Tensor  # (B,) bool: the newest place is free for the next frame
+
+    def _begin(self, step: StreamStep) -> None:
+        super()._begin(step)
+        self._gives_way = torch.zeros_like(self._held, dtype=torch.bool)
+
+    def remember(self, step: StreamStep) -> None:
+        if not self._maps:
+            self._begin(step)
+        self._maps = self._entered(self._maps, step.memory)
+        self._pointers = self._entered(self._pointers, step.pointer)
+        self._held = self._held + ~self._gives_way
+        self._gives_way = ~(step.score > 0)
+
+    def _entered(self, places: deque[Tensor], newest: Tensor) -> deque[Tensor]:
+        """The places, oldest first, after another frame has come."""
+        stay = self._gives_way.reshape(-1, *[1] * (newest.dim() - 1))
+        moved = list(places)[1:]
+        kept = [torch.where(stay, old, new) for old, new in zip(places, moved, strict=False)]
+        return deque([*kept, newest][-len(places) :] if places else [], places.maxlen)
+
+    def tensors(self) -> list[Tensor]:
+        return [*super().tensors(), self._gives_way] if self._maps else []
 
     def _changed(self, change: Callable[..., Tensor], *others: PresentMemory) -> Self:
         bank = super()._changed(change, *others)
         if self._maps:
-            bank._held = change(self._held, *(x._held for x in others))
             bank._gives_way = change(self._gives_way, *(x._gives_way for x in others))
         return bank
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +33,24 @@ class SeenClips:
     @property
     def clips(self) -> int:
         return self.stage.shape[0] // self.frames
+
+
+class ClipTrack(NamedTuple):
+    """A clip's T frames for B expressions; ``ClipOutput`` says what the values are.
+
+    Shapes: low_res_logits (B, T, S/4, S/4), all others (B, T).
+    """
+
+    low_res_logits: Tensor
+    object_scores: Tensor
+    cme_consulted: Tensor
+    cme_fired: Tensor
+    cme_probability: Tensor
+
+    def where(self, chosen: Tensor, other: ClipTrack) -> ClipTrack:
+        """These of the (B,) chosen expressions, and another track's of the rest."""
+        pairs = zip(self, other, strict=True)
+        return ClipTrack(*(torch.where(chosen.reshape(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs))
 
 
 @dataclass

@@ -13,9 +13,10 @@ from samwise.encoders.sam2_features import Decoded, DecoderProgress, FrameFeatur
 from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.conditional_memory_encoder import consultable, fuse_masks, never_consulted
+from samwise.modeling.confirmation import confirm
 from samwise.modeling.memory import StreamState
 from samwise.modeling.memory_policies import build_memory
-from samwise.modeling.outputs import ClipOutput, SeenClips, StreamStep
+from samwise.modeling.outputs import ClipOutput, ClipTrack, SeenClips, StreamStep
 
 if TYPE_CHECKING:
     from samwise.config.network import SamwiseConfig
@@ -80,9 +81,19 @@ class Streaming(nn.Module):
             state.tokens, state.text = tokens, self.start_text(tokens)
         features, rho = (self.recorded or self).encode(seen, tokens, None, state.text)
         prompt = self.backbone.sparse_prompt(rho)  # B, 2+p, C
+        wants_candidate = state.bank.wants_candidate
+        track = self._track_clip(features, length, prompt, state)
+        if wants_candidate:
+            alone = self.start_stream(batch, seen.stage.device)
+            track = confirm(track, state, self._track_clip(features, length, prompt, alone), alone)
+        return ClipOutput(*track, size=seen.size, canvas=self.config.canvas), state
+
+    def _track_clip(
+        self, features: FrameFeatures, length: int, prompt: Tensor, state: StreamState
+    ) -> ClipTrack:
+        """The T frames one after the other; they enter the memory."""
         rows = [self.segment_frame(features.at(t, length), prompt, state) for t in range(length)]
-        columns = (torch.stack(column, 1) for column in zip(*rows, strict=True))  # B, T, ...
-        return ClipOutput(*columns, size=seen.size, canvas=self.config.canvas), state
+        return ClipTrack(*(torch.stack(column, 1) for column in zip(*rows, strict=True)))
 
     def start_stream(self, batch: int, device: torch.device) -> StreamState:
         """The state of ``batch`` sentences that have seen no frame."""
