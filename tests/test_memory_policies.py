@@ -16,7 +16,7 @@ from samwise.errors import UserError
 from samwise.modeling.memory_policies import AREAS, AnchoredMemory, PresentMemory, StrideMemory, build_memory
 from samwise.modeling.outputs import StreamStep
 
-POLICIES = ("recent", "stride", "present", "anchored")
+POLICIES = ("recent", "stride", "present", "anchored", "confirmed")
 
 
 def step(
@@ -201,6 +201,6 @@ def test_choices_on_the_command_line(tmp_path: Path) -> None:
     assert (model.config.memory.policy, model.config.memory.anchors) == ("anchored", 3)
     assert model.config.memory.frames == 6
     with pytest.raises(
-        UserError, match=r"model\.memory\.policy=past: choose recent, stride, present, anchored"
+        UserError, match=r"model\.memory\.policy=past: choose recent, stride, present, anchored, confirmed"
     ):
         Samwise.from_pretrained("checkpoints/default.safetensors", overrides=["model.memory.policy=past"])

@@ -16,7 +16,7 @@ from samwise.modeling.memory_policies import CountedMemory
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from samwise.modeling.memory import StreamState
+    from samwise.modeling.memory import MemoryBank, StreamState
     from samwise.modeling.outputs import ClipTrack
 
 
@@ -75,9 +75,10 @@ class ConfirmedMemory(CountedMemory):
         before = 0 if self._empty is None else self._empty
         return torch.where(absent.all(1), before + absent.shape[1], trailing(absent))
 
-    def joins(self, other: ConfirmedMemory) -> bool:  # type: ignore[override]
-        full = self._empty is not None and len(self._votes) == self._config.confirm_clips
-        return full and other._empty is not None and len(other._votes) == self._config.confirm_clips
+    def joins(self, other: MemoryBank) -> bool:
+        assert isinstance(other, ConfirmedMemory)
+        same = len(self._votes) == len(other._votes) and (self._empty is None) == (other._empty is None)
+        return super().joins(other) and same
 
     def tensors(self) -> list[Tensor]:
         empty = [] if self._empty is None else [self._empty]
@@ -111,4 +112,5 @@ def confirm(carried: ClipTrack, state: StreamState, candidate: ClipTrack, alone:
     bank.take(other, switches)
     fired = alone.last_fired + (alone.last_fired > 0) * (state.frame_index - alone.frame_index)
     state.last_fired = torch.where(switches, fired, state.last_fired)
+    state.take_best(alone, switches)
     return candidate.where(switches, carried)

@@ -173,6 +173,15 @@ class StreamState:
                 alone = replace(self.part(slice(k, k + 1)), best=None)
                 self.best[k] = Moment(score, self.frame_index - 1, alone)
 
+    def take_best(self, other: StreamState, chosen: Tensor) -> None:
+        """Takes the best moments of the (B,) chosen sentences from another stream up to the same frame."""
+        if self.best is None or other.best is None:
+            return
+        earlier = self.frame_index - other.frame_index  # frames before the other's first one
+        for k in chosen.nonzero().flatten().tolist():
+            moment = other.best[k]
+            self.best[k] = replace(moment, frame=moment.frame + earlier) if moment.state else moment
+
     def join(self, later: StreamState) -> StreamState:
         """Two streams of the same frames with full banks as one, the expressions of ``self`` first.
 

@@ -14,7 +14,7 @@ from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.conditional_memory_encoder import consultable, fuse_masks, never_consulted
 from samwise.modeling.confirmation import confirm
-from samwise.modeling.memory import StreamState
+from samwise.modeling.memory import Moment, StreamState
 from samwise.modeling.memory_policies import build_memory
 from samwise.modeling.outputs import ClipOutput, ClipTrack, SeenClips, StreamStep
 
@@ -85,6 +85,7 @@ class Streaming(nn.Module):
         track = self._track_clip(features, length, prompt, state)
         if wants_candidate:
             alone = self.start_stream(batch, seen.stage.device)
+            alone.best = None if state.best is None else [Moment() for _ in state.best]
             track = confirm(track, state, self._track_clip(features, length, prompt, alone), alone)
         return ClipOutput(*track, size=seen.size, canvas=self.config.canvas), state
 
