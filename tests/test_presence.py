@@ -1,191 +1,174 @@
-"""tIoU, vIoU, and how soon a target is found again: counted by hand, and as evaluate.py reports them."""
+"""Whether the object is there: calibration, hysteresis, and sentences that aren't about the video."""
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
-from samwise.data.mevis import MeViSStorage
-from samwise.data.types import Expression
-from samwise.errors import UserError
-from samwise.evaluation.compare import compare_reports
-from samwise.evaluation.evaluate import ScoreAccumulator, evaluate_predictions
-from samwise.evaluation.figures import video_figures
-from samwise.evaluation.presence import Presence, Return, measure_presence
-from samwise.evaluation.records import read_recorded
-from samwise.evaluation.report import Report
-from samwise.synthrvos.mevis import write_split
-from samwise.synthrvos.video import VideoSettings
-from tests.programs import run_program
-from tests.test_evaluate import write_predictions
-
-NO, GOOD, HALF, BAD = (
-    (0, 4, 4),
-    (4, 4, 4),
-    (2, 4, 4),
-    (0, 8, 4),
-)  # unanswered, IoU 1, 0.5 and 0, while it is there
-QUIET, FALSE = (0, 0, 0), (0, 3, 0)  # nothing there, and nothing or something said
-
-
-@pytest.mark.parametrize(
-    "frames, tiou, viou",
-    [
-        ([QUIET] * 4, 1, 1),  # empty throughout
-        ([FALSE, QUIET], 0, 0),  # something said of nothing
-        ([NO, NO], 0, 0),  # nothing said of something
-        ([GOOD] * 3, 1, 1),
-        ([GOOD, HALF, QUIET, QUIET], 1, 0.75),  # quiet frames don't count
-        ([GOOD, NO, FALSE, QUIET], 1 / 3, 1 / 3),
-        ([BAD, GOOD], 1, 0.5),  # both show something, in different places
-        ([HALF, HALF, NO, FALSE], 2 / 4, 1 / 4),
-    ],
+from samwise import SamwisePredictor, UserError
+from samwise.evaluation.calibration import (
+    Observed,
+    best_hysteresis,
+    best_judgement,
+    best_trust,
+    calibration_error,
+    fit_probability,
+    held,
 )
-def test_tiou_and_viou(frames: list[tuple[int, int, int]], tiou: float, viou: float) -> None:
-    found = measure_presence(frames)
-    assert (found.tiou, found.viou) == (pytest.approx(tiou), pytest.approx(viou))
+from samwise.inference.presence import Hysteresis, PresenceConfig, judged
+from samwise.inference.results import FrameResult
+from samwise.video.reader import open_source
+from tests.test_samwise import build
+from tests.test_scripts import run, write_video
 
 
-def test_frames_until_found_again() -> None:
-    away = [QUIET] * 5
-    late = [GOOD, *away, NO, BAD, HALF, GOOD, GOOD]
-    assert measure_presence(late).returns == (Return(6, 5, 3, True),)  # an IoU of 0.5 isn't more than 0.5
-    at_once = [GOOD, *away, *away, GOOD, NO]
-    assert measure_presence(at_once).returns == (Return(11, 10, 0, True),)
-    never = [GOOD, *away, NO, HALF, NO, *away, GOOD, *away]
-    assert measure_presence(never).returns == (Return(6, 5, 3, False), Return(14, 5, 0, True))
-    # Too short an absence, a late entry and a leaving for good aren't returns.
-    assert not measure_presence([GOOD, *[QUIET] * 4, GOOD]).returns
-    assert not measure_presence([*away, GOOD, *away]).returns
-    flicker = [GOOD, *away, NO, QUIET, QUIET, GOOD]  # doesn't end the time in which it is looked for
-    assert measure_presence(flicker).returns == (Return(6, 5, 3, True),)
+def result(index: int, scores: list[float]) -> FrameResult:
+    """A frame in which each sentence with a positive score has a mask."""
+    there = np.array(scores) > 0
+    masks = np.zeros((len(scores), 4, 6), bool)
+    masks[there, 1:3] = True
+    logits = torch.where(torch.from_numpy(there)[:, None, None], 5.0, -1024.0).expand(-1, 2, 2).clone()
+    return FrameResult(index, masks, np.array(scores, np.float32), there & False, logits, (8, (8, 8)))
 
 
-def masks(there: str) -> np.ndarray:
-    """(T, 4, 4) bool: a square where the text has "x"."""
-    found = np.zeros((len(there), 4, 4), bool)
-    found[[letter == "x" for letter in there], :2, :2] = True
-    return found
+def shown(results: list[FrameResult]) -> list[list[bool]]:
+    return [x.masks.any((1, 2)).tolist() for x in results]
 
 
-def report_of(**cases: tuple[str, str]) -> Report:
-    """A report on expressions by (truth, prediction)."""
-    scores = ScoreAccumulator()
-    for name, (truth, answer) in cases.items():
-        pairs = list(enumerate(zip(masks(answer), masks(truth), strict=True)))
-        for index, (prediction, target) in reversed(pairs):  # in any order
-            scores.add(Expression(name, "0", "the dog"), index, prediction, target)
-    rows = scores.report().rows
-    return Report(rows, figures=video_figures(rows))
-
-
-def test_figures_of_a_set() -> None:
-    values = report_of(
-        a=("xx......xxxx", "xx........xx"),  # found after two frames
-        b=("x.......xxxx", "x..........."),  # never: four frames
-        c=("....", "...x"),  # no target, but an answer
-        d=("....", "...."),  # no target, no answer
-        e=("xxxx", "...."),  # no answer
-    ).values()
-    assert values["tIoU"] == pytest.approx((4 / 6 + 1 / 5 + 0 + 1 + 0) / 5)
-    assert values["vIoU"] == pytest.approx(values["tIoU"])  # where both show something, they agree
-    assert values["N-acc"] == pytest.approx(1 / 2) and values["T-acc"] == pytest.approx(2 / 3)
-    assert values["frames until found"] == pytest.approx((2 + 4) / 2) and values["never found"] == 1 / 2
-
-
-def test_figures_are_there_where_the_truth_has_such_cases() -> None:
-    plain = report_of(a=("xx", "x."))
-    assert list(plain.values()) == ["J", "F", "J&F", "tIoU", "vIoU", "T-acc"]
-    nobody = report_of(a=("..", ".x"))
-    assert list(nobody.values()) == ["J", "F", "J&F", "tIoU", "vIoU", "N-acc", "T-acc"]
-    assert "T-acc" not in nobody.to_dict() and "–" in nobody.to_text()
-    assert "nan" not in nobody.groups_to_csv()
-
-
-def test_times_are_shown_in_frames_and_shares_in_percent() -> None:
-    a = report_of(a=("x.....xxxx", "x........x"), b=("x.....xxxx", "x.....xxxx"))
-    b = report_of(a=("x.....xxxx", "x......xxx"), b=("x.....xxxx", "x.....xxxx"))
-    (overall,) = [line for line in a.to_text().splitlines() if line.startswith("overall")]
-    assert overall.split()[-4:-2] == ["1.5", "0.0"]
-    assert a.to_dict()["frames until found"] == 1.5
-    assert a.to_dict()["by_expression"][0]["returns"] == [
-        {"frame": 6, "absence": 5, "waited": 3, "found": True}
+def test_an_object_enters_and_leaves_at_different_probabilities() -> None:
+    config = PresenceConfig(slope=1.0, offset=-4.0, enter=0.7, leave=0.3)  # scores of 4.85 and 3.15
+    steady = Hysteresis(config)
+    scores = [[4.0], [5.0], [4.0], [3.5], [3.0], [4.0], [6.0], [-1.0], [4.0]]
+    found = [steady(result(t, score)) for t, score in enumerate(scores)]
+    assert [x for (x,) in shown(found)] == [False, True, True, True, False, False, True, False, False]
+    assert [bool((x.stored_logits > 0).any()) for x in found if x.stored_logits is not None] == [
+        x for (x,) in shown(found)
     ]
-    comparison = compare_reports(a, b)
-    assert comparison.figures["frames until found"]["difference"] == -1.0
-    (line,) = [x for x in comparison.to_text().splitlines() if x.startswith("frames until found")]
-    assert line.split()[3:6] == ["1.5", "0.5", "-1.0"]
-    (line,) = [x for x in comparison.to_text().splitlines() if x.startswith("tIoU")]
-    assert line.split()[1:3] == ["70.0", "90.0"]
+    assert found[0].presence == pytest.approx([0.5]) and found[6].presence == pytest.approx(
+        [1 / (1 + np.exp(-2))]
+    )
 
 
-def test_an_empty_expression_has_perfect_figures() -> None:
-    assert Presence(0, 0, 0.0).tiou == Presence(0, 0, 0.0).viou == 1.0
+def test_a_mask_the_network_doesnt_give_never_appears() -> None:
+    """Where the score isn't positive there is no mask to show, whatever the calibrated probability."""
+    steady = Hysteresis(PresenceConfig(slope=1.0, offset=3.0, enter=0.5, leave=0.1))
+    assert shown([steady(result(0, [-1.0]))]) == [[False]]
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("long")
-    write_split(root, "valid_u", 3, seed=5, settings=VideoSettings(length=150))
-    return root
+def test_a_sentence_that_joins_later_begins_unseen() -> None:
+    steady = Hysteresis(PresenceConfig(offset=-4.0, enter=0.7, leave=0.3))
+    steady(result(0, [6.0]))
+    assert shown([steady(result(1, [4.0, 4.0]))]) == [[True, False]]
 
 
-def blind_after_absence(masks: np.ndarray) -> np.ndarray:
-    """The truth, but nothing in the first seven frames after each absence."""
-    found, there = masks.copy(), masks.any((1, 2))
-    for t in range(1, len(masks)):
-        if there[t] and not there[max(t - 5, 0) : t].any() and there[:t].any():
-            found[t : t + 7] = False
-    return found
+def test_sentences_that_arent_about_the_video_lose_their_masks() -> None:
+    frames = np.zeros((10, 4, 6, 3), np.uint8)
+    source = open_source(frames)
+    scores = [[9.0 if t < 3 else -1.0, 2.0] for t in range(10)]
+    plain = [result(t, x) for t, x in enumerate(scores)]
+    config = PresenceConfig(video_slope=1.0, video_offset=-5.0, in_video=0.5)
+    found = [x for _, x in judged(zip(source.again(), plain, strict=True), source, config)]
+    assert shown(found) == [[t < 3, False] for t in range(10)]
+    assert found[0].in_video == pytest.approx([1 / (1 + np.exp(-4)), 1 / (1 + np.exp(3))])
 
 
-def test_evaluate_reports_by_absence_look_alikes_and_event(tree: Path, tmp_path: Path) -> None:
-    storage = MeViSStorage(tree, "valid_u")
-    write_predictions(storage, tmp_path / "p", blind_after_absence)
-    arguments = ["experiment=synthetic", f"data.root={tree}", f"predictions={tmp_path / 'p'}"]
-    done = run_program("scripts/evaluate.py", *arguments, f"output={tmp_path}/out")
-    assert done.returncode == 0, done.stderr
-    saved = json.loads((tmp_path / "out/scores.json").read_text())
-    assert saved["N-acc"] == saved["T-acc"] == 1 and saved["vIoU"] == saved["tIoU"] < 1
-    assert saved["frames until found"] == 7 and saved["never found"] == 0
-    recorded = read_recorded(tree / "valid_u/events.json")
-    away = [found for found in recorded.values() if found.absence >= 5]
-    assert saved["by_absence"]["absence: none"]["expressions"] == len(recorded) - len(away)
-    assert saved["by_absence"]["absence: none"]["tIoU"] == 1
-    lasting = [group for name, group in saved["by_absence"].items() if name != "absence: none"]
-    assert sum(group["expressions"] for group in lasting) == len(away) > 0
-    assert all(group["tIoU"] < 1 for group in lasting)
-    some = [found for found in recorded.values() if found.look_alikes]
-    assert saved["by_look_alikes"]["look-alikes: some"]["expressions"] == len(some)
-    for event, group in saved["by_event"].items():
-        assert group["expressions"] == sum(
-            event.removeprefix("event: ") in r.events for r in recorded.values()
-        )
-    assert set(saved["by_kind"]) >= {"no_target"}
-    groups = list(csv.DictReader((tmp_path / "out/scores_groups.csv").open()))
-    assert {"overall", "kind", "absence", "look_alikes", "event", "video"} == {line["by"] for line in groups}
-    for name in ("absence: none", "look-alikes: some", "frames until found", "7.0"):
-        assert name in done.stdout and name in (tmp_path / "out/scores.md").read_text()
+def test_what_can_be_read_once_isnt_judged() -> None:
+    predictor = SamwisePredictor(build(), "cpu", presence=PresenceConfig(in_video=0.5))
+    frames = (np.zeros((32, 32, 3), np.uint8) for _ in range(2))
+    with pytest.raises(UserError, match=r"set presence.in_video=0"):
+        list(predictor.results(frames, ["red"]))
 
 
-@pytest.mark.parametrize("text", ['{"videos": []}', '{"videos": {"v": {"expressions": {"0": {}}}}}', "[1]"])
-def test_a_damaged_record_is_named(tree: Path, tmp_path: Path, text: str) -> None:
-    path = tmp_path / "events.json"
-    path.write_text(text)
-    with pytest.raises(UserError, match=r"events\.json isn't a record of events"):
-        read_recorded(path)
+def test_values_are_checked() -> None:
+    assert PresenceConfig.from_node(None) is None
+    with pytest.raises(UserError, match=r"presence\.leave=0\.9 must be at most presence\.enter=0\.5"):
+        PresenceConfig.from_node({"leave": 0.9})
+    with pytest.raises(UserError, match="entry"):
+        PresenceConfig.from_node({"entry": 0.9})
+    with pytest.raises(UserError, match=r"in_video"):
+        PresenceConfig.from_node({"in_video": 2.0})
 
 
-def test_without_a_record_there_are_no_such_groups(tree: Path, tmp_path: Path) -> None:
-    record = tree / "valid_u/events.json"
-    aside = record.rename(tmp_path / "events.json")
-    storage = MeViSStorage(tree, "valid_u")
-    write_predictions(storage, tmp_path / "p", lambda masks: masks)
-    report = evaluate_predictions(storage, tmp_path / "p", workers=1)
-    aside.rename(record)
-    assert report.by_record() == {} and "by_absence" not in report.to_dict()
-    assert report.values()["frames until found"] == 0
+# calibration
+
+
+def test_a_fit_finds_the_numbers_that_made_the_data() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(4, 5, 20_000)
+    truth = rng.random(20_000) < 1 / (1 + np.exp(-(0.6 * scores - 2.0)))
+    fitted = fit_probability(scores, truth)
+    assert fitted.slope == pytest.approx(0.6, abs=0.03) and fitted.offset == pytest.approx(-2.0, abs=0.1)
+    assert fitted.error_after < 0.01 < 0.1 < fitted.error_before
+
+
+def test_data_that_can_be_told_apart_have_a_finite_fit() -> None:
+    fitted = fit_probability(np.array([-2.0, -1.0, 1.0, 2.0]), np.array([False, False, True, True]))
+    assert np.isfinite([fitted.slope, fitted.offset]).all() and fitted.slope > 0
+    with pytest.raises(UserError, match="4 of 4 are true"):
+        fit_probability(np.arange(4.0), np.ones(4, bool))
+
+
+def test_the_calibration_error_is_the_distance_to_the_frequency() -> None:
+    probabilities = np.array([0.95] * 10 + [0.25] * 10)
+    truth = np.array([True] * 9 + [False] + [True] * 5 + [False] * 5)
+    assert calibration_error(probabilities, truth) == pytest.approx((0.05 + 0.25) / 2)
+
+
+def observed(scores: list[float], visible: list[bool], certainty: list[float] | None = None) -> Observed:
+    seen = np.array(visible)
+    right = np.where((np.array(scores) > 0) == seen, 1.0, 0.0)
+    return Observed(np.array(scores), np.array(certainty or [0.9] * len(scores)), right, seen, max(scores))
+
+
+def test_thresholds_are_those_of_the_best_tiou() -> None:
+    """The network says 3 where the object isn't, and 8, once 5, where it is."""
+    rows = [observed([3.0, 8.0, 5.0, 8.0, 3.0] * 4, [False, True, True, True, False] * 4)] * 3
+    fitted = fit_probability(
+        np.concatenate([x.scores for x in rows]), np.concatenate([x.visible for x in rows])
+    )
+    enter, leave, tiou, plain = best_hysteresis(rows, fitted)
+    assert plain == pytest.approx(0.6) and tiou == pytest.approx(1.0)
+    assert held(fitted(rows[0].scores), enter, leave).tolist() == rows[0].visible.tolist()
+
+
+def test_a_sentence_is_refused_where_that_is_better() -> None:
+    rows = [
+        observed([9.0] * 4, [True] * 4),
+        observed([8.0] * 4, [True] * 4),
+        observed([4.0] * 4, [False] * 4),
+    ]
+    fitted = fit_probability(np.array([x.surest for x in rows]), np.array([True, True, False]))
+    limit = best_judgement(rows, [x.scores > 0 for x in rows], fitted)
+    refused = (fitted(np.array([x.surest for x in rows])) < limit).tolist()
+    assert refused == [False, False, True]
+
+
+def test_trusted_frames_are_right() -> None:
+    rng = np.random.default_rng(0)
+    scores, certainty = rng.uniform(0.1, 10, 4000), rng.uniform(0.5, 1, 4000)
+    right = (scores > 5) & (certainty > 0.8)
+    row = Observed(scores, certainty, right.astype(float), np.ones(4000, bool), 10.0)
+    score, sure, precise, many = best_trust([row])
+    assert score == pytest.approx(5, abs=0.6) and sure == pytest.approx(0.8, abs=0.03)
+    assert precise >= 0.95 and many == pytest.approx(right.mean(), abs=0.05)
+
+
+@pytest.mark.slow
+def test_from_calibration_to_a_demo(tmp_path: Path) -> None:
+    """As users do it: long videos are made, thresholds measured on them, and used."""
+    run(tmp_path, "tools/make_synthetic.py", "length=120", "root=data/long", "train=1", "valid_u=0")
+    write_video(tmp_path / "clip.mp4", 6)
+    said = run(tmp_path, "tools/calibrate.py", "data=mevis", "data.root=data/long", "clip_length=16")
+    assert "calibration error" in said and "use them: --config-dir" in said
+    written = yaml.safe_load((tmp_path / "runs/calibration/presence/calibrated.yaml").read_text())
+    assert set(written) == set(vars(PresenceConfig()))
+    groups = ["--config-dir", "runs/calibration", "presence=calibrated", "memory=calibrated"]
+    refused = ["presence.in_video=1.0", "presence.video_offset=-99.0"]
+    run(tmp_path, "scripts/demo.py", *groups, "input=clip.mp4", "text=the red circle", *refused)
+    (sentence,) = json.loads((tmp_path / "runs/demo/summary.json").read_text())["sentences"]
+    assert sentence["in_video"] == 0.0 and sentence["frames"] == 0

@@ -100,6 +100,8 @@ ELSEWHERE = {
     "checkpoint=runs/mine": "test_scripts.py",
     "python scripts/train.py experiment=": "test_scripts.py",  # test_every_experiment
     "system=detect_track": "test_detect_track.py",
+    "tools/calibrate.py": "test_presence.py",
+    "runs/calibration": "test_presence.py",
 }
 
 

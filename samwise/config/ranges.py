@@ -90,7 +90,8 @@ _KEYS = (
     (_WEIGHT, "focal dice cme area_change object_score cme_different rest weight_decay sentence weight"),
     (
         _SHARE,
-        "opacity flip brightness contrast saturation masked union final_lr_scale trusted_certainty agreement",
+        "opacity flip brightness contrast saturation masked union final_lr_scale trusted_certainty "
+        "agreement enter leave in_video",
     ),
     (Range(False, 0, 1, above=True), "min_scale stop_jf"),
     (_RATE, "dropout cross_dropout threshold betas"),

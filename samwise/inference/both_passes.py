@@ -88,7 +88,10 @@ class BothPasses(Session):
         self._store()
         self._backward(kept)
         for index, frame in enumerate(islice(source.again(), len(kept))):
-            yield frame, self._result(index, kept[index])
+            yield frame, super()._steadied([self._result(index, kept[index])])[0]
+
+    def _steadied(self, results: list[FrameResult]) -> list[FrameResult]:
+        return results  # not before both passes are through
 
     def _store(self) -> None:
         if self._waiting:

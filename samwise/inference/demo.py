@@ -23,6 +23,7 @@ def main(cfg: DictConfig) -> None:
 
     from samwise.config.network import memory_overrides
     from samwise.inference.predictor import SamwisePredictor
+    from samwise.inference.presence import PresenceConfig
     from samwise.inference.runtime import RuntimeConfig
     from samwise.inference.systems import build_tracking, system_config
     from samwise.inference.tracking import DetectTrack
@@ -42,6 +43,7 @@ def main(cfg: DictConfig) -> None:
             cfg.device,
             RuntimeConfig.from_node(cfg.runtime),
             passes=cfg.passes,
+            presence=PresenceConfig.from_node(cfg.get("presence")),
             overrides=memory_overrides(cfg),
         )
         about = {"checkpoint": str(checkpoint), "warning": predictor.warning}

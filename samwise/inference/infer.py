@@ -36,6 +36,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     from samwise.evaluation.protocol_a import LABEL_MAPS, LabelMapWriter
     from samwise.inference.dataset import DatasetInference
     from samwise.inference.predictor import SamwisePredictor
+    from samwise.inference.presence import PresenceConfig
     from samwise.inference.runtime import RuntimeConfig
     from samwise.inference.systems import build_tracking, system_config
     from samwise.io import check_output, writable_folder
@@ -67,6 +68,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
             RuntimeConfig.from_node(cfg.runtime),
             geometry,
             cfg.passes,
+            presence=PresenceConfig.from_node(cfg.get("presence")),
             overrides=overrides,
         )
         if predictor.warning and not _embedded(cfg):
@@ -79,6 +81,7 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
             "clip_length": clip_length,
             "geometry": geometry,
             **({"passes": cfg.passes} if cfg.passes != "forward" else {}),  # earlier records have no such key
+            **({"presence": vars(predictor.presence)} if predictor.presence else {}),
         }
     else:
         predictor, settings = build_tracking(cfg, device, storage)

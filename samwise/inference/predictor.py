@@ -14,6 +14,7 @@ import torch
 from samwise.config.typed import require_one_of
 from samwise.data.types import Expression
 from samwise.inference.both_passes import PASSES, BothPasses
+from samwise.inference.presence import PresenceConfig, judged
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.inference.segmentation import Segmentation
@@ -22,7 +23,7 @@ from samwise.inference.session import Session
 from samwise.modeling.samwise import Samwise
 from samwise.running.device import choose_device
 from samwise.video.reader import open_source
-from samwise.video.source import Frame
+from samwise.video.source import Frame, FrameSource
 from samwise.weights import hub
 from samwise.weights.zoo import warning_of
 
@@ -41,6 +42,8 @@ class SamwisePredictor:
         geometry: ``video``, or ``image`` for RefCOCO's evaluation: samwise/data/geometry.py.
         passes: ``forward``, or ``both`` for recorded videos: samwise/inference/both_passes.py. Sessions are
             forward.
+        presence: Hysteresis, calibrated probabilities, and sentences that aren't about the video:
+            samwise/inference/presence.py. Sessions don't judge sentences.
     """
 
     def __init__(
@@ -50,9 +53,10 @@ class SamwisePredictor:
         runtime: RuntimeConfig | None = None,
         geometry: str = "video",
         passes: str = "forward",
+        presence: PresenceConfig | None = None,
     ) -> None:
         require_one_of("passes", passes, PASSES)
-        self.passes = passes
+        self.passes, self.presence = passes, presence
         self.model = model.to(choose_device(device)).eval()
         self.runtime, self.geometry = Runtime(self.model, runtime), geometry
 
@@ -64,6 +68,7 @@ class SamwisePredictor:
         runtime: RuntimeConfig | None = None,
         geometry: str = "video",
         passes: str = "forward",
+        presence: PresenceConfig | None = None,
         **options: Any,
     ) -> SamwisePredictor:
         """Loads a checkpoint.
@@ -76,12 +81,15 @@ class SamwisePredictor:
             runtime: Number format, compilation, memory layout, e.g. ``RuntimeConfig("bfloat16")``.
             geometry: As of the class.
             passes: As of the class.
+            presence: As of the class.
             **options: As of ``samwise.Samwise.from_pretrained``: ``overrides``, ``revision``, ...
 
         Raises:
             UserError: There is no checkpoint, or it doesn't fit the frozen weights at hand.
         """
-        predictor = cls(hub.Samwise.from_pretrained(path, **options), device, runtime, geometry, passes)
+        predictor = cls(
+            hub.Samwise.from_pretrained(path, **options), device, runtime, geometry, passes, presence
+        )
         if path is None and predictor.warning:
             warnings.warn(
                 predictor.warning.replace("checkpoint=mevis", 'from_pretrained("mevis")'), stacklevel=2
@@ -104,7 +112,9 @@ class SamwisePredictor:
                 each frame's masks are wanted before the next frame arrives; 8 for the paper's clips.
             max_together: Most sentences that run as one batch; None for what suits the device.
         """
-        session = Session(self.model, texts, clip_length, max_together, self.runtime, self.geometry)
+        session = Session(
+            self.model, texts, clip_length, max_together, self.runtime, self.geometry, self.presence
+        )
         warn_of_unknown(self.model, session.texts)
         return session
 
@@ -189,14 +199,21 @@ class SamwisePredictor:
         """For a whole video, in clips of the network's length if no other is given."""
         kind = BothPasses if self.passes == "both" else Session
         length = self.model.clip_length if clip_length is None else clip_length
-        return kind(self.model, texts, length, max_together, self.runtime, self.geometry)
+        return kind(self.model, texts, length, max_together, self.runtime, self.geometry, self.presence)
 
     def _run(self, source: Any, session: Session) -> Iterator[tuple[Frame, FrameResult]]:
+        source = open_source(source)
+        results = self._forward(source, session)
         if isinstance(session, BothPasses):
-            yield from session.run(open_source(source))
-            return
+            results = session.run(source)
+        if self.presence is not None and self.presence.in_video > 0:
+            results = judged(results, source, self.presence)
+        return results
+
+    @staticmethod
+    def _forward(source: FrameSource, session: Session) -> Iterator[tuple[Frame, FrameResult]]:
         waiting: list[Frame] = []
-        for frame in open_source(source).frames(session.fit):
+        for frame in source.frames(session.fit):
             waiting.append(frame)
             if done := session.push(frame.image, frame.fitted):
                 yield from zip(waiting, done, strict=True)

@@ -78,6 +78,9 @@ class FrameResult:
             the canvas, or (N, H, W) where ``canvas`` is None.
         canvas: S, and (h, w), the frame's size on the canvas.
         resizing: How they are brought to the frame's resolution, ``bilinear`` or ``nearest``.
+        presence: (N,) in [0, 1], calibrated probability that the object is in the frame, where that is asked
+            for: samwise/inference/presence.py.
+        in_video: (N,) in [0, 1], the same for the video.
     """
 
     index: int
@@ -87,6 +90,8 @@ class FrameResult:
     stored_logits: Tensor | None = field(default=None, repr=False)
     canvas: tuple[int, tuple[int, int]] | None = None
     resizing: str = "bilinear"
+    presence: np.ndarray | None = None
+    in_video: np.ndarray | None = None
 
     @property
     def canvas_logits(self) -> Tensor:
@@ -149,7 +154,8 @@ class CocoResults:
     def add(self, result: FrameResult) -> None:
         """Adds the next frame."""
         self.rles.append(result.rle())
-        self.scores.append(1 / (1 + np.exp(-result.scores.astype(np.float64))))
+        plain = 1 / (1 + np.exp(-result.scores.astype(np.float64)))
+        self.scores.append(plain if result.presence is None else result.presence)
 
     def entries(
         self, video_id: str | int = 0, expression_ids: Sequence[str] | None = None

@@ -78,7 +78,7 @@ def segment(
     overlay = output / f"{source_stem(path)}_overlay.{'png' if source.still else 'mp4'}"
     names = [f"{k}_{slug(text)}" for k, text in enumerate(texts)]
     presence = [Presence() for _ in texts]
-    count = 0
+    count, in_video = 0, None
     with ExitStack() as stack:
         # None of an earlier demo's frames may stay among the new ones, and nothing of anybody else's may go.
         folders = stack.enter_context(MaskFolders(output / "masks", names, _earlier(output)))
@@ -95,6 +95,7 @@ def segment(
             if masks:
                 folders.write(result.index, result.masks)
             count += 1
+            in_video = result.in_video
             if watch is not None:
                 watch(frame, result, picture)
         if not source.still:
@@ -110,9 +111,10 @@ def segment(
                 "frames": seen.frames,
                 "mean_area": seen.area / max(seen.frames, 1),
                 "cme_switches": seen.switches,
+                **({} if in_video is None else {"in_video": round(float(in_video[number]), 4)}),
                 "masks": str(folders.root / name) if masks else None,
             }
-            for text, seen, name in zip(texts, presence, names, strict=True)
+            for number, (text, seen, name) in enumerate(zip(texts, presence, names, strict=True))
         ],
     }
     write_json(output / "summary.json", summary)

@@ -32,6 +32,8 @@ class Segmentation:
         size: (height, width) of the frames.
         scores: (T, N) float64 in [0, 1], the probability that the object is in the frame.
         areas: (T, N) float64 in [0, 1], the masks' shares of the picture.
+        in_video: (N,) float64 in [0, 1], the probability that a sentence is about this video; None where that
+            isn't judged.
         cme_fired: (T, N) bool, where the Conditional Memory Encoder brought the memory-less mask in.
     """
 
@@ -41,7 +43,9 @@ class Segmentation:
         self.texts, self.size, self._source = list(texts), source.size, source
         self._collected = CocoResults(self.texts, source.size)
         areas, fired = [], []
+        self.in_video: np.ndarray | None = None
         for _, result in results:
+            self.in_video = result.in_video
             self._collected.add(result)
             areas.append(result.masks.mean((1, 2)))
             fired.append(result.cme_fired)

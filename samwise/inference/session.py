@@ -13,6 +13,7 @@ from samwise.config.typed import require_one_of
 from samwise.data.geometry import GEOMETRIES, fit_frame, normalise
 from samwise.errors import UserError
 from samwise.inference.groups import ExpressionGroups
+from samwise.inference.presence import Hysteresis, PresenceConfig
 from samwise.inference.results import FrameResult, from_bits, to_bits, to_frame_size, to_host_together
 from samwise.inference.runtime import Runtime
 from samwise.inference.sentences import warn_of_unknown
@@ -42,6 +43,7 @@ class Session:
         max_together: Most sentences that run as one batch; None for what suits the device.
         runtime: Number format and compilation; by default float32, uncompiled.
         geometry: ``video``, or ``image`` for RefCOCO's evaluation: samwise/data/geometry.py.
+        presence: Hysteresis and calibrated probabilities; None: the object is where its score is above 0.
 
     Raises:
         UserError: There is no sentence, or one is empty or too long.
@@ -55,7 +57,9 @@ class Session:
         max_together: int | None = None,
         runtime: Runtime | None = None,
         geometry: str = "video",
+        presence: PresenceConfig | None = None,
     ) -> None:
+        self._presence = presence
         require_one_of("data.geometry", geometry, GEOMETRIES)
         self._fit, self._resizing = GEOMETRIES[geometry]
         if isinstance(texts, str) or not texts:
@@ -77,6 +81,7 @@ class Session:
         self._size: tuple[int, int] | None = None
         self._on_canvas: tuple[int, int] | None = None
         self._next_index = 0
+        self._hysteresis = None if self._presence is None else Hysteresis(self._presence)
 
     def add_expression(self, text: str) -> int:
         """Adds a sentence in mid-stream: it starts with an empty memory, the others keep theirs.
@@ -174,7 +179,11 @@ class Session:
             batches = self._groups.run(clip, self._read, lone)
             parts = to_host_together([torch.cat(part) for part in zip(*batches, strict=True)])
             self._join()
-        return self._results(*parts)
+        return self._steadied(self._results(*parts))
+
+    def _steadied(self, results: list[FrameResult]) -> list[FrameResult]:
+        """With hysteresis, where that is asked for."""
+        return results if self._hysteresis is None else list(map(self._hysteresis, results))
 
     def _read(self, output: ClipOutput) -> tuple[Tensor, ...]:
         """What results need of B sentences' T frames, on the device; one frame at a time is at full size.

@@ -83,8 +83,8 @@ def build_tracking(
         UserError: A part isn't there, the truth is asked for where there is none, or a choice is SAMWISE's.
     """
     memory = OmegaConf.select(cfg, "model.memory.policy") or "recent"
-    if cfg.get("passes", "forward") != "forward" or memory != "recent":
-        raise UserError("passes= and memory= are for system=samwise: leave them out here")
+    if cfg.get("passes", "forward") != "forward" or memory != "recent" or cfg.get("presence") is not None:
+        raise UserError("passes=, memory= and presence= are for system=samwise: leave them out here")
     config, device = system_config(cfg.system), choose_device(device)
     if config.name == "oracle_box" and storage is None:
         raise UserError("system=oracle_box needs true masks: it is for datasets, with scripts/infer.py")
