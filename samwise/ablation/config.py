@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from samwise.ablation.given import GivenConfig
 from samwise.config.typed import Checked, require
 from samwise.errors import UserError
 
@@ -66,6 +67,7 @@ class Row:
         image: For image pretraining only.
         video: For video finetuning only.
         infer: Overrides of the trained network at inference, such as ``model.cme.policy=never``.
+        arguments: Further arguments of ``scripts/infer.py``, such as ``passes=both``; of ``given`` only.
         base: A row whose training this one shares; then only ``infer`` may differ.
     """
 
@@ -77,6 +79,7 @@ class Row:
     image: list[str] = field(default_factory=list)
     video: list[str] = field(default_factory=list)
     infer: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
     base: str | None = None
 
 
@@ -91,23 +94,28 @@ class TableConfig(Checked):
         video: Video finetuning.
         cme: A last stage that trains only the CME, for rows that use it at inference; null for none.
         inference: Inference and scoring.
+        given: In place of all of these, for a table without a training; null for a table with one.
         rows: The rows, in the table's order.
     """
 
     name: str = "table"
     title: str = ""
     image: StageConfig | None = None
-    video: StageConfig = field(default_factory=StageConfig)
+    video: StageConfig | None = field(default_factory=StageConfig)
     cme: StageConfig | None = None
     inference: InferenceConfig = field(default_factory=InferenceConfig)
+    given: GivenConfig | None = None
     rows: list[Row] = field(default_factory=list)
 
     def check(self) -> None:
         """Refuses meaningless tables, and copies the training of its ``base`` to a row that has one."""
+        if self.given is not None:
+            self.rows = [*(Row(**values) for values in self.given.memory_rows()), *self.rows]
         by_name = {row.name: row for row in self.rows}
         require(self.rows and "" not in by_name, "ablation.rows needs at least one row, and every row a name")
         twice = [name for name, count in Counter(row.name for row in self.rows).items() if count > 1]
         require(not twice, f"ablation.rows has two rows '{''.join(twice[:1])}'; rename one")
+        self._check_given([*by_name])
         for row in self.rows:
             row.label = row.label or row.name
             if row.base is None:
@@ -124,6 +132,19 @@ class TableConfig(Checked):
             )
             for key in TRAINING:
                 setattr(row, key, getattr(base, key))
+
+    def _check_given(self, names: list[str]) -> None:
+        stages = [key for key in ("image", "video", "cme") if getattr(self, key) is not None]
+        if self.given is None:
+            require("video" in stages, "ablation.video=null: a table needs a training, or ablation.given")
+            wrong, fields = "a table with a training", ("arguments",)
+        else:
+            require(not stages, f"a table with ablation.given trains nothing; set {stages} to null")
+            self.given.check(names)
+            wrong, fields = "a table with ablation.given", (*TRAINING, "base", "paper")
+        for row in self.rows:
+            if found := [key for key in fields if getattr(row, key)]:
+                raise UserError(f"row '{row.name}' has {found[0]}, which {wrong} doesn't know; remove it")
 
     def chosen(self, names: list[str] | None) -> list[Row]:
         """The rows with these names, in the table's order; None for all."""

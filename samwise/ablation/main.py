@@ -19,6 +19,8 @@ from samwise.running.cli import call
 
 if TYPE_CHECKING:
     from samwise.ablation.config import Row, TableConfig
+    from samwise.ablation.given_planning import Measured
+    from samwise.ablation.given_table import GivenTable
     from samwise.ablation.planning import RowSteps
     from samwise.ablation.step import Step
     from samwise.ablation.table import Table
@@ -39,7 +41,8 @@ def main() -> None:
 def ablate(cfg: DictConfig) -> None:
     """Trains and scores whatever is missing, and writes the table, as ``configs/ablate.yaml`` says."""
     from samwise.ablation.config import TableConfig
-    from samwise.ablation.planning import StepMaker, inferred
+    from samwise.ablation.given_planning import GivenMaker
+    from samwise.ablation.planning import StepMaker
     from samwise.ablation.runner import run_steps
     from samwise.io import writable_folder
 
@@ -47,11 +50,17 @@ def ablate(cfg: DictConfig) -> None:
     rows, seeds = table.chosen(cfg.rows), list(cfg.seeds)
     distinct = seeds and len(set(seeds)) == len(seeds)
     require(distinct, f"seeds={seeds}: give different numbers, such as seeds=[0,1,2]")
+    _check_keys(cfg, table)
     output = writable_folder(Path(cfg.output).absolute())
-    maker = StepMaker(table, output, cfg.overrides, cfg.extensions)
     # Everything is composed and checked before anything runs. The table shows unchosen rows too.
-    made = [maker.row(row, seed) for seed in seeds for row in table.rows]
-    models = {steps.row.name: inferred(steps.model, steps.row) for steps in made}
+    trained, measured, maker = [], [], None
+    if table.given is None:
+        steps_of = StepMaker(table, output, cfg.overrides, cfg.extensions)
+        trained = [steps_of.row(row, seed) for seed in seeds for row in table.rows]
+    else:
+        maker = GivenMaker(table, output, cfg.extensions)
+        measured = maker.all()
+    made = [*trained, *measured]
     steps = [step for row in made if row.row in rows for step in row.steps]
     for row in made:
         for step in row.steps:
@@ -60,13 +69,34 @@ def ablate(cfg: DictConfig) -> None:
     if not cfg.only_table:
         import torch
 
-        _check_data(steps)
+        if maker is None:
+            _check_data(steps)
+        else:
+            maker.check_data()
         failures = run_steps(steps, cfg.jobs, torch.cuda.device_count())
-    result = _table(table, made, models, seeds)
+    result = (
+        _table(table, trained, seeds) if maker is None else _given_table(table, measured, maker.checkpoint)
+    )
     print(result.to_markdown())
     print(f"wrote {', '.join(str(path) for path in result.save(output, table.name))}")
     if failures:
         raise UserError(f"{len(failures)} steps failed; {failures[0]}. The same command continues from here")
+
+
+def _check_keys(cfg: DictConfig, table: TableConfig) -> None:
+    """Refuses keys that the table has no use for, rather than ignore them."""
+    if table.given is None:
+        if unused := [
+            f"{key}={cfg[key]}" for key in ("checkpoint", "clips", "videos") if cfg[key] is not None
+        ]:
+            raise UserError(
+                f"{unused[0]} is for tables without a training, such as ablation=memory; remove it"
+            )
+    elif cfg.overrides:
+        raise UserError(
+            f"overrides= is for trainings, and {table.name} has none; give overrides to its rows, in "
+            "ablation.rows"
+        )
 
 
 def _check_data(steps: Sequence[Step]) -> None:
@@ -79,30 +109,50 @@ def _check_data(steps: Sequence[Step]) -> None:
             )
 
 
-def _table(
-    table: TableConfig, made: Sequence[RowSteps], models: dict[str, SamwiseConfig], seeds: list[int]
-) -> Table:
+def _table(table: TableConfig, made: Sequence[RowSteps], seeds: list[int]) -> Table:
+    from samwise.ablation.planning import inferred
     from samwise.ablation.table import RowResult, Table
-    from samwise.running.machine import machine
+
+    models = {steps.row.name: inferred(steps.model, steps.row) for steps in made}
 
     def result(row: Row) -> RowResult:
         scores = {steps.seed: steps.scores for steps in made if steps.row is row}
         found = {seed: value for seed, value in scores.items() if value is not None}
         return RowResult(row, _parameters(models[row.name]), found, seeds)
 
+    notes, record = _made_with(made)
+    says = (
+        f"J&F in percent, mean ± standard deviation over the seeds {', '.join(map(str, seeds))}; differences "
+        "are means over the seeds that both rows have"
+    )
+    record["seeds"] = seeds
+    return Table(table.title, [result(row) for row in table.rows], [says, *notes], record)
+
+
+def _given_table(table: TableConfig, made: Sequence[Measured], checkpoint: Path) -> GivenTable:
+    from samwise.ablation.given_table import GivenTable
+
+    assert table.given is not None
+    notes, record = _made_with(made)
+    record["checkpoint"] = str(checkpoint)
+    notes.insert(0, f"the network is {checkpoint.name}; nothing was trained")
+    return GivenTable.of(table.title, made, table.given.reference, table.given.videos, notes, record)
+
+
+def _made_with(made: Sequence[RowSteps | Measured]) -> tuple[list[str], dict[str, Any]]:
+    """Command, machine, versions and hours, as lines and for programs."""
+    from samwise.running.machine import machine
+
     every = {step.identity: step for row in made for step in row.steps}
     hours = sum(step.seconds for step in every.values()) / 3600
     at = machine()
     where = at["gpu"] or f"{at['cpu']}, {at['cores']} cores"
     notes = [
-        f"J&F in percent, mean ± standard deviation over the seeds {', '.join(map(str, seeds))}; differences "
-        "are means over the seeds that both rows have",
         f"`python scripts/ablate.py {_command}`",
         f"{where}; Python {at['python']}, torch {at['torch']}, commit {(at['commit'] or 'unknown')[:12]}",
         f"{hours:.2f} process hours in all",
     ]
-    record: dict[str, Any] = {"command": _command, "machine": at, "hours": hours, "seeds": seeds}
-    return Table(table.title, [result(row) for row in table.rows], notes, record)
+    return notes, {"command": _command, "machine": at, "hours": hours}
 
 
 def _parameters(config: SamwiseConfig) -> int:

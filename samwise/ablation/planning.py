@@ -107,7 +107,7 @@ class StepMaker:
     ) -> Step:
         folder = self.output / kind / f"{slug(own)}-seed{seed}"
         arguments = [*stage.arguments(), *self._extensions, *self.overrides, *overrides]
-        config = _resolved("train", tuple(arguments))
+        config = resolved("train", tuple(arguments))
         config = {**config, "scratch": {**config["scratch"], "seed": seed}}
         # With resume=true an interrupted run continues, and a new one starts.
         arguments += [f"scratch.seed={seed}", f"output={quoted(folder)}", "resume=true"]
@@ -117,6 +117,7 @@ class StepMaker:
 
     def _scoring(self, row: Row, own: list[str], seed: int, video: Step) -> Step:
         table = self.table
+        assert table.video is not None
         folder = self.output / "scores" / f"{slug(own)}-seed{seed}"
         data = [f"experiment={table.video.experiment}", *self._extensions]
         if table.video.data is not None:
@@ -126,7 +127,7 @@ class StepMaker:
             data.append(f"split={table.inference.split}")
         infer = [*data, *table.inference.overrides, "submission=false"]
         infer.append(f"overrides={json.dumps(row.infer)}")
-        config = _resolved("infer", tuple(infer))
+        config = resolved("infer", tuple(infer))
         infer += [f"checkpoint={quoted(video.folder)}", f"output={quoted(folder)}"]
         scores = [*data, "workers=1", f"predictions={quoted(folder / 'predictions')}"]
         commands = [[*INFER, *infer, "overwrite=true"], [*EVALUATE, *scores]]
@@ -144,7 +145,7 @@ class StepMaker:
 
 
 @cache  # composing takes a tenth of a second, and a table's rows and seeds repeat the same arguments
-def _resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+def resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     """Everything in a script's configuration that affects its result, as plain values; not to be changed."""
     config = compose_config(script, [*arguments, "output=null"])
     for key in _NO_MATTER:

@@ -56,6 +56,10 @@ class Registry:
 
         return keep
 
+    def names(self) -> list[str]:
+        """All names, the package's own first."""
+        return list(self._known)
+
     def check(self, name: str) -> None:
         """Refuses unknown names.
 

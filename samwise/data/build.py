@@ -10,8 +10,10 @@ from omegaconf import OmegaConf
 
 from samwise.config.recipe import RecipeConfig
 from samwise.config.registry import FORMATS
+from samwise.config.typed import require
 from samwise.data.clips import ClipDataset
 from samwise.data.davis import DavisStorage
+from samwise.data.frame_folders import FrameFolders
 from samwise.data.mevis import MeViSStorage
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
@@ -24,13 +26,17 @@ def build_storage(cfg: Any, split: str | None = None) -> VideoStorage:
     """Opens a split.
 
     Args:
-        cfg: The ``data`` node.
+        cfg: The ``data`` node. If it has ``videos`` (``+data.videos=5``), only the first so many are there.
         split: Its name; ``cfg.eval_split`` by default.
 
     Raises:
         UserError: The data are missing or broken, or the format is unknown.
     """
-    return FORMATS.find(cfg.format)(cfg, Path(cfg.root).expanduser(), split or cfg.eval_split)
+    storage = FORMATS.find(cfg.format)(cfg, Path(cfg.root).expanduser(), split or cfg.eval_split)
+    if (videos := getattr(cfg, "videos", None)) is not None:
+        require(isinstance(storage, FrameFolders), f"data.videos is for videos; {cfg.name} has none")
+        storage.keep_first(videos)
+    return storage
 
 
 @FORMATS.register("mevis")

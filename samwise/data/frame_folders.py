@@ -41,6 +41,11 @@ class FrameFolders:
         """All videos of the split, in order."""
         return list(self._frames)
 
+    def keep_first(self, videos: int) -> None:
+        """Forgets all videos but the first so many, and their sentences."""
+        self._frames = dict(list(self._frames.items())[:videos])
+        self._expressions = [e for e in getattr(self, "_expressions", ()) if e.video_id in self._frames]
+
     def frame_names(self, video_id: str) -> list[str]:
         """Names of the video's frames without suffix, in order."""
         return self._frames[video_id]

@@ -14,6 +14,7 @@ from samwise.running.cli import program
 from samwise.running.processes import find_place
 
 if TYPE_CHECKING:
+    from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.sharing import Shard
     from samwise.running.locking import FolderLock
 
@@ -31,18 +32,13 @@ def main(cfg: DictConfig) -> None:
 
 def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     """A shard's work; other shards write to the same folder, the same shard only once."""
-    from samwise.config.network import memory_overrides
     from samwise.data.build import build_storage, fingerprint
     from samwise.evaluation.protocol_a import LABEL_MAPS, LabelMapWriter
     from samwise.inference.dataset import DatasetInference
-    from samwise.inference.predictor import SamwisePredictor
-    from samwise.inference.presence import PresenceConfig
-    from samwise.inference.runtime import RuntimeConfig
     from samwise.inference.systems import build_tracking, system_config
     from samwise.io import check_output, writable_folder
     from samwise.running.device import own_device
     from samwise.running.reporting import caution
-    from samwise.weights.finding import find_checkpoint
 
     if cfg.checkpoint is None and not cfg.merge and cfg.system.name == "samwise" and not _embedded(cfg):
         raise UserError(
@@ -59,30 +55,10 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     storage.check_frames()
     device = own_device(cfg.device, find_place(os.environ), shared=True)  # before anything touches a GPU
     if system_config(cfg.system).name == "samwise":
-        checkpoint = find_checkpoint(cfg.checkpoint)
-        geometry = cfg.data.get("geometry", "video")
-        overrides = [*memory_overrides(cfg), *cfg.overrides]
-        predictor = SamwisePredictor.from_pretrained(
-            checkpoint,
-            device,
-            RuntimeConfig.from_node(cfg.runtime),
-            geometry,
-            cfg.passes,
-            presence=PresenceConfig.from_node(cfg.get("presence")),
-            overrides=overrides,
-        )
+        predictor, settings = build_predictor(cfg, device)
         if predictor.warning and not _embedded(cfg):
             caution(predictor.warning)
-        clip_length = cfg.clip_length or predictor.model.clip_length
-        settings = {
-            "checkpoint": str(checkpoint.resolve()),
-            "written": checkpoint.stat().st_mtime_ns,
-            "overrides": overrides,
-            "clip_length": clip_length,
-            "geometry": geometry,
-            **({"passes": cfg.passes} if cfg.passes != "forward" else {}),  # earlier records have no such key
-            **({"presence": vars(predictor.presence)} if predictor.presence else {}),
-        }
+        clip_length = settings["clip_length"]
     else:
         predictor, settings = build_tracking(cfg, device, storage)
         clip_length = 1
@@ -116,12 +92,39 @@ def _infer(cfg: DictConfig, shard: Shard, lock: FolderLock) -> None:
     _finish(cfg, split, storage, predictions)
 
 
+def build_predictor(cfg: DictConfig, device: Any) -> tuple[SamwisePredictor, dict[str, Any]]:
+    """The network that the config names, and everything about it that its masks depend on."""
+    from samwise.config.network import memory_overrides
+    from samwise.inference.predictor import SamwisePredictor
+    from samwise.inference.presence import PresenceConfig
+    from samwise.inference.runtime import RuntimeConfig
+    from samwise.weights.finding import find_checkpoint
+
+    checkpoint = find_checkpoint(cfg.checkpoint)
+    geometry = cfg.data.get("geometry", "video")
+    overrides = [*memory_overrides(cfg), *cfg.overrides]
+    runtime = RuntimeConfig.from_node(cfg.runtime)
+    presence = PresenceConfig.from_node(cfg.get("presence"))
+    predictor = SamwisePredictor.from_pretrained(
+        checkpoint, device, runtime, geometry, cfg.passes, presence=presence, overrides=overrides
+    )
+    return predictor, {
+        "checkpoint": str(checkpoint.resolve()),
+        "written": checkpoint.stat().st_mtime_ns,
+        "overrides": overrides,
+        "clip_length": cfg.clip_length or predictor.model.clip_length,
+        "geometry": geometry,
+        **({"passes": cfg.passes} if cfg.passes != "forward" else {}),  # earlier records have no such key
+        **({"presence": vars(predictor.presence)} if predictor.presence else {}),
+    }
+
+
 def _finish(cfg: DictConfig, split: str, storage: Any, predictions: Path) -> None:
     """Packs the zip, if there is one. Two shards that do so at once write the same bytes, atomically."""
     from samwise.evaluation.submission import write_submission
     from samwise.evaluation.submission_plan import SubmissionPlan
 
-    if cfg.submission and cfg.data.submit_split is not None:
+    if cfg.submission and cfg.data.submit_split is not None and "videos" not in cfg.data:
         zip_path = Path(cfg.output) / f"{cfg.data.name}_{split}.zip"
         plan = SubmissionPlan.from_storage(storage, "ytvos" if cfg.data.format == "ytvos" else "mevis")
         print(f"{zip_path}: {write_submission(predictions, plan, zip_path)}")
