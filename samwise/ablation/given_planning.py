@@ -95,13 +95,13 @@ class GivenMaker:
     def check_data(self) -> None:
         """Refuses a set that isn't there or has no masks, before anything runs."""
         for data in self.given.sets.values():
+            if data.make and not Path(data.data).expanduser().is_dir():
+                raise UserError(
+                    f"{data.label} isn't there: {data.data} is no folder; make it with `python "
+                    f"tools/make_synthetic.py root={data.data} {data.make}`"
+                )
             config = OmegaConf.create(resolved("infer", tuple(self._data(data))))
-            make = f"; to make it: `python tools/make_synthetic.py root={data.data} {data.make}`"
-            try:
-                storage = build_storage(config.data, data.split)
-            except UserError as error:
-                raise UserError(f"{data.label}: {error}{make if data.make else ''}") from error
-            if not storage.has_masks:
+            if not build_storage(config.data, data.split).has_masks:
                 raise UserError(f"{data.label}: split {data.split} of {data.data} has no masks to score with")
 
     def _data(self, data: DataSet) -> list[str]:
@@ -112,8 +112,8 @@ class GivenMaker:
             found.append(f"+data.videos={self.given.videos}")
         return found
 
-    def _infer(self, row: Row, data: DataSet, clip: int) -> list[str]:
-        found = [*self._data(data), *self.table.inference.overrides, *row.arguments, f"clip_length={clip}"]
+    def _infer(self, row: Row, data: DataSet) -> list[str]:
+        found = [*self._data(data), *self.table.inference.overrides, *row.arguments]
         return [*found, f"overrides={json.dumps(row.infer)}", f"checkpoint={quoted(self.checkpoint)}"]
 
     def _measured(self, row: Row, name: str, clip: int) -> Measured:
@@ -124,8 +124,8 @@ class GivenMaker:
         scoring = self._scoring(row, name, clip, reference)
         folder = self.output / "cost" / scoring.folder.name
         task = {
-            "row": self._infer(row, data, clip),
-            "reference": self._infer(self._reference, data, clip),
+            "row": [*self._infer(row, data), f"clip_length={clip}"],
+            "reference": [*self._infer(self._reference, data), f"clip_length={clip}"],
             "videos": self.given.cost_videos,
             "output": str(folder / "cost.json"),
         }
@@ -137,8 +137,8 @@ class GivenMaker:
         data = self.given.sets[name]
         some = [] if self.given.videos is None else [f"videos-{self.given.videos}"]
         folder = self.output / "given" / "-".join([name, f"clips-{clip}", *some, slug([row.name])])
-        infer = self._infer(row, data, clip)
-        config = resolved("infer", tuple(infer))
+        infer = self._infer(row, data)
+        config = {**resolved("infer", tuple(infer)), "clip_length": clip}
         memory = memory_overrides(OmegaConf.create(config))
         with_overrides(self.model, [*memory, *row.infer])  # wrong ones are refused now
         kept = {
@@ -147,7 +147,14 @@ class GivenMaker:
         kept |= {"memory": memory, "weights": self._weights}
         scores = [*self._data(data), "workers=1"]
         commands = [
-            [*INFER, *infer, "submission=false", "overwrite=true", f"output={quoted(folder)}"],
+            [
+                *INFER,
+                *infer,
+                f"clip_length={clip}",
+                "submission=false",
+                "overwrite=true",
+                f"output={quoted(folder)}",
+            ],
             [*EVALUATE, *scores, f"predictions={quoted(folder / 'predictions')}"],
         ]
         if reference is not None:

@@ -42,21 +42,22 @@ def ablate(cfg: DictConfig) -> None:
     """Trains and scores whatever is missing, and writes the table, as ``configs/ablate.yaml`` says."""
     from samwise.ablation.config import TableConfig
     from samwise.ablation.given_planning import GivenMaker
-    from samwise.ablation.planning import StepMaker
+    from samwise.ablation.planning import StepMaker, inferred
     from samwise.ablation.runner import run_steps
     from samwise.io import writable_folder
 
+    _check_keys(cfg)
     table = typed(TableConfig, cfg.ablation, "ablation")
     rows, seeds = table.chosen(cfg.rows), list(cfg.seeds)
     distinct = seeds and len(set(seeds)) == len(seeds)
     require(distinct, f"seeds={seeds}: give different numbers, such as seeds=[0,1,2]")
-    _check_keys(cfg, table)
     output = writable_folder(Path(cfg.output).absolute())
     # Everything is composed and checked before anything runs. The table shows unchosen rows too.
-    trained, measured, maker = [], [], None
+    trained, measured, models, maker = [], [], {}, None
     if table.given is None:
         steps_of = StepMaker(table, output, cfg.overrides, cfg.extensions)
         trained = [steps_of.row(row, seed) for seed in seeds for row in table.rows]
+        models = {steps.row.name: inferred(steps.model, steps.row) for steps in trained}
     else:
         maker = GivenMaker(table, output, cfg.extensions)
         measured = maker.all()
@@ -74,28 +75,31 @@ def ablate(cfg: DictConfig) -> None:
         else:
             maker.check_data()
         failures = run_steps(steps, cfg.jobs, torch.cuda.device_count())
-    result = (
-        _table(table, trained, seeds) if maker is None else _given_table(table, measured, maker.checkpoint)
-    )
+    if maker is None:
+        result = _table(table, trained, models, seeds)
+    else:
+        result = _given_table(table, measured, maker.checkpoint)
     print(result.to_markdown())
     print(f"wrote {', '.join(str(path) for path in result.save(output, table.name))}")
     if failures:
         raise UserError(f"{len(failures)} steps failed; {failures[0]}. The same command continues from here")
 
 
-def _check_keys(cfg: DictConfig, table: TableConfig) -> None:
+def _check_keys(cfg: DictConfig) -> None:
     """Refuses keys that the table has no use for, rather than ignore them."""
-    if table.given is None:
-        if unused := [
-            f"{key}={cfg[key]}" for key in ("checkpoint", "clips", "videos") if cfg[key] is not None
-        ]:
-            raise UserError(
-                f"{unused[0]} is for tables without a training, such as ablation=memory; remove it"
+    clips = cfg.clips
+    require(not isinstance(clips, int), f"clips={clips}: give a list of lengths, clips=[{clips}]")
+    if cfg.ablation.get("given") is None:
+        for key in ("checkpoint", "clips", "videos"):
+            require(
+                cfg[key] is None,
+                f"{key}={cfg[key]} is for tables without a training, such as ablation=memory; remove it",
             )
-    elif cfg.overrides:
-        raise UserError(
-            f"overrides= is for trainings, and {table.name} has none; give overrides to its rows, in "
-            "ablation.rows"
+    else:
+        require(
+            not cfg.overrides,
+            f"overrides= is for trainings, and {cfg.ablation.name} has none; give overrides to its rows, in "
+            "ablation.rows",
         )
 
 
@@ -109,11 +113,10 @@ def _check_data(steps: Sequence[Step]) -> None:
             )
 
 
-def _table(table: TableConfig, made: Sequence[RowSteps], seeds: list[int]) -> Table:
-    from samwise.ablation.planning import inferred
+def _table(
+    table: TableConfig, made: Sequence[RowSteps], models: dict[str, SamwiseConfig], seeds: list[int]
+) -> Table:
     from samwise.ablation.table import RowResult, Table
-
-    models = {steps.row.name: inferred(steps.model, steps.row) for steps in made}
 
     def result(row: Row) -> RowResult:
         scores = {steps.seed: steps.scores for steps in made if steps.row is row}
