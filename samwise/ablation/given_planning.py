@@ -144,7 +144,7 @@ class GivenMaker:
         kept = {
             key: config[key] for key in ("data", "split", "clip_length", "passes", "overrides", "runtime")
         }
-        kept |= {"memory": memory, "weights": self._weights}
+        kept |= {"memory": memory, "presence": config.get("presence"), "weights": self._weights}
         scores = [*self._data(data), "workers=1"]
         commands = [
             [
