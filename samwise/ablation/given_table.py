@@ -96,7 +96,7 @@ def _explained(sections: Sequence[Section], reference: str) -> list[str]:
         first = "the first video" if most == 1 else f"the first {most} videos"
         notes.append(
             f"time per frame as a multiple of {reference}'s, on {first} of the set: both in "
-            "one process, in turn, each twice, of which the faster counts; frames are read and masks written"
+            "one process, in turn, each twice, of which the faster counts; without a GPU in CPU time"
         )
     return notes
 
