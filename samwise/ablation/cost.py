@@ -40,7 +40,8 @@ def relative_cost(row: DictConfig, reference: DictConfig, videos: int) -> dict[s
         videos: How many videos.
 
     Returns:
-        ``ratio``, that of the sums of the faster turns, and for each of ``videos`` the seconds of all turns (CPU time without a GPU).
+        ``ratio``, that of the sums of the faster turns, and for each of ``videos`` the seconds of all turns,
+        without a GPU those of CPU time.
     """
     from samwise.data.build import build_storage
     from samwise.inference.dataset import DatasetInference
