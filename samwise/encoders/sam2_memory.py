@@ -52,7 +52,13 @@ class Sam2Memory(nn.Module):
         return top + self.sam2.no_mem_embed.reshape(1, -1, 1, 1)
 
     def with_memory(
-        self, top: Tensor, maps: Tensor, pointers: Tensor, absent: Tensor | None = None, anchors: int = 0
+        self,
+        top: Tensor,
+        maps: Tensor,
+        pointers: Tensor,
+        absent: Tensor | None = None,
+        anchors: int = 0,
+        distances: Tensor | None = None,
     ) -> Tensor:
         """Memory attention: conditions the features on the past (the paper's F_mem).
 
@@ -63,13 +69,18 @@ class Sam2Memory(nn.Module):
             absent: (M + P,) or (B, M + P) bool, true on maps and pointers that only fill the shape; None
                 where none does.
             anchors: How many of the maps and pointers are anchors: SAM 2's conditioning frames.
+            distances: (B, A) float, how many frames ago the last A pointers were, negative for frames that are
+                still to come; with ``absent``. None where their places say it.
 
         Returns:
             (B, C, H, W).
         """
         attention, size = self.sam2.memory_attention, top.shape[-2:]
         position = self.top_position.to(top.dtype)  # 1, HW, C
-        memory, memory_position = self._memory_tokens(maps, pointers, anchors)
+        if distances is not None and absent is not None and self.sam2.only_obj_ptrs_in_the_past_for_eval:
+            absent = absent.clone()
+            absent[:, absent.shape[1] - distances.shape[1] :] |= distances < 0
+        memory, memory_position = self._memory_tokens(maps, pointers, anchors, distances)
         placed = for_matmul(memory + memory_position)  # B, K, Cm
         memory = for_matmul(memory)
         on_maps = maps.shape[1] * size[0] * size[1]
@@ -98,8 +109,10 @@ class Sam2Memory(nn.Module):
         tokens = [x[..., None].expand(*x.shape, n).flatten(-2) for x, n in zip(parts, sizes, strict=True)]
         return torch.atleast_2d(torch.cat(tokens, -1))[:, None, None]
 
-    def _memory_tokens(self, maps: Tensor, pointers: Tensor, anchors: int = 0) -> tuple[Tensor, Tensor]:
-        """(B, K, Cm) tokens of the maps, then of the pointers, and their (1, K, Cm) positions."""
+    def _memory_tokens(
+        self, maps: Tensor, pointers: Tensor, anchors: int = 0, distances: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, K, Cm) tokens of the maps, then of the pointers, and their (1 or B, K, Cm) positions."""
         count = maps.shape[1] - anchors
         embedding = self.sam2.maskmem_tpos_enc[:, 0]  # num_maskmem, 1, Cm
         temporal = embedding[:count].flip(0)  # M, 1, Cm: the oldest is the farthest
@@ -109,11 +122,15 @@ class Sam2Memory(nn.Module):
         position = (self.map_position.to(maps.dtype) + temporal).flatten(0, 1)[None]
         if pointers.shape[1] == 0:
             return tokens, position
-        pointer_tokens, pointer_position = self._pointer_tokens(pointers)
+        pointer_tokens, pointer_position = self._pointer_tokens(pointers, distances)
+        position = position.expand(len(pointer_position), -1, -1)
         return torch.cat([tokens, pointer_tokens], 1), torch.cat([position, pointer_position], 1)
 
-    def _pointer_tokens(self, pointers: Tensor) -> tuple[Tensor, Tensor]:
-        """Splits (B, P, C) pointers, nearest first, into (B, P*C/Cm, Cm) tokens; with their positions."""
+    def _pointer_tokens(self, pointers: Tensor, distances: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Splits (B, P, C) pointers, nearest first, into (B, P*C/Cm, Cm) tokens; with their positions.
+
+        The last pointers' distances may be given, (B, A).
+        """
         sam2, (count, width) = self.sam2, pointers.shape[1:]
         parts = width // sam2.mem_dim
         tokens = pointers.unflatten(2, (parts, sam2.mem_dim)).flatten(1, 2)
@@ -121,10 +138,17 @@ class Sam2Memory(nn.Module):
             return tokens, tokens.new_zeros(1, count * parts, sam2.mem_dim)
         from sam2.modeling.sam2_utils import get_1d_sine_pe
 
-        distance = torch.arange(1, count + 1, device=pointers.device) / (sam2.max_obj_ptrs_in_encoder - 1)
+        distance = torch.arange(1, count + 1, device=pointers.device)[None]  # 1, P
+        if distances is not None:
+            known = distances if sam2.use_signed_tpos_enc_to_obj_ptrs else distances.abs()
+            recent = distance[:, : count - known.shape[1]].expand(len(known), -1)
+            distance = torch.cat([recent.to(known.dtype), known], 1)  # B, P
+        distance = distance / (sam2.max_obj_ptrs_in_encoder - 1)
         dim = width if sam2.proj_tpos_enc_in_obj_ptrs else sam2.mem_dim
-        position = sam2.obj_ptr_tpos_proj(get_1d_sine_pe(distance, dim=dim).to(pointers.dtype))  # P, Cm
-        return tokens, position.repeat_interleave(parts, dim=0)[None]
+        position = sam2.obj_ptr_tpos_proj(
+            get_1d_sine_pe(distance, dim=dim).to(pointers.dtype)
+        )  # 1 or B, P, Cm
+        return tokens, position.repeat_interleave(parts, dim=1)
 
     def encode_memory(self, top: Tensor, mask_logits: Tensor, score: Tensor) -> Tensor:
         """Encodes a frame and its mask into memory features.

@@ -108,6 +108,15 @@ class ExpressionGroups:
         """The N sentences' best moments; frames in which they weren't remembered don't count."""
         return [moment for group in self._groups if group.state for moment in group.state.best or []]
 
+    def states(self) -> list[StreamState]:
+        """Where the stream of each of the N sentences stands; they share its tensors."""
+        return [
+            group.state.part(slice(k, k + 1))
+            for group in self._groups
+            if group.state
+            for k in range(len(group.texts))
+        ]
+
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""
         return [tensor for group in self._groups if group.state for tensor in group.state.tensors()]

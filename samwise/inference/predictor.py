@@ -13,13 +13,16 @@ import torch
 
 from samwise.config.typed import require_one_of
 from samwise.data.types import Expression
+from samwise.errors import UserError
 from samwise.inference.both_passes import PASSES, BothPasses
 from samwise.inference.presence import PresenceConfig, judged
+from samwise.inference.recorded import RecordedSession
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
 from samwise.inference.segmentation import Segmentation
 from samwise.inference.sentences import fitting, warn_of_unknown
 from samwise.inference.session import Session
+from samwise.inference.track import Track
 from samwise.modeling.samwise import Samwise
 from samwise.running.device import choose_device
 from samwise.video.reader import open_source
@@ -162,6 +165,28 @@ class SamwisePredictor:
         """
         source = open_source(source)
         return Segmentation(source, texts, self.results(source, texts, clip_length))
+
+    def track(
+        self, source: Any, texts: Sequence[str], clip_length: int | None = None, states_mb: float = 512
+    ) -> Track:
+        """Segments a recorded video into an object that can be corrected: clicks mend it, and the video follows.
+
+        Args:
+            source: As of ``segment_video``, but nothing that can be read only once.
+            texts: N sentences.
+            clip_length: Frames per clip; the network's own by default.
+            states_mb: Most megabytes of main memory for where the streams stood between clips.
+
+        Raises:
+            UserError: The source or a sentence is wrong, or can't be corrected.
+        """
+        if self.passes != "forward":
+            raise UserError(f"passes={self.passes} can't be corrected: use passes=forward")
+        length = self.model.clip_length if clip_length is None else clip_length
+        session = RecordedSession(self.model, texts, length, None, self.runtime, self.geometry)
+        track = Track(session, open_source(source), self.sam2_image_predictor(), states_mb)
+        warn_of_unknown(self.model, track.texts)
+        return track
 
     def segment_videos(
         self, sources: Iterable[Any], texts: Sequence[str] | Sequence[Sequence[str]]

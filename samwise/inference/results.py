@@ -65,6 +65,20 @@ def from_rles(rles: Sequence[dict[str, Any] | None], size: tuple[int, int]) -> n
     return masks
 
 
+def to_rles(masks: np.ndarray) -> list[dict[str, Any] | None]:
+    """(N, H, W) bool -> N COCO RLEs ``{"size": [H, W], "counts": str}``; None where a mask is empty."""
+    from pycocotools import mask as coco_mask
+
+    encoded: list[dict[str, Any] | None] = []
+    for mask in masks:
+        if not mask.any():
+            encoded.append(None)
+            continue
+        rle: Any = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+        encoded.append({"size": [int(x) for x in rle["size"]], "counts": rle["counts"].decode("ascii")})
+    return encoded
+
+
 @dataclass
 class FrameResult:
     """What is known about one frame for N sentences, in their order.
@@ -122,16 +136,7 @@ class FrameResult:
 
     def rle(self) -> list[dict[str, Any] | None]:
         """The masks as N COCO RLEs ``{"size": [H, W], "counts": str}``; None where a mask is empty."""
-        from pycocotools import mask as coco_mask
-
-        encoded: list[dict[str, Any] | None] = []
-        for mask in self.masks:
-            if not mask.any():
-                encoded.append(None)
-                continue
-            rle: Any = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
-            encoded.append({"size": [int(x) for x in rle["size"]], "counts": rle["counts"].decode("ascii")})
-        return encoded
+        return to_rles(self.masks)
 
 
 class CocoResults:

@@ -114,6 +114,10 @@ class MemoryBank:
         """A bank that can grow on its own; the tensors, never written to, are shared."""
         return self._changed(lambda x: x)
 
+    def to(self, device: torch.device | str) -> Self:
+        """A copy on another device, or of its own on this one."""
+        return self._changed(lambda x: x.to(device, copy=True))
+
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""
         return [*self._maps, *self._pointers]
@@ -198,6 +202,10 @@ class StreamState:
         return StreamState(
             self.bank.part(expressions), self.last_fired[expressions], self.frame_index, best=best
         )
+
+    def to(self, device: torch.device | str) -> StreamState:
+        """A copy on another device, or of its own on this one; without what the sentences gave."""
+        return StreamState(self.bank.to(device), self.last_fired.to(device, copy=True), self.frame_index)
 
     def tensors(self) -> list[Tensor]:
         """Everything that is held, for measuring it."""
