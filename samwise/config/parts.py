@@ -110,8 +110,8 @@ class MemoryConfig:
         policy: ``recent``, ``stride``, ``present``, ``anchored`` (samwise/modeling/memory_policies.py) or
             ``confirmed`` (modeling/confirmation.py), or one that an extension registers.
         stride: Of ``stride``: every r-th frame is remembered, and the last.
-        anchors: How many frames with masks that a user gave (samwise/modeling/corrections.py) attend beside the
-            others, the nearest in time; of ``anchored`` also how many trusted frames.
+        anchors: How many frames whose masks a user gave (samwise/modeling/corrections.py) attend beside the
+            others: the nearest in time. Of ``anchored`` also how many trusted frames.
         anchor_gap: Of ``anchored``: frames between two that become anchors.
         trusted_score: Of ``anchored``: an anchor's object score logit is above this,
         trusted_certainty: the mean probability inside its mask at least this,

@@ -38,11 +38,12 @@ def take_mask(
         backbone: SAM 2.
         frame: Features of B frames, not conditioned on memory.
         mask: (B, S, S) bool.
-        binarised: Whether the memory encoder sees exactly 0 and 1, as for masks made by clicks, rather than the
-            probabilities of the logits mask * 20 - 10.
+        binarised: Whether the memory encoder sees exactly 0 and 1, as for masks made by clicks, rather than
+            the probabilities of the logits mask * 20 - 10.
 
     Returns:
-        Mask logits (B, S/4, S/4) float32, object scores (B,), memory features (B, Cm, H, W) and pointers (B, C).
+        Mask logits (B, S/4, S/4) float32, object scores (B,), memory features (B, Cm, H, W) and object
+        pointers (B, C).
     """
     finer = [x.expand(len(mask), -1, -1, -1) for x in (frame.stride4, frame.stride8)]
     outputs = backbone.sam2._use_mask_as_output(frame.top, finer, mask[:, None].float())

@@ -69,8 +69,8 @@ class Sam2Memory(nn.Module):
             absent: (M + P,) or (B, M + P) bool, true on maps and pointers that only fill the shape; None
                 where none does.
             anchors: How many of the maps and pointers are anchors: SAM 2's conditioning frames.
-            distances: (B, A) float, how many frames ago the last A pointers were, negative for frames that are
-                still to come; with ``absent``. None where their places say it.
+            distances: (B, A) float, how many frames ago the last A pointers were, negative for frames that
+                are still to come; with ``absent``. None where their places say it.
 
         Returns:
             (B, C, H, W).

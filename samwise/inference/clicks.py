@@ -1,4 +1,4 @@
-"""What a user's correction of one frame gives: SAM 2's own answer to clicks and boxes, the mask given, or nothing."""
+"""What a correction of a frame gives: SAM 2's own answer to clicks and boxes, the mask given, or nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from samwise.errors import UserError
-from samwise.inference.edits import Correction
+from samwise.inference.corrections import Correction
 
 if TYPE_CHECKING:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -74,8 +74,8 @@ class Clicks:
             given = before.logits if before.clicked else self._logits_of(before.mask)
         elif 1 not in labels and box is None:
             raise UserError(
-                f"frame {correction.frame} has no mask of this sentence's that was clicked or given: first click "
-                "on the object itself (label 1) or draw a box"
+                f"frame {correction.frame} has no corrected mask that a click could take away from: first "
+                "click on the object itself (label 1) or draw a box"
             )
         if self._shown != correction.frame:
             self._shown = None

@@ -22,6 +22,7 @@ def main(cfg: DictConfig) -> None:
     texts = [cfg.text] if isinstance(cfg.text, str) else [str(text) for text in cfg.text]
 
     from samwise.config.network import memory_overrides
+    from samwise.inference.corrected import Corrected, check_correctable
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.presence import PresenceConfig
     from samwise.inference.runtime import RuntimeConfig
@@ -35,6 +36,9 @@ def main(cfg: DictConfig) -> None:
     from samwise.weights.finding import find_checkpoint
 
     source = open_source(str(cfg.input), cfg.fps)
+    corrections = None if cfg.corrections is None else str(cfg.corrections)
+    if corrections is not None:
+        check_correctable(cfg, source)
     output = writable_folder(cfg.output)
     if system_config(cfg.system).name == "samwise":
         checkpoint = find_checkpoint(cfg.checkpoint)
@@ -57,6 +61,8 @@ def main(cfg: DictConfig) -> None:
     options = {"clip_length": cfg.clip_length, "masks": cfg.masks, "opacity": cfg.opacity, "about": about}
     with StopRequest() as stop:
         limited = LimitedSource(source, cfg.max_frames, cfg.max_seconds, lambda: bool(stop))
+        if corrections is not None:
+            predictor = Corrected(predictor, corrections)
         summary = segment(predictor, limited, str(cfg.input), texts, output, **options)
     if stop:
         print(f"stopped by {stop.name}; what was seen until then is written")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from samwise.config.parts import CmeConfig
 from samwise.encoders.tokens import Tokens
 from samwise.errors import NotEnoughMemory
+from samwise.modeling.corrections import Anchor, CorrectedMemory
 from samwise.modeling.memory import Moment, StreamState
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise
@@ -35,13 +36,16 @@ class ExpressionGroups:
         model: The network.
         texts: The sentences from the start on.
         max_together: Most sentences of a batch; where a GPU's memory isn't enough, batches are halved.
+        correctable: Whether past frames may be corrected (``mend``).
 
     Raises:
         UserError: A sentence is empty or too long.
     """
 
-    def __init__(self, model: Samwise, texts: list[str], max_together: int) -> None:
-        self.model, self.max_together = model, max_together
+    def __init__(
+        self, model: Samwise, texts: list[str], max_together: int, correctable: bool = False
+    ) -> None:
+        self.model, self.max_together, self.correctable = model, max_together, correctable
         self._groups: list[_Group] = []
         self._begin(texts)
 
@@ -81,6 +85,8 @@ class ExpressionGroups:
             group = self._groups[len(results)]
             try:
                 seen = self.model.see_recorded(clip) if seen is None else seen
+                if self.correctable and group.state is None:
+                    group.state = self._correctable(len(group.texts))
                 state = None if without_memory else group.state
                 output, state = self.model.stream(seen, group.tokens, state)
                 results.append(read(output))
@@ -97,6 +103,31 @@ class ExpressionGroups:
             group.state = group.state if without_memory else state
         self._merge()
         return results
+
+    def _correctable(self, batch: int) -> StreamState:
+        state = self.model.start_stream(batch, self.model.device)
+        state.bank = CorrectedMemory(state.bank, self.model.config.memory.anchors, batch)
+        return state
+
+    def mend(self, sentence: int, ago: int, make: Callable[[int], Anchor]) -> None:
+        """Makes one of a sentence's past frames an anchor.
+
+        Args:
+            sentence: Its number.
+            ago: How many frames ago it was: 1 for the last.
+            make: Makes the anchor of the frame with this number in the sentence's stream.
+        """
+        for group in self._groups:
+            if sentence < len(group.texts):
+                break
+            sentence -= len(group.texts)
+        state = group.state
+        assert state is not None and isinstance(state.bank, CorrectedMemory)
+        number = max(0, state.frame_index - ago)
+        bank = state.bank.mended(sentence, make(number))
+        fired = state.last_fired.clone()
+        fired[sentence] = max(number, int(fired[sentence]))  # the CME waits as if it had fired
+        group.state = replace(state, bank=bank, last_fired=fired)
 
     def keep_best(self) -> None:
         """From the first frame on, keeps each sentence's best moment, for ``best``."""

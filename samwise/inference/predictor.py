@@ -16,6 +16,7 @@ from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.inference.both_passes import PASSES, BothPasses
 from samwise.inference.presence import PresenceConfig, judged
+from samwise.inference.correctable import CorrectableSession
 from samwise.inference.recorded import RecordedSession
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
@@ -105,7 +106,11 @@ class SamwisePredictor:
         return warning_of(self.model.config)
 
     def start_session(
-        self, texts: Sequence[str], clip_length: int = 1, max_together: int | None = None
+        self,
+        texts: Sequence[str],
+        clip_length: int = 1,
+        max_together: int | None = None,
+        corrections: bool = False,
     ) -> Session:
         """Starts a stream.
 
@@ -114,8 +119,11 @@ class SamwisePredictor:
             clip_length: Frames that run together. 1, other than in ``segment_video``, because in a stream
                 each frame's masks are wanted before the next frame arrives; 8 for the paper's clips.
             max_together: Most sentences that run as one batch; None for what suits the device.
+            corrections: Whether frames can be corrected (``session.correct``). The session then keeps the
+                pictures of its last clip.
         """
-        session = Session(
+        kind = CorrectableSession if corrections else Session
+        session = kind(
             self.model, texts, clip_length, max_together, self.runtime, self.geometry, self.presence
         )
         warn_of_unknown(self.model, session.texts)
@@ -169,7 +177,7 @@ class SamwisePredictor:
     def track(
         self, source: Any, texts: Sequence[str], clip_length: int | None = None, states_mb: float = 512
     ) -> Track:
-        """Segments a recorded video into an object that can be corrected: clicks mend it, and the video follows.
+        """Segments a recorded video into an object that clicks can mend: the video follows.
 
         Args:
             source: As of ``segment_video``, but nothing that can be read only once.

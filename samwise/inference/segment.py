@@ -14,6 +14,7 @@ import numpy as np
 from samwise.errors import UserError
 
 if TYPE_CHECKING:
+    from samwise.inference.corrected import Corrected
     from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.results import FrameResult
     from samwise.inference.tracking import DetectTrack
@@ -40,7 +41,7 @@ class Presence:
 
 
 def segment(
-    predictor: SamwisePredictor | DetectTrack,
+    predictor: SamwisePredictor | DetectTrack | Corrected,
     source: FrameSource,
     path: str | Path,
     texts: Sequence[str],

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from samwise.encoders.sam2_given import mask_on_canvas
+from samwise.errors import UserError
 from samwise.inference.clicks import Answer
 from samwise.inference.recorded import RecordedSession
 from samwise.inference.results import FrameResult, from_rles, to_rles
@@ -117,9 +118,20 @@ class SentenceTrack:
         self._show(frame)
         self._forward, self._backward = self._forward | {frame}, self._backward | {frame}
 
+    def follows(self, direction: str) -> bool:
+        """Whether ``update`` has something to do."""
+        return bool(
+            (self._forward and direction != "backward") or (self._backward and direction != "forward")
+        )
+
     def remove(self, frame: int) -> None:
-        """The sentence is as the text alone left it, and its other corrections are to be followed again."""
-        del self.answers[frame]
+        """The sentence is as the text alone left it, and its other corrections are to be followed again.
+
+        Raises:
+            UserError: The frame wasn't corrected.
+        """
+        if self.answers.pop(frame, None) is None:
+            raise UserError(f"frame {frame} of sentence {self.number} wasn't corrected")
         changed = [run.start for run in self._runs[1:]]
         if changed:
             self._states.drop(self.number, self._clips_before(min(changed)))
@@ -210,7 +222,7 @@ class SentenceTrack:
                 self._states.put(self.number, clip + 1, state)
 
     def _go_back(self, start: int, anchors: dict[int, Anchor], watch: Watch | None) -> None:
-        """Backward from the anchor ``start``, whose memory is all there is at first, to the anchor before it."""
+        """Backward from the anchor ``start``, which is all the memory at first, to the anchor before it."""
         session, model = self._session, self._session.model
         last = max((frame for frame in anchors if frame < start), default=-1)
         state = model.start_stream(1, model.device)

@@ -75,13 +75,16 @@ class Session:
 
     def reset(self) -> None:
         """Forgets everything seen, for another video with the same sentences."""
-        self._groups = ExpressionGroups(self.model, list(self.texts), self.max_together)
+        self._groups = self._new_groups()
         self._joining: list[str] = []
         self._pending: list[Tensor] = []
         self._size: tuple[int, int] | None = None
         self._on_canvas: tuple[int, int] | None = None
         self._next_index = 0
         self._hysteresis = None if self._presence is None else Hysteresis(self._presence)
+
+    def _new_groups(self) -> ExpressionGroups:
+        return ExpressionGroups(self.model, list(self.texts), self.max_together)
 
     def add_expression(self, text: str) -> int:
         """Adds a sentence in mid-stream: it starts with an empty memory, the others keep theirs.
@@ -136,6 +139,17 @@ class Session:
                 "or start_session(texts, clip_length=1)"
             )
         return self.push(frame)[0].masks
+
+    def correct(self, sentence: int, *_: Any, **__: Any) -> np.ndarray:
+        """Mends a frame of the last clip; see ``samwise.inference.correctable.CorrectableSession.correct``.
+
+        Raises:
+            UserError: The session keeps no frames.
+        """
+        raise UserError(
+            "this session keeps no frames that could be corrected: start it with "
+            "start_session(texts, corrections=True), or correct recorded videos with predictor.track()"
+        )
 
     def fit(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 RGB at its size on the canvas, (3, h, w) uint8; any thread may do this."""

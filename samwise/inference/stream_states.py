@@ -11,8 +11,8 @@ from samwise.modeling.memory import StreamState
 class StreamStates:
     """States of several sentences' streams, by how many clips they have seen.
 
-    Where they would take more than the budget, every other one goes, of all sentences: what is between two can be
-    computed again from the one before.
+    Where they would take more than the budget, every other one goes, of all sentences: what is between two
+    can be computed again from the one before.
 
     Args:
         budget: Bytes.

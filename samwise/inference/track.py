@@ -1,9 +1,8 @@
-"""``SamwisePredictor.track``: a segmented video that can be corrected, one frame of one sentence at a time."""
+"""``SamwisePredictor.track``: a segmented video that can be corrected, one frame of a sentence at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,20 +12,12 @@ import numpy as np
 from samwise.config.typed import require_one_of
 from samwise.errors import UserError
 from samwise.inference.clicks import Clicks
-from samwise.inference.edits import (
-    DIRECTIONS,
-    Bounds,
-    Correction,
-    Edit,
-    Removal,
-    Update,
-    from_json,
-    read_edits,
-    to_json,
-)
+from samwise.inference.corrections import Bounds, Correction
+from samwise.inference.edits import DIRECTIONS, Edit, Removal, Update, from_json, read_edits, to_json
+from samwise.inference.history import History
 from samwise.inference.results import FrameResult, from_rles
 from samwise.inference.segmentation import Segmentation
-from samwise.inference.sentence_track import SentenceTrack, Snapshot, Watch, columns_to_result
+from samwise.inference.sentence_track import SentenceTrack, Watch, columns_to_result
 from samwise.inference.stream_states import StreamStates
 from samwise.io import write_json
 from samwise.video.source import Frame, FrameSource
@@ -37,14 +28,6 @@ if TYPE_CHECKING:
     from samwise.inference.recorded import RecordedSession
 
 
-@dataclass(frozen=True)
-class _Done:
-    """An edit, and what its sentences were like before it."""
-
-    edit: Edit
-    before: dict[int, Snapshot]
-
-
 class Track:
     """What ``SamwisePredictor.track`` gives: results that a user corrects, and the video follows.
 
@@ -52,8 +35,8 @@ class Track:
     results are then (without logits: masks are kept as run-lengths). Everything else computes it first.
 
     A corrected frame is an anchor of its sentence's memory, SAM 2's conditioning frame: it stays, and the
-    ``model.memory.anchors`` nearest in time attend beside the recent frames. The sentence goes on prompting every
-    frame.
+    ``model.memory.anchors`` nearest in time attend beside the recent frames. The sentence goes on prompting
+    every frame.
 
     Args:
         session: For the video, with nothing seen.
@@ -93,8 +76,7 @@ class Track:
         self._clicks.forget()
         self._states = StreamStates(self._budget)
         self._sentences = [SentenceTrack(self._session, k, self._states) for k in range(len(self.texts))]
-        self._done: list[_Done] = []
-        self._undone: list[_Done] = []
+        self._history = History(self._sentences, self._answer)
         self._complete = False
 
     def __iter__(self) -> Iterator[tuple[Frame, FrameResult]]:
@@ -168,8 +150,8 @@ class Track:
     ) -> np.ndarray:
         """Mends one frame of one sentence, at once; ``update`` makes the video follow.
 
-        Clicks and boxes are SAM 2's own: the sentence plays no part in that frame's mask. Further clicks refine the
-        mask before them.
+        Clicks and boxes are SAM 2's own: the sentence plays no part in that frame's mask. Further clicks
+        refine the mask before them.
 
         Args:
             frame: The frame's number.
@@ -184,11 +166,10 @@ class Track:
             (H, W) bool, the frame's new mask.
 
         Raises:
-            UserError: There is no such frame or sentence, or the correction isn't one; nothing has changed then.
+            UserError: There is no such frame or sentence, or the correction isn't one. Nothing has changed.
         """
         correction = self._bounds().correction(frame, sentence, points, labels, box, mask, absent)
-        self._apply(correction)
-        self._undone.clear()
+        self._history.do([correction])
         return self._sentences[correction.sentence].answers[correction.frame].mask.copy()
 
     def remove(self, frame: int, sentence: int) -> None:
@@ -199,14 +180,14 @@ class Track:
         Raises:
             UserError: The frame wasn't corrected.
         """
-        self._apply(Removal(*self._bounds().place(frame, sentence)))
-        self._undone.clear()
+        removal = Removal(*self._bounds().place(frame, sentence))
+        self._history.do([removal])
 
     def update(self, direction: str = "both", watch: Watch | None = None) -> None:
         """Computes the sentences anew that were corrected since; the others keep their bits.
 
-        Forward from the first new correction to the end, backward from each new one to the correction before it or
-        to the start. Corrected frames keep their masks.
+        Forward from the first new correction to the end, backward from each new one to the correction
+        before it or to the start. Corrected frames keep their masks.
 
         Args:
             direction: ``both``, ``forward`` or ``backward``.
@@ -217,26 +198,15 @@ class Track:
         """
         require_one_of("direction", direction, DIRECTIONS)
         self._compute()
-        self._apply(Update(direction), watch)
-        self._undone.clear()
+        self._history.do([Update(direction)], watch)
 
     def undo(self) -> bool:
         """Takes the last correction, removal or update back, with every bit; false if there is none."""
-        return self._step_back(self._done, self._undone)
+        return self._history.undo()
 
     def redo(self) -> bool:
         """Does again what was undone last; false if there is nothing, or other edits have come since."""
-        return self._step_back(self._undone, self._done)
-
-    def _step_back(self, source: list[_Done], target: list[_Done]) -> bool:
-        if not source:
-            return False
-        step = source.pop()
-        now = {number: self._sentences[number].snapshot() for number in step.before}
-        for number, before in step.before.items():
-            self._sentences[number].restore(before)
-        target.append(_Done(step.edit, now))
-        return True
+        return self._history.redo()
 
     @property
     def corrected(self) -> list[tuple[int, int]]:
@@ -251,7 +221,7 @@ class Track:
     @property
     def edits(self) -> list[Edit]:
         """Everything that was done, in order, and not undone."""
-        return [done.edit for done in self._done]
+        return self._history.edits
 
     def save_edits(self, path: str | Path) -> Path:
         """Writes what was done as JSON; on the same video ``apply_edits`` does it again, bit for bit.
@@ -277,46 +247,11 @@ class Track:
             UserError: It isn't a list of edits, or not for this video; nothing has changed then.
         """
         data, name = read_edits(source)
-        edits, before = from_json(data, self.texts, self._bounds(), name), len(self._done)
-        try:
-            for number, edit in enumerate(edits):
-                try:
-                    self._apply(edit, watch)
-                except UserError as error:
-                    raise UserError(f"{name}, edit {number}: {error}") from error
-        except BaseException:
-            while len(self._done) > before:
-                self._step_back(self._done, [])
-            raise
-        self._undone.clear()
+        edits = from_json(data, self.texts, self._bounds(), name)
+        self._history.do(edits, watch, name)
 
     def _bounds(self) -> Bounds:
         return Bounds(range(len(self)), len(self.texts), self._source.size)
-
-    def _apply(self, edit: Edit, watch: Watch | None = None) -> None:
-        """Does an edit, or, where it raises, nothing."""
-        touched = (
-            [s for s in self._sentences if s.pending]
-            if isinstance(edit, Update)
-            else [self._sentences[edit.sentence]]
-        )
-        before = {sentence.number: sentence.snapshot() for sentence in touched}
-        try:
-            for sentence in touched:
-                if isinstance(edit, Update):
-                    sentence.update(edit.direction, watch)
-                elif isinstance(edit, Removal):
-                    if edit.frame not in sentence.answers:
-                        raise UserError(f"frame {edit.frame} of sentence {edit.sentence} wasn't corrected")
-                    sentence.remove(edit.frame)
-                else:
-                    self._answer(sentence, edit)
-        except BaseException:
-            for number, snapshot in before.items():
-                self._sentences[number].restore(snapshot)
-            raise
-        if touched:
-            self._done.append(_Done(edit, before))
 
     def _answer(self, sentence: SentenceTrack, correction: Correction) -> None:
         def picture() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Frames whose masks a user has given: anchors, which stay in a sentence's memory (SAM 2's conditioning frames).
+"""Frames whose masks a user gave: anchors, which stay in a sentence's memory (SAM 2's conditioning frames).
 
 SAM 2 trusts the frames that a user prompts. They attend beside the recent frames however long ago they were;
 here the sentence goes on prompting every frame as well.
@@ -192,7 +192,7 @@ class CorrectedMemory(MemoryBank):
         )
 
     def _held(self, like: StreamStep, memory: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor, int]:
-        """What the other memory gives, whole: maps, pointers, which are absent (B, M + P), its own anchors."""
+        """What the other memory gives: maps, pointers, which are absent (B, M + P), how many are anchors."""
         batch = len(self.anchors)
         maps, pointers, *rest = memory or (
             like.memory.new_zeros(batch, 0, *like.memory.shape[1:]),
@@ -247,7 +247,7 @@ class CorrectedMemory(MemoryBank):
 
 
 def _like(x: Tensor, number: float) -> Tensor:
-    """A map's or pointer's stand-in, (B, 1, 1, 1) or (B, 1), that holds a number; other tensors as they are."""
+    """A map's or pointer's stand-in that holds a number; other tensors as they are."""
     shape = {4: (len(x), 1, 1, 1), 2: (len(x), 1)}.get(x.dim())
     return x if shape is None else x.new_full(shape, number, dtype=torch.float32)
 
@@ -271,7 +271,7 @@ def track_corrections(
 
 
 def pass_anchor(state: StreamState, anchor: Anchor) -> None:
-    """The stream of one sentence goes on over an anchor: it is remembered, and the CME waits as if it had fired."""
+    """One sentence's stream goes on over an anchor, after which the CME waits as if it had fired."""
     state.bank.remember(anchor.step)
     state.last_fired = torch.full_like(state.last_fired, state.frame_index)
     state.frame_index += 1
