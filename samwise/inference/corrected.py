@@ -9,7 +9,6 @@ from samwise.errors import UserError
 from samwise.inference.edits import read_edits
 from samwise.inference.predictor import SamwisePredictor
 from samwise.inference.results import FrameResult
-from samwise.inference.systems import system_config
 from samwise.video.source import Frame, FrameSource
 
 
@@ -17,10 +16,10 @@ def check_correctable(cfg: Any, source: FrameSource) -> None:
     """Refuses what a program can't correct, before a network is loaded.
 
     Raises:
-        UserError: The system isn't SAMWISE, there are two passes, the video can be read only once, or the file of
-            edits can't be read.
+        UserError: The system isn't SAMWISE, there are two passes, the video can be read only once, or the
+            file of edits can't be read.
     """
-    if system_config(cfg.system).name != "samwise":
+    if cfg.system.name != "samwise":
         raise UserError("corrections= is for system=samwise: leave it out here")
     if cfg.passes != "forward":
         raise UserError(f"corrections= goes with passes=forward, not with passes={cfg.passes}")
