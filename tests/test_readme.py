@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from samwise import Samwise
+from samwise.inference.edits import to_json
 from samwise.weights.checkpoint import save_checkpoint
 from tests.conftest import write_split
 from tests.programs import environment, run_program
@@ -117,6 +119,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "runs/quickstart").mkdir(parents=True)
     for name in ("video.mp4", "my video (1).mp4"):
         write_video(here / name)
+    click = {"frame": 2, "sentence": 0, "points": [[30, 20]], "labels": [1]}
+    edits = to_json([], ["the horse jumping", "the rider"], (48, 64))
+    (here / "edits.json").write_text(json.dumps({**edits, "edits": [click]}))
     (here / "sentences.txt").write_text("the horse\nthe rider\n")
     save_checkpoint(build("model.clip_length=4"), here / "samwise.safetensors")
     for name in ("mevis", "ytvos"):  # as if they had been fetched and converted before

@@ -139,12 +139,6 @@ def test_only_what_was_corrected_changes(track: Track) -> None:
     frames, sentences = changed(forward, both)
     assert frames and max(frames) < 5 and sentences == {0} and not track.pending
     assert np.array_equal(both[5, 0], square(5))
-    overlap = [(both[t, 0] & square(t)).sum() / (both[t, 0] | square(t)).sum() for t in range(COUNT)]
-    assert (
-        np.mean(overlap)
-        > 0.5
-        > max((before[t, 0] & square(t)).sum() / (before[t, 0] | square(t)).sum() for t in (4, 6))
-    )  # the sentence says otherwise, but the track follows what was given
 
 
 def test_backward_stops_at_the_anchor_before(track: Track) -> None:
