@@ -53,6 +53,8 @@ def main(cfg: DictConfig) -> None:
         about = {"checkpoint": str(checkpoint), "warning": predictor.warning}
         if predictor.warning:
             caution(predictor.warning)
+        if corrections is not None:
+            predictor = Corrected(predictor, corrections)
     else:
         predictor, about = build_tracking(cfg, cfg.device)
         assert isinstance(predictor, DetectTrack)  # the others want a dataset
@@ -61,8 +63,6 @@ def main(cfg: DictConfig) -> None:
     options = {"clip_length": cfg.clip_length, "masks": cfg.masks, "opacity": cfg.opacity, "about": about}
     with StopRequest() as stop:
         limited = LimitedSource(source, cfg.max_frames, cfg.max_seconds, lambda: bool(stop))
-        if corrections is not None:
-            predictor = Corrected(predictor, corrections)
         summary = segment(predictor, limited, str(cfg.input), texts, output, **options)
     if stop:
         print(f"stopped by {stop.name}; what was seen until then is written")
