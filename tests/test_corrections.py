@@ -158,6 +158,7 @@ def test_memory_attention_with_anchors_is_sam2s(yaml: str, direction: int, corre
         track_in_reverse=direction < 0,
     )
     torch.testing.assert_close(backbone.with_memory(top, *bank.stacked()), wanted, rtol=0, atol=2e-5)
+    torch.testing.assert_close(backbone.with_memory(top, *bank.filled()), wanted, rtol=0, atol=2e-5)
 
 
 def test_without_anchors_it_is_the_other_memory() -> None:

@@ -17,6 +17,7 @@ from samwise.data.geometry import normalise
 from samwise.encoders.sam2_given import mask_on_canvas
 from samwise.inference.clicks import Clicks
 from samwise.inference.results import to_rles
+from samwise.inference.runtime import RuntimeConfig
 from samwise.inference.stream_states import StreamStates
 from samwise.inference.track import Track
 from samwise.modeling.corrections import CorrectedMemory, make_anchor, pass_anchor
@@ -217,6 +218,37 @@ def test_both_directions_by_hand(predictor: SamwisePredictor, video: np.ndarray)
             cut = whole[..., :height, :width]
             mask = torch.nn.functional.interpolate(cut, (60, 80), mode="bilinear")[0, 0] > 0
             assert (track[frame][0] != mask.numpy()).mean() < 1e-3, frame
+
+
+def test_a_reader_may_correct_while_the_results_come(predictor: SamwisePredictor, video: np.ndarray) -> None:
+    track = predictor.track(video, TEXTS, T)
+    found = []
+    for frame, result in track:
+        np.testing.assert_array_equal(frame.image, video[result.index])
+        found.append(result)
+        if result.index == 5:
+            track.correct(3, 0, mask=square(3))
+            track.update()
+    assert [result.index for result in found] == list(range(COUNT))
+    assert np.array_equal(track[3][0], square(3))
+    for result in found[6:]:
+        assert np.array_equal(result.masks, track[result.index])
+
+
+@pytest.mark.parametrize("runtime", [RuntimeConfig("bfloat16"), RuntimeConfig(channels_last=True)])
+def test_other_number_formats(predictor: SamwisePredictor, video: np.ndarray, runtime: RuntimeConfig) -> None:
+    other = SamwisePredictor.from_pretrained("checkpoints/default.safetensors", "cpu", runtime)
+    track = other.track(video, TEXTS, T)
+    assert np.array_equal(masks_of(track), [masks for _, masks in other.segment_video(video, TEXTS, T)])
+    before = masks_of(track)
+    mask = track.correct(5, 0, points=[[65, 27]])
+    assert np.array_equal(mask, predictor.track(video, TEXTS, T).correct(5, 0, points=[[65, 27]]))
+    track.update()
+    assert changed(before, masks_of(track))[1] == {0}
+    session = other.start_session(TEXTS, 1, corrections=True)
+    session.step(video[0])
+    session.correct(0, absent=True)
+    assert session.step(video[1]).shape == (2, 60, 80)
 
 
 def test_undo_redo_and_remove(track: Track) -> None:

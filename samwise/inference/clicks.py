@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,11 +45,11 @@ class Clicks:
     """Answers corrections. The features of the last picture are kept, so that further clicks are quick.
 
     Args:
-        predictor: sam2's, which knows nothing of sentences.
+        make: Makes sam2's predictor, which knows nothing of sentences, when it is wanted.
     """
 
-    def __init__(self, predictor: SAM2ImagePredictor) -> None:
-        self._predictor = predictor
+    def __init__(self, make: Callable[[], SAM2ImagePredictor]) -> None:
+        self._make = make
         self._shown: int | None = None
 
     def answer(
@@ -91,6 +92,10 @@ class Clicks:
         )
         best = int(quality.argmax())
         return Answer(masks[best] > 0, True, points, labels, box, logits[best : best + 1])
+
+    @cached_property
+    def _predictor(self) -> SAM2ImagePredictor:
+        return self._make()
 
     def forget(self) -> None:
         """Frames are numbered anew, or others have come."""

@@ -43,7 +43,7 @@ class CorrectableSession(Session):
         runtime: Runtime | None = None,
         geometry: str = "video",
     ) -> None:
-        self._clicks = Clicks(network.backbone.image_predictor())
+        self._clicks = Clicks(network.backbone.image_predictor)
         super().__init__(network, texts, clip_length, max_together, runtime, geometry)
 
     def reset(self) -> None:

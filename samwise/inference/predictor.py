@@ -192,7 +192,7 @@ class SamwisePredictor:
             raise UserError(f"passes={self.passes} can't be corrected: use passes=forward")
         length = self.model.clip_length if clip_length is None else clip_length
         session = RecordedSession(self.model, texts, length, None, self.runtime, self.geometry)
-        track = Track(session, open_source(source), self.sam2_image_predictor(), states_mb)
+        track = Track(session, open_source(source), self.sam2_image_predictor, states_mb)
         warn_of_unknown(self.model, track.texts)
         return track
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ class Track:
     Args:
         session: For the video, with nothing seen.
         source: The video; it is read more than once.
-        clicks: sam2's image predictor with the same weights.
+        clicks: Makes sam2's image predictor, with the same weights, when it is wanted.
         states_mb: Most megabytes of main memory for streams' states between clips, from which a correction
             sets out. With fewer, more frames are computed again.
 
@@ -56,7 +56,7 @@ class Track:
         self,
         session: RecordedSession,
         source: FrameSource,
-        clicks: SAM2ImagePredictor,
+        clicks: Callable[[], SAM2ImagePredictor],
         states_mb: float = 512,
     ) -> None:
         if not source.read_ahead:
@@ -89,6 +89,7 @@ class Track:
 
     def _watch(self) -> Iterator[tuple[Frame, FrameResult]]:
         self._begin()
+        history = self._history
 
         def keep(clips: int, states: list[Any]) -> None:
             for sentence, state in enumerate(states):
@@ -98,6 +99,10 @@ class Track:
             for sentence in self._sentences:
                 sentence.column.append(result, sentence.number)
             yield frame, result
+            if history is not self._history:  # the reader has corrected something: all is there already
+                for index, other in islice(enumerate(self._source.again()), result.index + 1, len(self)):
+                    yield other, self.result(index)
+                return
         for sentence in self._sentences:
             sentence.begin()
         self._complete = True
