@@ -16,6 +16,7 @@ from samwise import SamwisePredictor, UserError
 from samwise.data.geometry import normalise
 from samwise.encoders.sam2_given import mask_on_canvas
 from samwise.inference.clicks import Clicks
+from samwise.inference.presence import PresenceConfig
 from samwise.inference.results import to_rles
 from samwise.inference.runtime import RuntimeConfig
 from samwise.inference.stream_states import StreamStates
@@ -495,6 +496,16 @@ def test_what_cannot_be_corrected(
     both = SamwisePredictor(predictor.model, "cpu", passes="both")
     with pytest.raises(UserError, match="passes=both can't be corrected"):
         both.track(video, TEXTS)
+    presence = SamwisePredictor(predictor.model, "cpu", presence=PresenceConfig())
+    with pytest.raises(UserError, match="presence= can't be corrected"):
+        presence.track(video, TEXTS)
+    confirmed = SamwisePredictor.from_pretrained(
+        "checkpoints/default.safetensors", "cpu", overrides=["model.memory.policy=confirmed"]
+    )
+    with pytest.raises(UserError, match="memory=confirmed can't be corrected"):
+        confirmed.track(video, TEXTS)
+    with pytest.raises(UserError, match="memory=confirmed can't be corrected"):
+        confirmed.start_session(TEXTS, corrections=True)
     track, _ = seen
     with pytest.raises(UserError, match=r"the mask is bool \(80, 60\): give \(height, width\) = \(60, 80\)"):
         track.correct(0, 0, mask=np.zeros((80, 60), bool))
@@ -561,6 +572,7 @@ def test_demo(predictor: SamwisePredictor, video: np.ndarray, track: Track, tmp_
             assert np.array_equal(written, track[frame][sentence])
     for word, said in (
         ("passes=both", "goes with passes=forward"),
+        ("presence=default", "doesn't go with presence="),
         ("system=detect_track", "is for system=samwise"),
         ("text=the star", "is for other sentences"),
         ("corrections=none.json", "none.json doesn't exist"),

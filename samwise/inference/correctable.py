@@ -15,10 +15,11 @@ from samwise.errors import UserError
 from samwise.inference.clicks import Answer, Clicks
 from samwise.inference.corrections import Bounds
 from samwise.inference.groups import ExpressionGroups
+from samwise.inference.presence import PresenceConfig
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime
 from samwise.inference.session import Session
-from samwise.modeling.corrections import Anchor, make_anchor
+from samwise.modeling.corrections import Anchor, make_anchor, require_correctable
 from samwise.modeling.samwise import Samwise
 from samwise.video.reader import as_rgb
 
@@ -30,8 +31,11 @@ class CorrectableSession(Session):
     the stream goes on; earlier ones are dropped, for they would never be among the nearest again.
 
     Args:
-        network: The network as it was loaded; SAM 2's own predictor for clicks shares its weights.
-        model: As of ``Session``, and so are the others.
+        network: The network as it was loaded; SAM 2's own predictor for clicks shares its weights. The others
+            are as of ``Session``.
+
+    Raises:
+        UserError: As of ``Session``; or the memory can't be corrected.
     """
 
     def __init__(
@@ -42,9 +46,11 @@ class CorrectableSession(Session):
         max_together: int | None = None,
         runtime: Runtime | None = None,
         geometry: str = "video",
+        presence: PresenceConfig | None = None,
     ) -> None:
+        require_correctable(network.config.memory)
         self._clicks = Clicks(network.backbone.image_predictor)
-        super().__init__(network, texts, clip_length, max_together, runtime, geometry)
+        super().__init__(network, texts, clip_length, max_together, runtime, geometry, presence)
 
     def reset(self) -> None:
         super().reset()

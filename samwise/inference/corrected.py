@@ -16,13 +16,15 @@ def check_correctable(cfg: Any, source: FrameSource) -> None:
     """Refuses what a program can't correct, before a network is loaded.
 
     Raises:
-        UserError: The system isn't SAMWISE, there are two passes, the video can be read only once, or the
-            file of edits can't be read.
+        UserError: The system isn't SAMWISE, there are two passes, presence is judged, the video can be read
+            only once, or the file of edits can't be read.
     """
     if cfg.system.name != "samwise":
         raise UserError("corrections= is for system=samwise: leave it out here")
     if cfg.passes != "forward":
         raise UserError(f"corrections= goes with passes=forward, not with passes={cfg.passes}")
+    if cfg.get("presence") is not None:
+        raise UserError("corrections= doesn't go with presence=: leave one of them out")
     if not source.read_ahead:
         raise UserError(f"corrections= needs a recorded video, and {source.name} can be read only once")
     read_edits(str(cfg.corrections))

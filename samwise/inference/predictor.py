@@ -24,6 +24,7 @@ from samwise.inference.segmentation import Segmentation
 from samwise.inference.sentences import fitting, warn_of_unknown
 from samwise.inference.session import Session
 from samwise.inference.track import Track
+from samwise.modeling.corrections import require_correctable
 from samwise.modeling.samwise import Samwise
 from samwise.running.device import choose_device
 from samwise.video.reader import open_source
@@ -190,6 +191,9 @@ class SamwisePredictor:
         """
         if self.passes != "forward":
             raise UserError(f"passes={self.passes} can't be corrected: use passes=forward")
+        if self.presence is not None:
+            raise UserError("presence= can't be corrected: leave it out")
+        require_correctable(self.model.config.memory)
         length = self.model.clip_length if clip_length is None else clip_length
         session = RecordedSession(self.model, texts, length, None, self.runtime, self.geometry)
         track = Track(session, open_source(source), self.sam2_image_predictor, states_mb)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from samwise.config.parts import MemoryConfig
 from samwise.encoders.sam2_given import take_mask
+from samwise.errors import UserError
 from samwise.modeling.memory import MemoryBank, StreamState
 from samwise.modeling.outputs import StreamStep
 
@@ -42,6 +44,18 @@ class Anchor:
     def later(self, frames: int) -> Anchor:
         """The same where frames are counted from ``frames`` earlier on."""
         return replace(self, frame=self.frame + frames)
+
+
+def require_correctable(config: MemoryConfig) -> None:
+    """Refuses a memory that changes its mind about whole clips, and so would about corrected ones.
+
+    Raises:
+        UserError: It is ``confirmed``.
+    """
+    if config.policy == "confirmed":
+        raise UserError(
+            "memory=confirmed can't be corrected: leave it out, or choose recent, stride, present or anchored"
+        )
 
 
 def make_anchor(model: Streaming, number: int, frame: FrameFeatures, mask: Tensor, binarised: bool) -> Anchor:
