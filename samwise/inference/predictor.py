@@ -15,8 +15,8 @@ from samwise.config.typed import require_one_of
 from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.inference.both_passes import PASSES, BothPasses
-from samwise.inference.presence import PresenceConfig, judged
 from samwise.inference.correctable import CorrectableSession
+from samwise.inference.presence import PresenceConfig, judged
 from samwise.inference.recorded import RecordedSession
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
