@@ -64,7 +64,7 @@ _KEYS = (
         "batch_size max_steps log_every keep_last lr_drop_step resamples clip_length max_frames "
         "max_expressions max_boxes step stride limit_videos limit_frames limit_items grad_accumulation "
         "repeats expressions_per_clip every frames objects expressions sentences strip columns annotations "
-        "length confirm_clips clips data.videos given.videos cost_videos "
+        "length confirm_clips clips rounds clicks data.videos given.videos cost_videos "
         "held_out per_step at max_tokens all_uploads_mb visitor_uploads_mb characters visitor_connections",
     ),
     (

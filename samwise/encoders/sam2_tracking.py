@@ -71,7 +71,7 @@ class Sam2Tracker:
             )
         for mask in masks:
             self.predictor.add_new_mask(state, self._frame, len(state["obj_ids"]), torch.from_numpy(mask))
-        with _without_its_bars():
+        with without_its_bars():
             _, _, logits = next(
                 self.predictor.propagate_in_video(state, self._frame, max_frame_num_to_track=0)
             )
@@ -87,7 +87,7 @@ class Sam2Tracker:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "0.jpg"
                 Image.fromarray(image).save(path, format="png")  # sam2 takes .jpg only; PNG loses nothing
-                with _without_its_bars():
+                with without_its_bars():
                     self._state = self.predictor.init_state(folder)
             self._state["num_frames"] = self.frame_count
         else:
@@ -124,7 +124,7 @@ class Sam2Tracker:
 
 
 @contextmanager
-def _without_its_bars() -> Iterator[None]:
+def without_its_bars() -> Iterator[None]:
     """Context without sam2's progress bar for every call; ours is drawn elsewhere."""
     import sam2.sam2_video_predictor as tracking
     import sam2.utils.misc as loading
