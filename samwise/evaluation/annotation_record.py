@@ -107,6 +107,10 @@ class Finished:
                     way: [Course.from_dict(video, entry) for entry in ways[way]]
                     for way in settings["mending"]
                 }
+                turns = {len(x) for y in self.videos[video].values() for z in y for x in z.scores.values()}
+                require(
+                    turns == {settings["rounds"] + 1}, f"{path} lacks rounds of {video}; take the file away"
+                )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{path} isn't what tools/annotate.py writes ({error!r}); take it away to begin anew"

@@ -88,11 +88,14 @@ class AnnotationTable:
         mended = [mended for course in self._ways[way] for mended in course.mended]
         applied = [x for x in mended if x.applied]
         clicked = [x for x in mended if x.clicks]
-        said = f"{len(mended)} frames had their turn; {len(applied)} were changed"
+        said = f"{len(mended)} frames had their turn, and {len(applied)} got another mask"
         if clicked:
             clicks = sum(x.clicks for x in clicked) / len(clicked)
             kept = sum(not x.applied for x in clicked)
-            said += f", {len(clicked)} of all were clicked on, {clicks:.1f} times each; {kept} of these kept their better mask"
+            said += (
+                f"; {len(clicked)} were clicked on, {clicks:.1f} times on average, and in {kept} of these "
+                "the old mask was better and stayed"
+            )
         return said
 
     def to_text(self) -> str:

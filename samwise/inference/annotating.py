@@ -1,4 +1,4 @@
-"""``tools/annotate.py``: how J&F grows while a simulated annotator mends masks, beside what else they allow."""
+"""``tools/annotate.py``: how J&F grows while a simulated annotator mends masks, round by round."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ NAME = "annotation"  # of the files
 @program("annotate")
 def main(cfg: DictConfig) -> None:
     """Annotates the videos that aren't done yet, and writes the table of all."""
-    command = shlex.join([*_program(), *sys.argv[1:]])
     from samwise.io import check_output, writable_folder
     from samwise.running.locking import FolderLock
 
@@ -34,11 +33,7 @@ def main(cfg: DictConfig) -> None:
     with FolderLock(".annotate.lock") as lock:
         lock.take(output)
         annotator, settings = _annotator(cfg, storage, ways)
-        _annotate(cfg, storage, annotator, settings, output, command)
-
-
-def _program() -> list[str]:
-    return ["python", "tools/annotate.py"]
+        _annotate(cfg, storage, annotator, settings, output)
 
 
 def _checked(cfg: DictConfig) -> list[str]:
@@ -117,7 +112,6 @@ def _annotate(
     annotator: Annotator,
     settings: dict[str, Any],
     output: Path,
-    command: str,
 ) -> None:
     from samwise.evaluation.annotation_record import Finished
     from samwise.evaluation.annotation_table import AnnotationTable
@@ -140,7 +134,7 @@ def _annotate(
     table = AnnotationTable(
         {way: _of(finished, wanted, way) for way in settings["mending"]}, cfg.seed, cfg.resamples
     )
-    at = machine()
+    at, command = machine(), f"python tools/annotate.py {shlex.join(sys.argv[1:])}".strip()
     where = at["gpu"] or f"{at['cpu']}, {at['cores']} cores"
     notes = [
         f"`{command}`",
@@ -149,9 +143,8 @@ def _annotate(
     ]
     value = {**finished.to_dict(), "command": command, "machine": at, "table": table.to_dict()}
     files = save_files(output, NAME, value, {"": table.to_csv()}, table.to_markdown(notes))
-    print(
-        f"{table.to_text()}\n\n{len(wanted)} videos, {len(wanted) - len(left)} of them from before: {files[-1]}"
-    )
+    before = len(wanted) - len(left)
+    print(f"{table.to_text()}\n\n{len(wanted)} videos, {before} of them from before: {files[-1]}")
 
 
 def _of(finished: Finished, videos: list[str], way: str) -> list[Any]:
