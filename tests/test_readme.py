@@ -102,6 +102,7 @@ ELSEWHERE = {
     "checkpoint=runs/mine": "test_scripts.py",
     "python scripts/train.py experiment=": "test_scripts.py",  # test_every_experiment
     "system=detect_track": "test_detect_track.py",
+    "tools/annotate.py": "test_annotate.py",
     "tools/calibrate.py": "test_presence.py",
     "runs/calibration": "test_presence.py",
 }
