@@ -111,8 +111,8 @@ class MemoryConfig:
             ``confirmed`` (modeling/confirmation.py), or one that an extension registers.
         stride: Of ``stride``: every r-th frame is remembered, and the last.
         anchors: How many frames whose masks a user gave (samwise/modeling/corrections.py) attend beside the
-            others: the nearest in time. With 0 they are recent frames like all others. Of ``anchored`` also how
-            many trusted frames.
+            others: the nearest in time. With 0 they are recent frames like all others. Of ``anchored`` also
+            how many trusted frames.
         anchor_gap: Of ``anchored``: frames between two that become anchors.
         trusted_score: Of ``anchored``: an anchor's object score logit is above this,
         trusted_certainty: the mean probability inside its mask at least this,
