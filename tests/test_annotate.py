@@ -295,15 +295,15 @@ def test_a_stopped_run_goes_on_and_the_table_is_of_all_videos(made: Path) -> Non
     page = (made / "runs/annotation/annotation.md").read_text()
     assert "6 sentences of 2 videos" in page and "| appearance | 2 |" in page
     assert "`python tools/annotate.py data=mevis data.root=data" in page and "torch" in page
-    assert after["command"] in page and after["machine"]["torch"] == torch.__version__
+    assert after["command"] in page and after["machine"]["torch"] in page
     lines = (made / "runs/annotation/annotation.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 6 * 3 * 2  # ways, sentences, systems, rounds
 
 
 def test_figures_of_other_settings_are_kept_apart(made: Path) -> None:
-    assert "other settings" in run(made, *COMMAND, "rounds=2", status=1)
-    assert "choose one of mask, clicks" in run(made, *COMMAND, "mending=[box]", status=1)
-    assert "choose another memory" in run(made, *COMMAND, "memory=anchored", "output=runs/other", status=1)
+    assert "other settings" in run(made, *COMMAND, "rounds=2", status=2)
+    assert "choose one of mask, clicks" in run(made, *COMMAND, "mending=[box]", status=2)
+    assert "choose another memory" in run(made, *COMMAND, "memory=anchored", "output=runs/other", status=2)
 
 
 # the file and the table
