@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
         RuntimeConfig.from_node(cfg.runtime),
         overrides=memory_overrides(cfg),
     )
-    observed = observe(predictor, storage, cfg.clip_length, cfg.limit_videos)
+    observed = observe(predictor, storage, cfg.clip_length)
     about = [x for x in observed if x.visible.any()]  # sentences that have a target
     if not about:
         raise UserError(f"no sentence of {cfg.data.root}, split={cfg.split}, has a target in sight")
@@ -95,16 +95,13 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def observe(
-    predictor: SamwisePredictor, storage: VideoStorage, clip_length: int | None, limit_videos: int | None
-) -> list[Observed]:
+def observe(predictor: SamwisePredictor, storage: VideoStorage, clip_length: int | None) -> list[Observed]:
     """Each sentence of a split, as the network answers it and as it is.
 
     Args:
         predictor: The network.
         storage: The split.
         clip_length: Frames per clip; None for the network's.
-        limit_videos: How many of the videos; None for all.
     """
     from samwise.evaluation.calibration import Observed
     from samwise.inference.presence import SUREST
@@ -113,9 +110,6 @@ def observe(
     from samwise.video.reader import ImageFiles
 
     jobs = make_jobs(storage, 64)
-    if limit_videos is not None:
-        first = list(dict.fromkeys(job.video_id for job in jobs))[:limit_videos]
-        jobs = [job for job in jobs if job.video_id in first]
     observed: list[Observed] = []
     for job in progress(jobs, desc="videos", unit="job"):
         names = storage.frame_names(job.video_id)

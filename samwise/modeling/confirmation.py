@@ -52,10 +52,9 @@ class ConfirmedMemory(CountedMemory):
         vote = (union > 0) & (overlap < config.agreement) & (sureness(candidate) > sureness(carried))
         self._votes.append(vote)
         most = torch.stack(list(self._votes)).sum(0) * 2 > config.confirm_clips
-        found_again = self._frames_without(carried.object_scores) >= config.lost
-        switches = vote & (most | found_again)
-        self._votes = deque([votes & ~switches for votes in self._votes], self._votes.maxlen)
         without = self._frames_without(carried.object_scores)
+        switches = vote & (most | (without >= config.lost))  # or it is found again
+        self._votes = deque([votes & ~switches for votes in self._votes], self._votes.maxlen)
         self._empty = torch.where(switches, trailing(candidate.object_scores <= 0), without)
         return switches
 
