@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +29,21 @@ settings.load_profile("same")
 multiprocessing.set_forkserver_preload(["tests.warm_process"])
 
 HEIGHT, WIDTH, FRAMES = 40, 60, 5
+
+
+@pytest.fixture(autouse=True)
+def _hydra_as_it_was() -> Iterator[None]:
+    """A test that imports sam2 itself initialises Hydra; the next one may start a program, which does too."""
+    before = _hydra().hydra if "hydra" in sys.modules else None
+    yield
+    if "hydra" in sys.modules:
+        _hydra().hydra = before
+
+
+def _hydra() -> Any:
+    from hydra.core.global_hydra import GlobalHydra
+
+    return GlobalHydra.instance()
 
 
 def rectangle(top: int, left: int, height: int = 12, width: int = 14) -> np.ndarray:

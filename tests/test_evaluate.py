@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 from samwise.data.mevis import MeViSStorage
 from samwise.data.types import Expression
@@ -185,7 +184,6 @@ def test_script_writes_what_it_prints(mevis_tree, predictions, tmp_path):
 def test_script_says_in_one_line_what_is_wrong(mevis_tree, overrides, message, tmp_path, monkeypatch, capsys):
     arguments = ["experiment=synthetic", f"data.root={mevis_tree}", f"output={tmp_path / 'out'}", *overrides]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-    GlobalHydra.instance().clear()  # another test may have imported sam2, which initialises it
     with pytest.raises(SystemExit) as stopped:
         main()
     shown = capsys.readouterr().err

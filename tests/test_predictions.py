@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from samwise.data.mevis import MeViSStorage
@@ -230,7 +229,6 @@ def test_the_program_scores_a_zip(
     rewrite(predictions, save_ones)
     arguments = ["experiment=mevis", f"data.root={mevis_tree}", f"compare=[{tmp_path}/s.zip,{tmp_path}/run]"]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
-    GlobalHydra.instance().clear()  # another test may have imported sam2, which initialises it
     main()
     assert [message.split()[:3] for message in caplog.messages] == [
         [str(tmp_path / "s.zip"), "has", "its"],
