@@ -23,12 +23,14 @@ EDIT_CSS = """
 .sw-modes label { position: relative; }
 .sw-modes input { position: absolute; opacity: 0; }
 .sw-modes span, .sw-tools button { display: inline-flex; align-items: center; border: 1px solid #b8c0c8;
-  border-radius: 6px; padding: 4px 10px; cursor: pointer; min-height: 32px; }
+  border-radius: 6px; padding: 4px 10px; cursor: pointer; min-height: 32px; font-size: 0.95em;
+  font-weight: 400; background: none; }
 .sw-modes input:checked + span { background: #1d4ed8; border-color: #1d4ed8; color: #fff; }
 .sw-modes input:focus-visible + span { outline: 2px solid currentColor; outline-offset: 2px; }
 .sw-tools button:hover:enabled { background: #8a939c33; }
 .sw-tools button:disabled { opacity: 0.45; cursor: default; }
-.sw-tools .sw-apply { background: #1d4ed8; border-color: #1d4ed8; color: #fff; }
+.sw-tools .sw-apply { margin-left: auto; font-weight: 500; color: #fff;
+  background: #1d4ed8; border-color: #1d4ed8; }
 .sw-tools .sw-apply:hover:enabled { background: #1e40af; }
 .sw-said { color: #69737d; font-size: 0.9em; margin-top: 6px; min-height: 1.4em; }
 .dark .sw-said { color: #98a2ad; }

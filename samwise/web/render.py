@@ -120,7 +120,7 @@ def timeline(job: Job) -> str:
             for i in fired
         )
         anchors = "".join(
-            f'<path class="sw-anchor" d="M{frame} 0h1v5h-1z"><title>Corrected: frame {frame}</title></path>'
+            f'<path class="sw-anchor" d="M{frame} 0h1l-0.5 9z"><title>Corrected: frame {frame}</title></path>'
             for frame, sentence_number in corrected
             if sentence_number == k
         )
@@ -136,7 +136,7 @@ def timeline(job: Job) -> str:
     return (
         f'<div class="sw-timeline">{"".join(rows)}</div><div class="sw-note">Coloured where the object is '
         "found; a stroke across is a switch of the Conditional Memory Encoder (CME)"
-        f"{', a red mark above a corrected frame' if corrected else ''}. Click to go there.</div>"
+        f"{', a red mark is a corrected frame' if corrected else ''}. Click to go there.</div>"
     )
 
 
