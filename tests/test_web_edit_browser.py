@@ -43,6 +43,8 @@ def segmented(page: Page, video: Path) -> None:
     ask(page, "the red circle\nthe dog")
     page.wait_for_selector("text=Done: 8 frames")
     page.wait_for_selector(".sw-tools")
+    still = "() => { const before = window.before; window.before = scrollY; return before === scrollY; }"
+    page.wait_for_function(still, polling=200)  # a phone scrolls to the result
 
 
 @pytest.fixture

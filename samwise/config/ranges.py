@@ -82,8 +82,8 @@ _KEYS = (
     # how fast, how long
     (
         _POSITIVE,
-        "epochs max_minutes max_seconds seconds keep_minutes editing_minutes eps clip_norm alpha lam model.baseline.scale "
-        "stop_loss opening_seconds",
+        "epochs max_minutes max_seconds seconds keep_minutes eps clip_norm alpha lam model.baseline.scale "
+        "stop_loss opening_seconds editing_minutes",
     ),
     (Range(False, 0, 100, above=True), "lr"),
     (Range(False, 0, 1_000, above=True), "fps"),
