@@ -195,10 +195,10 @@ def test_by_touch(browser: Browser, page_address: str, video: Path) -> None:
     reaches(page, "anchors.length == 1")
     page.tap(".sw-apply")
     page.wait_for_selector("text=Applied: the video follows 1 corrected frame.")
-    shoot(page, "phone")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     heights = page.eval_on_selector_all(
         ".sw-tools button, .sw-modes span", "all => all.map((x) => x.getBoundingClientRect().height)"
     )
     assert min(heights) >= 44
+    shoot(page, "phone")
     page.context.close()

@@ -24,7 +24,7 @@ EDIT_CSS = """
 .sw-modes input { position: absolute; opacity: 0; }
 .sw-modes span, .sw-tools button { display: inline-flex; align-items: center; border: 1px solid #b8c0c8;
   border-radius: 6px; padding: 4px 10px; cursor: pointer; min-height: 32px; font-size: 0.95em;
-  font-weight: 400; background: none; }
+  font-weight: 400; background: none; margin: 0; transition: none; }
 .sw-modes input:checked + span { background: #1d4ed8; border-color: #1d4ed8; color: #fff; }
 .sw-modes input:focus-visible + span { outline: 2px solid currentColor; outline-offset: 2px; }
 .sw-tools button:hover:enabled { background: #8a939c33; }
