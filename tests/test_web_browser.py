@@ -108,6 +108,7 @@ def test_from_upload_to_downloads(page: Page, tmp_path: Path) -> None:
     page.wait_for_function("document.getElementById('sw-frame').src.endsWith('/frames/17')")
     assert frame_shown(page)["width"] == 640  # enlarged ten times
     assert page.get_attribute(".sw-cursor", "x") == "17"
+    page.locator(".sw-bar").first.scroll_into_view_if_needed()
     box = page.locator(".sw-bar").first.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 5.5 / 24, box["y"] + box["height"] / 2)
     page.wait_for_function("document.getElementById('sw-frame').src.endsWith('/frames/5')")

@@ -57,7 +57,7 @@ _KEYS = (
         _COUNT,
         "train valid_u valid images holdout save_every validate_every pictures_every warmup_steps "
         "profile_steps pointers window cooldown frame examples limits.waiting retries stage_layers "
-        "anchors anchor_gap lost",
+        "anchors anchor_gap lost states_mb",
     ),
     (
         _SOME,
@@ -65,7 +65,8 @@ _KEYS = (
         "max_expressions max_boxes step stride limit_videos limit_frames limit_items grad_accumulation "
         "repeats expressions_per_clip every frames objects expressions sentences strip columns annotations "
         "length confirm_clips clips rounds clicks data.videos given.videos cost_videos "
-        "held_out per_step at max_tokens all_uploads_mb visitor_uploads_mb characters visitor_connections",
+        "held_out per_step at max_tokens all_uploads_mb visitor_uploads_mb characters visitor_connections "
+        "editing_jobs editing_mb limits.corrections",
     ),
     (
         _SIDE,
@@ -82,7 +83,7 @@ _KEYS = (
     (
         _POSITIVE,
         "epochs max_minutes max_seconds seconds keep_minutes eps clip_norm alpha lam model.baseline.scale "
-        "stop_loss opening_seconds",
+        "stop_loss opening_seconds editing_minutes",
     ),
     (Range(False, 0, 100, above=True), "lr"),
     (Range(False, 0, 1_000, above=True), "fps"),

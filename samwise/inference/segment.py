@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from samwise.errors import UserError
 
 if TYPE_CHECKING:
-    from samwise.inference.corrected import Corrected
-    from samwise.inference.predictor import SamwisePredictor
     from samwise.inference.results import FrameResult
-    from samwise.inference.tracking import DetectTrack
     from samwise.video.source import Frame, FrameSource
 
 # Told of every frame: the frame, what was found in it, and the picture with the masks drawn on it.
 Watcher = Callable[["Frame", "FrameResult", np.ndarray], None]
+
+
+class GivesResults(Protocol):
+    """A network, or what it is compared with, or what was made of its results."""
+
+    def results(
+        self, source: Any, texts: Sequence[str], clip_length: int | None, /
+    ) -> Iterator[tuple[Frame, FrameResult]]: ...
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Presence:
 
 
 def segment(
-    predictor: SamwisePredictor | DetectTrack | Corrected,
+    predictor: GivesResults,
     source: FrameSource,
     path: str | Path,
     texts: Sequence[str],

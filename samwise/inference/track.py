@@ -135,6 +135,13 @@ class Track:
         columns = [sentence.column for sentence in self._sentences]
         return columns_to_result(range(len(self))[frame], columns, self._source.size)
 
+    def found(self) -> tuple[list[list[bool]], list[list[bool]]]:
+        """Of each frame and sentence, as they are now: is the object there, and did the CME switch?"""
+        rows = range(len(self))
+        columns = [sentence.column for sentence in self._sentences]
+        there = [[column.masks[row] is not None for column in columns] for row in rows]
+        return there, [[column.fired[row] for column in columns] for row in rows]
+
     def segmentation(self) -> Segmentation:
         """The results as they are now: masks, scores, ``show()``, ``save()``, ``to_coco()``."""
         blank = Frame(np.zeros((0, 0, 3), np.uint8))

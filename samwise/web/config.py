@@ -28,6 +28,11 @@ class LimitsConfig:
         waiting: Jobs that may wait for their turn.
         visitor_jobs: Jobs of one address, running and waiting.
         visitor_connections: Connections of one address; this machine's own aren't counted.
+        editing_jobs: Finished videos that can be corrected at a time, of all visitors.
+        editing_mb: Main memory for all of them together, in MiB; a longer video can't be corrected.
+        editing_minutes: Minutes without a correction after which a video can't be corrected any more.
+        states_mb: Of one of them for where its streams stood between clips, in MiB.
+        corrections: Most corrections of one video.
     """
 
     upload_mb: int = 200
@@ -44,6 +49,11 @@ class LimitsConfig:
     waiting: int = 8
     visitor_jobs: int = 4
     visitor_connections: int = 200
+    editing_jobs: int = 8
+    editing_mb: int = 4000
+    editing_minutes: float = 15.0
+    states_mb: int = 128
+    corrections: int = 100
 
 
 @dataclass

@@ -14,7 +14,7 @@ import cv2
 import gradio as gr
 
 from samwise.errors import UserError
-from samwise.web import render
+from samwise.web import edit_render, render
 from samwise.web.examples import Example
 from samwise.web.jobs import DONE, LEFT, Job, Jobs
 from samwise.web.models import Model
@@ -22,14 +22,15 @@ from samwise.web.reading import Upload
 from samwise.web.uploads import visitor_of
 
 T = TypeVar("T")
+_SAME: Any = gr.skip()
 
 _TICK = 0.1  # seconds between two looks at a job
 _CATCH_UP = 8  # up to so many frames that wait are shown one by one; of more, several at a time
 # Files that are opened at a time, how many of them are one address's, and how many it may have waiting.
 _OPENINGS, _OF_A_VISITOR, _WAITING = 8, 2, 8
 
-# What an event gives: picture, status, slider, timeline, downloads.
-Shown = tuple[Any, Any, Any, Any, Any]
+# What an event gives: picture, status, slider, timeline, downloads, tools, state of the corrections.
+Shown = tuple[Any, Any, Any, Any, Any, Any, Any]
 
 
 class Events:
@@ -92,24 +93,23 @@ class Events:
         self, path: str | None, text: str, request: gr.Request, model: str | None = None
     ) -> AsyncIterator[Shown]:
         """Starts a job and shows what it does until it is over or the page goes."""
-        same = gr.skip()
         try:
             if path is None:
                 raise UserError("choose a video or an image first")
-            yield same, render.busy("opening the file"), same, same, same
+            yield _only(status=render.busy("opening the file"))
             job = await self._start(path, text, request, model)
         except UserError as error:
-            yield same, render.error(str(error)), same, same, same
+            yield _only(status=render.error(str(error)))
             return
         try:
-            yield _cleared(same, self._progress(job))
+            yield _cleared(_SAME, self._progress(job))
             shown = -1
             while not job.over:
-                show = line = same
+                show = line = _SAME
                 if waiting := job.frames - shown - 1:
                     shown += 1 + (waiting - 1) // _CATCH_UP
                     show, line = render.stage(job, shown), render.timeline(job)
-                yield show, self._progress(job), same, line, same
+                yield _only(show, self._progress(job), line)
                 await asyncio.sleep(_TICK)
             if job.state != LEFT:  # else the page shows something newer already
                 yield self._end(job)
@@ -143,7 +143,15 @@ class Events:
             return _cleared(render.empty_stage(), self._progress(job))
         slider = gr.update(visible=job.frames > 1, value=0, maximum=max(1, job.frames - 1))
         links = render.downloads(job, self.jobs.config.keep_minutes)
-        return render.stage(job, 0), self._progress(job), slider, render.timeline(job), links
+        return (
+            render.stage(job, 0),
+            self._progress(job),
+            slider,
+            render.timeline(job),
+            links,
+            edit_render.tools(job),
+            edit_render.state(job),
+        )
 
     async def stop(self, request: gr.Request) -> None:
         """Ends the job with what is done."""
@@ -186,7 +194,12 @@ def _visitor(request: gr.Request) -> str:
 
 def _cleared(picture: Any, status: str = "") -> Shown:
     """Nothing of an earlier result."""
-    return picture, status, gr.update(visible=False, value=0), "", ""
+    return picture, status, gr.update(visible=False, value=0), "", "", "", ""
+
+
+def _only(picture: Any = _SAME, status: Any = _SAME, line: Any = _SAME) -> Shown:
+    """The rest stays."""
+    return picture, status, _SAME, line, _SAME, _SAME, _SAME
 
 
 def _preview(upload: Upload) -> str:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from samwise.errors import NotEnoughMemory, UserError
 from samwise.inference.sentences import doubt
+from samwise.inference.track import Track
 from samwise.video.limits import LimitedSource
 from samwise.web.checks import check_sentences
 from samwise.web.config import WebConfig
+from samwise.web.desk import Desk, step_back
+from samwise.web.editing import Editing
 from samwise.web.models import Model, Models
 from samwise.web.reading import Upload
 from samwise.web.store import Store
-from samwise.web.work import work
+from samwise.web.turns import Turns
+from samwise.web.work import frame_file, work
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,12 @@ class Job:
         present: For each frame so far, N bools: the sentence's object is there.
         switched: For each frame so far, N bools: the CME brought the memory-less mask in.
         files: Names and paths of the downloads.
+        track: Its results, if they can be corrected; while it runs.
+        editing: What its visitor corrects, when it is done.
+        fixed: Why it can't be corrected; empty where it can.
+        corrected: How often corrected results were written.
+        results: Where the results are that were written last.
+        source: The frames, until somebody stops it.
     """
 
     name: str
@@ -69,13 +76,16 @@ class Job:
     present: list[list[bool]] = field(default_factory=list)
     switched: list[list[bool]] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
+    track: Track | None = None
+    editing: Editing | None = None
+    fixed: str = ""
+    corrected: int = 0
     stopping: bool = False
     leaving: bool = False
 
-    @property
-    def source(self) -> LimitedSource:
-        """The frames, until somebody stops it."""
-        return LimitedSource(self.upload, stop=lambda: self.stopping)
+    def __post_init__(self) -> None:
+        self.results = self.folder
+        self.source = LimitedSource(self.upload, stop=lambda: self.stopping)
 
     @property
     def total(self) -> int | None:
@@ -93,7 +103,11 @@ class Job:
 
     def frame_file(self, index: int) -> Path:
         """The picture of a frame with its masks."""
-        return self.folder / "frames" / f"{index:05d}.jpg"
+        return frame_file(self.results, index)
+
+    def bare_file(self, index: int) -> Path:
+        """The picture of a frame without masks, where there is a track."""
+        return self.folder / "bare" / f"{index:05d}.jpg"
 
 
 class Jobs:
@@ -101,7 +115,9 @@ class Jobs:
 
     def __init__(self, models: Models, store: Store, config: WebConfig) -> None:
         self.models, self.store, self.config = models, store, config
-        self._pool = ThreadPoolExecutor(config.limits.jobs, thread_name_prefix="job", initializer=_page_first)
+        self.turns = Turns(config.limits.jobs)
+        self.desk = Desk(config, self.turns)
+        self._pool = ThreadPoolExecutor(config.limits.jobs, thread_name_prefix="job", initializer=step_back)
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._of_session: dict[str, Job] = {}
@@ -153,8 +169,11 @@ class Jobs:
                 raise Left
             network = job.model.predictor.model
             job.doubts = [said for text in job.texts if (said := doubt(network, text))]
-            job.state = RUNNING
-            work(job.model.predictor, job, self.config, _stop_if_left(job))
+            with self.turns.turn() as give_way:
+                job.state = RUNNING
+                self.desk.prepare(job)
+                work(job.model.predictor, job, self.config, _between_frames(job, give_way))
+            self.desk.open(job)
             job.state = DONE
         except Left:
             job.state = LEFT
@@ -166,6 +185,8 @@ class Jobs:
             log.exception("a job failed")
             self._fail(job, "something went wrong here; the server's log has the details")
         finally:
+            if job.state != DONE:
+                self.desk.close(job)
             if job.state == LEFT:
                 self.remove(job.name)
 
@@ -189,16 +210,27 @@ class Jobs:
             return sum(not self._jobs[name].over for name in ahead)
 
     def stop(self, session: str) -> None:
-        """Ends a session's job after the current clip, with everything done until then."""
+        """Ends a session's job after the current clip, with everything done until then.
+
+        Where it is over, what follows its corrections ends, as if it hadn't begun.
+        """
         if job := self.of_session(session):
-            job.stopping = True
+            if not job.over:
+                job.stopping = True
+            elif job.editing is not None:
+                job.editing.stop()
 
     def leave(self, session: str) -> None:
-        """The user has gone: a job that isn't over ends with nothing; results stay until their time."""
+        """The user has gone: a job that isn't over ends with nothing; results stay until their time.
+
+        Nobody else can correct them.
+        """
         with self._lock:
             job = self._of_session.pop(session, None)
-        if job is not None and not job.over:
-            job.leaving = True
+        if job is not None:
+            if not job.over:
+                job.leaving = True
+            self.desk.close(job)
 
     def forget(self, session: str) -> None:
         """Ends a session's job and removes its files."""
@@ -214,11 +246,13 @@ class Jobs:
             for session in [key for key, value in self._of_session.items() if value is job]:
                 del self._of_session[session]
         if job is not None:
+            self.desk.close(job)
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def sweep(self) -> None:
         """Removes what is past its time; a job still at work is stopped first."""
         self.store.sweep_uploads()
+        self.desk.room.sweep()
         for name in self.store.old_jobs():
             job = self.find(name)
             if job is None:
@@ -232,16 +266,12 @@ class Jobs:
             for job in self._jobs.values():
                 job.leaving = True
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self.desk.shutdown()
 
 
-def _page_first() -> None:
-    """On few cores the page must still hear of "Stop" while frames are worked on: these threads step back."""
-    with suppress(OSError, AttributeError):  # where threads have no priority of their own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-
-
-def _stop_if_left(job: Job) -> Callable[..., Any]:
+def _between_frames(job: Job, give_way: Callable[[], None]) -> Callable[[], None]:
     def check() -> None:
+        give_way()
         if job.leaving:
             raise Left
 

@@ -8,6 +8,8 @@ import gradio as gr
 
 from samwise.web import render
 from samwise.web.config import LimitsConfig
+from samwise.web.edit_events import EditEvents
+from samwise.web.edit_script import TAKE_OPERATION
 from samwise.web.events import Events, warning
 from samwise.web.examples import Example
 from samwise.web.jobs import Jobs
@@ -23,8 +25,8 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
     with gr.Blocks(title="SAMWISE", analytics_enabled=False) as page:
         gr.Markdown("# SAMWISE\nA video and a sentence go in; one mask per frame comes out.")
         about = gr.Markdown(models.first.about, elem_id="sw-about")
-        said = warning(models.first)
-        banner = gr.Markdown(said, visible=bool(said), elem_id="sw-warning")
+        caution = warning(models.first)
+        banner = gr.Markdown(caution, visible=bool(caution), elem_id="sw-warning")
         chosen = gr.State()  # the file's path, which the page never names again
         with gr.Row(elem_id="sw-page"):
             with gr.Column(elem_id="sw-form"):
@@ -52,8 +54,14 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
                 slider = gr.Slider(
                     0, 1, 0, step=1, label="Frame", visible=False, elem_id="sw-slider", buttons=[]
                 )
+                tools = gr.HTML(elem_id="sw-tools")
                 line = gr.HTML(elem_id="sw-line")
                 files = gr.HTML(elem_id="sw-files")
+                state = gr.HTML(elem_id="sw-state")
+                # The script's own: it says what was done on the picture.
+                said = gr.Textbox(elem_id="sw-operation", elem_classes="sw-hidden", container=False)
+                send = gr.Button(elem_id="sw-send", elem_classes="sw-hidden")
+                apply = gr.Button(elem_id="sw-apply", elem_classes="sw-hidden")
             with gr.Column(elem_id="sw-choice"):
                 example = gr.Dataset(
                     label="Or an example",
@@ -64,8 +72,8 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
                     visible=bool(examples),
                     elem_id="sw-examples",
                 )
-        outputs = [picture, status, slider, line, files]
-        events = Events(jobs, examples, FILE_LABEL)
+        outputs = [picture, status, slider, line, files, tools, state]
+        events, editing = Events(jobs, examples, FILE_LABEL), EditEvents(jobs)
         # No queue of one event at a time: nobody has to wait until another one's file is opened.
         quiet: dict[str, Any] = {
             "show_progress": "hidden",
@@ -80,6 +88,9 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
         stop.click(events.stop, None, None, **quiet)
         delete.click(events.delete, chosen, [file, chosen, *outputs], **quiet)
         slider.change(None, slider, None, js=SHOW_FRAME)
+        every: dict[str, Any] = {**quiet, "trigger_mode": "multiple"}
+        send.click(editing.edit, said, [state, line], js=TAKE_OPERATION, **every)
+        apply.click(editing.apply, None, [status, state, line, files], **quiet)
         example.click(events.choose, [example, chosen], [file, chosen, text, *outputs], **quiet)
         page.unload(events.leave)
     return page.queue(max_size=_WAITING_EVENTS)

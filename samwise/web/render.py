@@ -21,6 +21,7 @@ def stage(job: Job, index: int) -> str:
     return (
         f'<div class="sw-stage"><img id="sw-frame" alt="frame {index} with its masks" decoding="sync" '
         f'style="aspect-ratio:{width}/{height}" data-frames="{results_url(job, "frames")}" '
+        f'data-index="{index}" draggable="false" '
         f'src="{results_url(job, "frames")}/{index}"></div>'
     )
 
@@ -39,11 +40,11 @@ def preview(data: str, size: tuple[int, int], what: str) -> str:
 
 
 def error(message: str) -> str:
-    return f'<div class="sw-status sw-error" role="alert">{escape(_sentence(message))}</div>'
+    return f'<div class="sw-status sw-error" role="alert">{escape(sentence(message))}</div>'
 
 
 def note(message: str) -> str:
-    return f'<div class="sw-status" role="status">{escape(_sentence(message))}</div>'
+    return f'<div class="sw-status" role="status">{escape(sentence(message))}</div>'
 
 
 def small(text: str) -> str:
@@ -74,7 +75,7 @@ def progress(job: Job, ahead: int = 0, say_model: bool = False) -> str:
         say_model: Whether a result says which model made it: another one may be chosen by then.
     """
     return _doing(job, ahead, say_model) + "".join(
-        f'<div class="sw-doubt" role="status">{escape(_sentence(text))}</div>' for text in job.doubts
+        f'<div class="sw-doubt" role="status">{escape(sentence(text))}</div>' for text in job.doubts
     )
 
 
@@ -103,6 +104,7 @@ def timeline(job: Job) -> str:
     count = max(job.total or 0, job.frames) if not job.over else job.frames
     if not count:
         return ""
+    corrected = job.editing.corrected if job.editing is not None else []
     rows = []
     for k, text in enumerate(job.texts):
         found = [frame[k] for frame in job.present[: job.frames]]
@@ -117,18 +119,24 @@ def timeline(job: Job) -> str:
             f"<title>CME switch at frame {i}</title></rect>"
             for i in fired
         )
+        anchors = "".join(
+            f'<path class="sw-anchor" d="M{frame} 0h1l-0.5 9z"><title>Corrected: frame {frame}</title></path>'
+            for frame, sentence_number in corrected
+            if sentence_number == k
+        )
         switches = f", {len(fired)} CME switch{'es' * (len(fired) != 1)}" if fired else ""
         rows.append(
             f'<div class="sw-label"><i style="background:{color}"></i><span>{escape(text)}</span>'
             f"<small>in {sum(found)} of {job.frames} frames{switches}</small></div>"
             f'<svg class="sw-bar" data-frames="{count}" viewBox="0 0 {count} 26" preserveAspectRatio="none" '
             f'role="img" aria-label="{escape(text, quote=True)}: in {sum(found)} of {job.frames} frames">'
-            f'<rect class="sw-track" x="0" y="6" width="{count}" height="14"/>{bars}{ticks}'
+            f'<rect class="sw-track" x="0" y="6" width="{count}" height="14"/>{bars}{ticks}{anchors}'
             f'<rect class="sw-cursor" x="0" y="2" width="1" height="22"/></svg>'
         )
     return (
         f'<div class="sw-timeline">{"".join(rows)}</div><div class="sw-note">Coloured where the object is '
-        "found; a stroke across is a switch of the Conditional Memory Encoder (CME). Click to go there.</div>"
+        "found; a stroke across is a switch of the Conditional Memory Encoder (CME)"
+        f"{', a red mark is a corrected frame' if corrected else ''}. Click to go there.</div>"
     )
 
 
@@ -141,17 +149,17 @@ def runs(flags: list[bool]) -> list[tuple[int, int]]:
 def downloads(job: Job, minutes: float) -> str:
     """Links to the files, and the video to play."""
     overlay = next(iter(job.files))
+    again = f"?v={job.corrected}" * bool(job.corrected)  # the browser has played another one
     kind = "Overlay video" if overlay.endswith(".mp4") else "Overlay"
+    labels = (kind, "Mask PNGs (zip)", "Run-lengths (COCO JSON)", "Summary (JSON)", "Corrections (JSON)")
     links = "".join(
         f'<a class="sw-download" href="{results_url(job, name)}" download="{escape(name, quote=True)}">'
         f"{label}</a>"
-        for name, label in zip(
-            job.files, (kind, "Mask PNGs (zip)", "Run-lengths (COCO JSON)", "Summary (JSON)"), strict=True
-        )
+        for name, label in zip(job.files, labels, strict=False)  # only a corrected result has the last one
     )
     video = (
         f'<details><summary>Play the video</summary><video controls loop preload="none" '
-        f'src="{results_url(job, overlay)}"></video></details>'
+        f'src="{results_url(job, overlay)}{again}"></video></details>'
         if overlay.endswith(".mp4")
         else ""
     )
@@ -161,6 +169,7 @@ def downloads(job: Job, minutes: float) -> str:
     )
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."

@@ -72,21 +72,27 @@ def build_app(jobs: Jobs, page: Blocks) -> FastAPI:
     """The page and the results as one application."""
     import gradio as gr
     from fastapi import FastAPI, HTTPException
-    from fastapi.responses import FileResponse
+    from fastapi.responses import FileResponse, Response
     from gradio.themes import Default
 
+    from samwise.web.edit_script import EDIT_CSS, EDIT_SCRIPT
     from samwise.web.style import CSS, HEAD
     from samwise.web.uploads import Uploads
+    from samwise.web.work import redrawn
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     uploads = Uploads(jobs.store, jobs.config.limits)
     app.add_route("/gradio_api/upload", uploads.take, methods=["POST"])  # before gradio's own
 
     @app.get("/results/{name}/frames/{index}")
-    def frame(name: str, index: int) -> FileResponse:
+    def frame(name: str, index: int) -> Response:
         job = jobs.find(name)
         if job is None or not 0 <= index < job.frames:
             raise HTTPException(404, "it has been removed, or never was")
+        masks = job.editing.masks(index) if job.editing is not None else None
+        if masks is not None:  # corrected since the results were written
+            picture = redrawn(job.bare_file(index), masks, jobs.config.opacity)
+            return Response(picture, media_type="image/jpeg", headers=_NO_STORE)
         return FileResponse(job.frame_file(index), headers=_NO_STORE)
 
     @app.get("/results/{name}/{file}")
@@ -104,8 +110,8 @@ def build_app(jobs: Jobs, page: Blocks) -> FastAPI:
         theme=Default(  # whose own fonts come from Google
             primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
-        css=CSS,
-        head=HEAD,
+        css=CSS + EDIT_CSS,
+        head=HEAD + EDIT_SCRIPT,
         footer_links=[],
         allowed_paths=[str(jobs.store.examples)],
         max_file_size=jobs.config.limits.upload_mb << 20,

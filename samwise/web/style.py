@@ -70,7 +70,9 @@ details video { width: 100%; max-height: 60vh; margin-top: 6px; background: #141
 SHOW_FRAME = """(index) => {
   const image = document.getElementById("sw-frame");
   if (image && image.dataset.frames) {
-    image.src = image.dataset.frames + "/" + index;
+    const version = image.dataset.version ? "?v=" + image.dataset.version : "";
+    image.src = image.dataset.frames + "/" + index + version;
+    image.dataset.index = index;
     image.alt = "frame " + index + " with its masks";
   }
   document.querySelectorAll(".sw-cursor").forEach((cursor) => cursor.setAttribute("x", index));
