@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samwise.errors import UserError
+from samwise.video.files import VideoFile
 from samwise.video.limits import LimitedSource
 from samwise.video.mask_png import MaskFolders
 from samwise.video.overlay import draw_overlay, sentence_color
@@ -62,6 +63,36 @@ def test_times_of_a_variable_rate_are_kept(tmp_path: Path) -> None:
             writer.write(image, time)
     found = [frame.time for frame in open_source(tmp_path / "x.mp4").frames()]
     assert all(abs(a - b) < Fraction(1, 1000) for a, b in zip(found, times, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name, codec, options, surely",
+    [
+        ("x.mp4", "libx264", {"bf": "3", "x264-params": "open-gop=1:keyint=12"}, True),
+        ("x.mkv", "libx264", {"bf": "3", "x264-params": "open-gop=1:keyint=12"}, True),
+        ("x.webm", "libvpx-vp9", {}, True),
+        ("x.mpg", "mpeg2video", {"bf": "2"}, False),  # whose times are guessed
+    ],
+)
+def test_a_late_picture_is_the_one_that_was_seen(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], surely: bool
+) -> None:
+    """Going to a frame gives its very bits, and doesn't decode all that comes before it."""
+    texture = np.random.default_rng(0).integers(0, 255, (48, 200, 3), np.uint8)
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, 25, options)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 12
+        for k in range(50):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(texture[:, k : k + 64].copy(), "rgb24")))
+        container.mux(stream.encode(None))
+    source = VideoFile(tmp_path / name)
+    assert source._sought(30) is None  # nothing is known of its times yet
+    seen = list(source)
+    for k in (0, 11, 12, 30, 35, len(seen) - 1):
+        assert np.array_equal(LimitedSource(source, 3).picture(k), seen[k]), k
+    assert (source._sought(30) is not None) == surely
+    with pytest.raises(UserError, match=f"{name} has no frame 50 any more"):
+        source.picture(len(seen))
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])

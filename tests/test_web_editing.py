@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import threading
 import time
 import zipfile
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from samwise.errors import UserError
+from samwise.inference.clicks import Clicks
 from samwise.inference.predictor import SamwisePredictor
 from samwise.video.mask_png import decode_mask_png
 from samwise.web import jobs as jobs_module
@@ -202,6 +204,15 @@ def test_there_is_a_most_of_corrections(jobs: Jobs, job: Job) -> None:
         jobs.desk.do(job, says(job, "absent", frame)).result()
     with pytest.raises(UserError, match="can have 6 corrections"):
         jobs.desk.do(job, says(job, "absent", 6)).result()
+
+
+def test_the_first_click_finds_everything_ready(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SAM 2's image predictor and the first frame's features are made as soon as the result is there."""
+    made: queue.Queue[int] = queue.Queue()
+    look_at = Clicks.look_at
+    monkeypatch.setattr(Clicks, "look_at", lambda *args: (look_at(*args), made.put(args[1]))[0])
+    finished(jobs.start("me", video(jobs), TEXTS))
+    assert made.get(timeout=60) == 0
 
 
 def test_a_click_does_not_wait_for_another_one_s_video(

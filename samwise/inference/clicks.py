@@ -53,13 +53,13 @@ class Clicks:
         self._shown: int | None = None
 
     def answer(
-        self, correction: Correction, picture: Callable[[], np.ndarray], before: Answer | None
+        self, correction: Correction, picture: Callable[[int], np.ndarray], before: Answer | None
     ) -> Answer:
         """What the frame shows from now on.
 
         Args:
             correction: The user's, checked.
-            picture: Gives the frame, (H, W, 3) uint8 RGB, if it is wanted.
+            picture: Gives a frame by its number, (H, W, 3) uint8 RGB, if it is wanted.
             before: The answer that the frame has already.
 
         Raises:
@@ -78,10 +78,7 @@ class Clicks:
                 f"frame {correction.frame} has no corrected mask that a click could take away from: first "
                 "click on the object itself (label 1) or draw a box"
             )
-        if self._shown != correction.frame:
-            self._shown = None
-            self._predictor.set_image(picture())
-            self._shown = correction.frame
+        self.look_at(correction.frame, picture)
         lone_click = given is None and box is None and len(points) == 1
         masks, quality, logits = self._predictor.predict(
             point_coords=np.array(points) if points else None,
@@ -92,6 +89,13 @@ class Clicks:
         )
         best = int(quality.argmax())
         return Answer(masks[best] > 0, True, points, labels, box, logits[best : best + 1])
+
+    def look_at(self, frame: int, picture: Callable[[int], np.ndarray]) -> None:
+        """Makes a frame's features, which is most of a first click's time."""
+        if self._shown != frame:
+            self._shown = None
+            self._predictor.set_image(picture(frame))
+            self._shown = frame
 
     @cached_property
     def _predictor(self) -> SAM2ImagePredictor:

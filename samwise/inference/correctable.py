@@ -116,7 +116,7 @@ class CorrectableSession(Session):
         correction = bounds.correction(number, sentence, points, labels, box, mask, absent)
         key = correction.frame, correction.sentence
         place = correction.frame - first
-        answer = self._clicks.answer(correction, lambda: self._last[place][0], self._answers.get(key))
+        answer = self._clicks.answer(correction, lambda _: self._last[place][0], self._answers.get(key))
         ago = len(self._last) - place
         with self._runtime(False):
             self._groups.mend(

@@ -184,6 +184,11 @@ class Track:
         self._history.do([correction])
         return self._sentences[correction.sentence].answers[correction.frame].mask.copy()
 
+    def warm_up(self) -> None:
+        """Prepares for clicks on the first frame, so that the first click needn't wait for that."""
+        self._compute()
+        self._clicks.look_at(0, self._source.picture)
+
     def remove(self, frame: int, sentence: int) -> None:
         """Takes a correction back, in whatever order they were made.
 
@@ -266,13 +271,5 @@ class Track:
         return Bounds(range(len(self)), len(self.texts), self._source.size)
 
     def _answer(self, sentence: SentenceTrack, correction: Correction) -> None:
-        def picture() -> np.ndarray:
-            frame = next(islice(self._source.again(), correction.frame, None), None)
-            if frame is None:
-                raise UserError(
-                    f"{self._source.name} has no frame {correction.frame} any more; was it replaced?"
-                )
-            return frame.image
-
         before = sentence.answers.get(correction.frame)
-        sentence.correct(correction.frame, self._clicks.answer(correction, picture, before))
+        sentence.correct(correction.frame, self._clicks.answer(correction, self._source.picture, before))

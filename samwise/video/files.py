@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _NOT_VIDEO = frozenset({"tty", "image2"})
 # Brands of HEIF photos. FFmpeg shows their tiles one by one; the first would pass for the whole.
 _PHOTOS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
+# Containers that keep each frame's time: in others a time may be guessed, differently after a jump.
+_TIMED = frozenset({"mp4", "matroska"})
 _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 
 
@@ -60,12 +62,14 @@ class VideoFile(FrameSource):
             if (first := next(frames, None)) is None:
                 raise UserError(f"{path} has no frame that can be decoded; fetch or export it again")
             self.size, self.pixel_aspect = upright_shape(first, stream)
+        self._stamps: list[int | None] = []  # pts of the frames, as far as the file was read without damage
 
     def _read(self) -> Iterator[Frame]:
         with _open(self.path) as container:
             stream = picture_stream(container, self.path)
             stream.thread_type = "AUTO"
             clock, count, broken, end = Clock(self.fps, self._start), 0, 0, Fraction(0)
+            stamps: list[int | None] = []
             for decoded in _decoded(container, stream):
                 if isinstance(decoded, Exception):
                     broken += 1
@@ -73,6 +77,10 @@ class VideoFile(FrameSource):
                 time = clock.time(decoded.pts, decoded.time_base)
                 if decoded.pts is not None:
                     end = time + (decoded.duration or 0) * (decoded.time_base or 0)
+                if not broken:
+                    stamps.append(decoded.pts)
+                    if len(stamps) > len(self._stamps):
+                        self._stamps = stamps
                 yield Frame(upright_rgb(decoded), time)
                 count += 1
             if count and (broken or (self.frame_count or 0) > count):
@@ -86,6 +94,37 @@ class VideoFile(FrameSource):
                     "%s says that it lasts %.1f s, but its frames end after %.1f s: it may be truncated",
                     self.path, declared, end,
                 )  # fmt: skip
+
+    def picture(self, index: int) -> np.ndarray:
+        """One frame; from the key frame before it, if the file was read until there before."""
+        sought = self._sought(index)
+        return super().picture(index) if sought is None else sought
+
+    def _sought(self, index: int) -> np.ndarray | None:
+        """The frame that had this pts when the file was read from its start; None where that isn't sure."""
+        import av.error
+
+        stamps = self._stamps
+        stamp = stamps[index] if index < len(stamps) else None
+        if stamp is None or stamps.count(stamp) > 1:
+            return None
+        with _open(self.path) as container:
+            stream = picture_stream(container, self.path)
+            if not _TIMED & set(container.format.name.split(",")):
+                return None
+            try:
+                container.seek(stamp, stream=stream)
+            except av.error.FFmpegError:
+                return None
+            begun = False
+            for decoded in _decoded(container, stream):
+                if isinstance(decoded, Exception) or decoded.pts is None or decoded.pts > stamp:
+                    return None
+                # What is shown before the first key frame may want pictures from before it.
+                begun = begun or decoded.key_frame
+                if decoded.pts == stamp:
+                    return upright_rgb(decoded) if begun else None
+        return None
 
 
 class Clock:

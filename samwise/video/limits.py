@@ -73,6 +73,9 @@ class LimitedSource(FrameSource):
     def again(self) -> Generator[Frame, None, None]:
         return self._source.again()
 
+    def picture(self, index: int) -> np.ndarray:
+        return self._source.picture(index)
+
     def _over(self, count: int) -> bool:
         """Asked before the next frame, not after it: else a camera would wait for one that nobody wants."""
         self.cut = count == self._max_frames or (count > 0 and self._stop())

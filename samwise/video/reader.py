@@ -182,6 +182,9 @@ class ImageFiles(FrameSource):
         for index, path in enumerate(self.paths):
             yield Frame(self._read_image(path), _time(index, self.fps))
 
+    def picture(self, index: int) -> np.ndarray:
+        return self._read_image(self.paths[index])
+
 
 class Animation(FrameSource):
     """An animated WebP or AVIF, or the pages of a TIFF.

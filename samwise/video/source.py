@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,6 +72,18 @@ class FrameSource:
     def again(self) -> Generator[Frame, None, None]:
         """The frames a second time, without the limit that may have ended the first."""
         return self.frames()
+
+    def picture(self, index: int) -> np.ndarray:
+        """One frame of a source that can be read again, (H, W, 3); quick where the source can go there.
+
+        Raises:
+            UserError: There is no such frame any more.
+        """
+        with closing(self.again()) as frames:
+            found = next(islice(frames, index, None), None)
+        if found is None:
+            raise UserError(f"{self.name} has no frame {index} any more; was it replaced?")
+        return found.image
 
     def frames(self, fit: Callable[[np.ndarray], Tensor] | None = None) -> Generator[Frame, None, None]:
         """Yields the frames with their times.

@@ -75,6 +75,8 @@ class Desk:
             editing.free("it has more frames than its file says")
         elif not self.room.lend(job.name, editing.free):
             editing.free("its page was closed")
+        else:
+            self._clickers.submit(editing.warm_up)
 
     def _most_frames(self, job: Job) -> int:
         return job.total or self._config.limits.frames

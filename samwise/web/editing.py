@@ -114,6 +114,12 @@ class Editing:
         for _ in range(there[-1]):
             move()
 
+    def warm_up(self) -> None:
+        """What the first click would wait for."""
+        with self._lock, self._turns.turn(click=True), plain_products():
+            if self.track is not None:
+                self.track.warm_up()
+
     def begin(self) -> None:
         """``apply`` is about to be called, by another thread.
 
