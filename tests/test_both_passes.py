@@ -98,7 +98,7 @@ def test_what_it_cannot_do(
         SamwisePredictor(forward.model, "cpu", passes="backward")
     with pytest.raises(UserError, match="can be read only once: use passes=forward"):
         list(both.results(iter(video), TEXTS[:1]))
-    monkeypatch.setattr("samwise.inference.both_passes.MOST_BYTES", 100_000)
+    monkeypatch.setattr("samwise.inference.recorded.MOST_BYTES", 100_000)
     with pytest.raises(UserError, match="segment the video in parts"):
         list(both.results(video, TEXTS[:1], T))
     assert not isinstance(both.start_session(TEXTS), BothPasses)

@@ -8,18 +8,14 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from samwise.data.geometry import normalise
 from samwise.errors import UserError
-from samwise.inference.results import FrameResult, from_rles, to_host_together
-from samwise.inference.session import Session
-from samwise.modeling.outputs import ClipOutput
+from samwise.inference.recorded import RecordedSession
+from samwise.inference.results import FrameResult, from_rles
 from samwise.video.source import Frame, FrameSource
 
 PASSES = ("forward", "both")
-MOST_BYTES = 8 << 30  # of frames and logits in main memory
 
 
 @dataclass
@@ -47,13 +43,16 @@ class _Kept:
             mine[sentence] = its[0]
 
 
-class BothPasses(Session):
+class BothPasses(RecordedSession):
     """A session of a recorded video: forward as ever; then, for each sentence, backward to the beginning.
 
     The backward pass starts at the frame with the best object score, with the memory that the forward pass
     had there; from that frame on the forward masks stay. Features are those of the same clips as in the
-    forward pass, computed again rather than kept: those of a minute would take gigabytes.
+    forward pass.
     """
+
+    keeps = "passes=both keeps frames and logits"
+    way_out = "segment the video in parts or with passes=forward"
 
     def run(self, source: FrameSource) -> Iterator[tuple[Frame, FrameResult]]:
         """Segments the video; the first result comes when all of it has been seen.
@@ -67,25 +66,11 @@ class BothPasses(Session):
                 "use passes=forward"
             )
         self._groups.keep_best()
-        self._clips: list[Tensor] = []  # T, 3, h, w uint8 in main memory
-        self._waiting: list[Tensor] = []
         kept: list[_Kept] = []
-        held = 0
-        for frame in source.frames(self.fit):
-            fitted = self.fit(frame.image) if frame.fitted is None else frame.fitted
-            self._waiting.append(fitted)
-            done = [_Kept.of(result) for result in self.push(frame.image, fitted)]
+        for _, results in self.watch(source):
+            done = list(map(_Kept.of, results))
+            self._hold(sum(x.logits.nbytes for x in done), source)
             kept += done
-            if done:
-                self._store()
-            held += fitted.nbytes + sum(x.logits.nbytes for x in done)
-            if held > MOST_BYTES:
-                raise UserError(
-                    f"passes=both keeps frames and logits in memory, and {len(kept)} frames take more than "
-                    f"{MOST_BYTES >> 30} GiB: segment the video in parts or with passes=forward"
-                )
-        kept += map(_Kept.of, self.flush())
-        self._store()
         self._backward(kept)
         for index, frame in enumerate(islice(source.again(), len(kept))):
             yield frame, super()._steadied([self._result(index, kept[index])])[0]
@@ -93,36 +78,23 @@ class BothPasses(Session):
     def _steadied(self, results: list[FrameResult]) -> list[FrameResult]:
         return results  # not before both passes are through
 
-    def _store(self) -> None:
-        if self._waiting:
-            self._clips.append(torch.stack(self._waiting))
-            self._waiting = []
-
     def _backward(self, kept: list[_Kept]) -> None:
         moments = self._groups.best()
-        for number in reversed(range(len(self._clips))):
-            clip, first = self._clips[number], number * self.clip_length
+        for clip in reversed(range(self.clips)):
+            first, length = clip * self.clip_length, self.length_of(clip)
             earlier = [
                 k for k, x in enumerate(moments) if x.state is not None and x.score > 0 and x.frame > first
             ]
             for start in range(0, len(earlier), self.max_together):
                 chunk = earlier[start : start + self.max_together]
-                with self._runtime(False):
-                    frames = normalise(clip.to(self.model.device))[None]  # 1, T, 3, h, w
-                    tokens = self.model.tokenize([self.texts[k] for k in chunk])
-                    features, rho = self.model.encode(self.model.see(frames), tokens)
-                    prompt = self.model.backbone.sparse_prompt(rho)
+                with self.running():
+                    features, prompt = self.encode_again(clip, chunk)
                     for place, k in enumerate(chunk):
-                        state = moments[k].state
-                        rows = []
-                        for t in reversed(range(min(moments[k].frame - first, len(clip)))):
-                            frame = features.at(t, len(clip)).of(place)
+                        state, rows = moments[k].state, []
+                        for t in reversed(range(min(moments[k].frame - first, length))):
+                            frame = features.at(t, length).of(place)
                             rows.append(self.model.segment_frame(frame, prompt[place : place + 1], state))
-                        columns = (torch.stack(x[::-1], 1) for x in zip(*rows, strict=True))  # 1, T, ...
-                        size = (clip.shape[2], clip.shape[3])
-                        output = ClipOutput(*columns, size=size, canvas=self.model.config.canvas)
-                        parts = to_host_together(list(self._read(output)))
-                        for t, result in enumerate(self._results(*parts)):
+                        for t, result in enumerate(self.results_of(rows[::-1])):
                             kept[first + t].put(k, _Kept.of(result))
 
     def _result(self, index: int, kept: _Kept) -> FrameResult:

@@ -1,8 +1,8 @@
-"""A session that keeps the clips it has seen, so that one sentence can go over some of them again."""
+"""A session that keeps the clips it has seen, so that sentences can go over some of them again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -17,7 +17,7 @@ from samwise.modeling.memory import StreamState
 from samwise.modeling.outputs import ClipOutput
 from samwise.video.source import Frame, FrameSource
 
-MOST_BYTES = 8 << 30  # of frames in main memory
+MOST_BYTES = 8 << 30  # of what is kept in main memory
 
 
 class RecordedSession(Session):
@@ -27,52 +27,51 @@ class RecordedSession(Session):
     rather than kept: those of a minute would take gigabytes.
     """
 
+    keeps, way_out = "corrections keep the frames", "correct the video in parts"  # for messages
+
     def reset(self) -> None:
         super().reset()
         self._clips: list[Tensor] = []  # T, 3, h, w uint8 in main memory
+        self._held = 0
         self._encoded: tuple[tuple[int, int], tuple[FrameFeatures, Tensor]] | None = None
 
-    def watch(
-        self, source: FrameSource, after: Callable[[int, list[StreamState]], None]
-    ) -> Iterator[tuple[Frame, FrameResult]]:
-        """Segments the video as any session does.
-
-        Args:
-            source: The video.
-            after: Told after each clip how many there have been, and where each sentence's stream stands.
+    def watch(self, source: FrameSource) -> Iterator[tuple[list[Frame], list[FrameResult]]]:
+        """Segments the video as any session does, and yields the frames and results of each clip.
 
         Raises:
             UserError: The video is too long to be kept.
         """
-        waiting: list[Frame] = []
+        frames: list[Frame] = []
         fitted: list[Tensor] = []
-        held = 0
         for frame in source.frames(self.fit):
-            waiting.append(frame)
+            frames.append(frame)
             fitted.append(self.fit(frame.image) if frame.fitted is None else frame.fitted)
-            held += fitted[-1].nbytes
-            if held > MOST_BYTES:
-                raise UserError(
-                    f"corrections keep the frames in memory, and those of {source.name} take more than "
-                    f"{MOST_BYTES >> 30} GiB: correct the video in parts"
-                )
-            if done := self.push(frame.image, fitted[-1]):
-                yield from self._clip_done(waiting, fitted, done, after)
-                waiting, fitted = [], []
-        if done := self.flush():
-            yield from self._clip_done(waiting, fitted, done, after)
+            self._hold(fitted[-1].nbytes, source)
+            if results := self.push(frame.image, fitted[-1]):
+                self._clips.append(torch.stack(fitted))
+                yield frames, results
+                frames, fitted = [], []
+        if results := self.flush():
+            self._clips.append(torch.stack(fitted))
+            yield frames, results
 
-    def _clip_done(
-        self,
-        frames: list[Frame],
-        fitted: list[Tensor],
-        results: list[FrameResult],
-        after: Callable[[int, list[StreamState]], None],
-    ) -> Iterator[tuple[Frame, FrameResult]]:
-        self._clips.append(torch.stack(fitted))
-        if (states := self._groups.states()) and len(states) == len(self.texts):
-            after(len(self._clips), states)
-        return zip(frames, results, strict=True)
+    def _hold(self, size: int, source: FrameSource) -> None:
+        """Counts bytes that are kept."""
+        self._held += size
+        if self._held > MOST_BYTES:
+            raise UserError(
+                f"{self.keeps} in main memory, and those of {source.name} take more than "
+                f"{MOST_BYTES >> 30} GiB: {self.way_out}"
+            )
+
+    def states(self) -> list[StreamState]:
+        """Where each sentence's stream stands now."""
+        return self._groups.states()
+
+    @property
+    def clips(self) -> int:
+        """How many have been seen."""
+        return len(self._clips)
 
     @property
     def frames(self) -> int:
@@ -92,15 +91,19 @@ class RecordedSession(Session):
     def length_of(self, clip: int) -> int:
         return len(self._clips[clip])
 
+    def encode_again(self, clip: int, sentences: Sequence[int]) -> tuple[FrameFeatures, Tensor]:
+        """Some sentences' features of a clip's frames, and their prompts (N, n, C)."""
+        frames = normalise(self._clips[clip].to(self.model.device))[None]  # 1, T, 3, h, w
+        tokens = self.model.tokenize([self.texts[k] for k in sentences])
+        features, rho = self.model.encode(self.model.see(frames), tokens)
+        return features, self.model.backbone.sparse_prompt(rho)
+
     def encoded(self, clip: int, sentence: int) -> tuple[FrameFeatures, Tensor]:
         """A sentence's features of a clip's frames, and its prompt (1, n, C); the last ones are kept."""
         key = clip, sentence
         if self._encoded is None or self._encoded[0] != key:
             self._encoded = None
-            frames = normalise(self._clips[clip].to(self.model.device))[None]  # 1, T, 3, h, w
-            tokens = self.model.tokenize([self.texts[sentence]])
-            features, rho = self.model.encode(self.model.see(frames), tokens)
-            self._encoded = key, (features, self.model.backbone.sparse_prompt(rho))
+            self._encoded = key, self.encode_again(clip, [sentence])
         return self._encoded[1]
 
     def forget_features(self) -> None:

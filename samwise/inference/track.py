@@ -91,18 +91,19 @@ class Track:
         self._begin()
         history = self._history
 
-        def keep(clips: int, states: list[Any]) -> None:
-            for sentence, state in enumerate(states):
-                self._states.put(sentence, clips, state)
-
-        for frame, result in self._session.watch(self._source, keep):
-            for sentence in self._sentences:
-                sentence.column.append(result, sentence.number)
-            yield frame, result
-            if history is not self._history:  # the reader has corrected something: all is there already
-                for index, other in islice(enumerate(self._source.again()), result.index + 1, len(self)):
-                    yield other, self.result(index)
-                return
+        for frames, results in self._session.watch(self._source):
+            states = self._session.states()
+            if states and len(states) == len(self.texts):
+                for sentence, state in enumerate(states):
+                    self._states.put(sentence, self._session.clips, state)
+            for frame, result in zip(frames, results, strict=True):
+                for sentence in self._sentences:
+                    sentence.column.append(result, sentence.number)
+                yield frame, result
+                if history is not self._history:  # the reader has corrected something: all is there already
+                    for index, other in islice(enumerate(self._source.again()), result.index + 1, len(self)):
+                        yield other, self.result(index)
+                    return
         for sentence in self._sentences:
             sentence.begin()
         self._complete = True

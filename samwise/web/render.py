@@ -105,6 +105,7 @@ def timeline(job: Job) -> str:
     if not count:
         return ""
     corrected = job.editing.corrected if job.editing is not None else []
+    wide = max(1.0, count / 50)  # a mark can be seen in a long video, too
     rows = []
     for k, text in enumerate(job.texts):
         found = [frame[k] for frame in job.present[: job.frames]]
@@ -120,7 +121,8 @@ def timeline(job: Job) -> str:
             for i in fired
         )
         anchors = "".join(
-            f'<path class="sw-anchor" d="M{frame} 0h1l-0.5 9z"><title>Corrected: frame {frame}</title></path>'
+            f'<path class="sw-anchor" d="M{frame + 0.5 - wide / 2} 0h{wide}l{-wide / 2} 9z">'
+            f"<title>Corrected: frame {frame}</title></path>"
             for frame, sentence_number in corrected
             if sentence_number == k
         )
