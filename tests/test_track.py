@@ -523,9 +523,9 @@ def test_a_picture_is_read_once_for_many_clicks(
     original: Callable[..., Any] = Clicks.answer
 
     def answer(self: Clicks, correction: Any, picture: Any, before: Any) -> Any:
-        def counted(_: int) -> np.ndarray:
-            looked.append(correction.frame)
-            return picture()
+        def counted(frame: int) -> np.ndarray:
+            looked.append(frame)
+            return picture(frame)
 
         return original(self, correction, counted, before)
 
