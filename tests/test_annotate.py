@@ -270,7 +270,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("annotate")
     write_split(folder / "data/valid_u", True)
     said = run(folder, *COMMAND, "videos=1")
-    assert "1 videos, 0 of them from before: runs/annotation/annotation.md" in said
+    assert "1 video, 0 of them from before: runs/annotation/annotation.md" in said
     return folder
 
 

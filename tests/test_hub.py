@@ -95,6 +95,12 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     assert (
         Samwise.from_pretrained(path, overrides=["model.cme.fusion=average"]).config.cme.fusion == "average"
     )
+    memory = Samwise.from_pretrained(
+        path, overrides=["memory=anchored", "model.memory.anchors=3"]
+    ).config.memory
+    assert (memory.policy, memory.anchors, memory.trusted_score) == ("anchored", 3, 13.08)
+    with pytest.raises(UserError, match="memory=anchord: choose one of anchored, confirmed"):
+        Samwise.from_pretrained(path, overrides=["memory=anchord"])
 
 
 def test_identity_is_hashed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

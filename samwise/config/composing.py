@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from samwise.config.network import SamwiseConfig
+from samwise.config.network import SamwiseConfig, memory_overrides
 from samwise.config.registry import PRESETS, nearest, store_presets
+from samwise.config.typed import require_one_of
 from samwise.errors import UserError
 
 _PACKAGE = Path(__file__).parent.parent
@@ -21,6 +22,24 @@ def choices(group: str) -> list[str]:
     """The choices in a group: its files, and the presets without a file."""
     files = {path.stem for path in (CONFIG_DIR / group).glob("*.yaml")}
     return sorted(files.union(PRESETS) if group == "model" else files)
+
+
+def with_memories(overrides: Sequence[str]) -> list[str]:
+    """Overrides in which ``memory=NAME``, a file of ``configs/memory``, stands as the keys that it sets.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    found = []
+    for text in overrides:
+        group, _, name = text.partition("=")
+        if group == "memory":
+            require_one_of("memory", name, choices("memory"))
+            chosen = OmegaConf.load(CONFIG_DIR / "memory" / f"{name}.yaml")
+            found += memory_overrides(OmegaConf.create({"model": {"memory": chosen}}))
+        else:
+            found.append(text)
+    return found
 
 
 def model_names() -> list[str]:

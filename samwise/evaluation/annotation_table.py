@@ -106,7 +106,8 @@ class AnnotationTable:
         """The rounds and the kinds of each way of mending, and how to read them."""
         courses = next(iter(self._ways.values()))
         videos = len({course.expression.video_id for course in courses})
-        parts = [f"# A simulated annotator\n\n{len(courses)} sentences of {videos} videos, J&F in percent.\n"]
+        size = f"{many(len(courses), 'sentence')} of {many(videos, 'video')}"
+        parts = [f"# A simulated annotator\n\n{size}, J&F in percent.\n"]
         for way in self._ways:
             parts.append(
                 f"\n## {_HEADINGS[way]}\n\n{to_markdown(_HEADER, self._cells(way))}\n{self.effort(way)}.\n"
@@ -161,6 +162,10 @@ class AnnotationTable:
                 cells += [*_shown(row[name])[:1], *_shown(row[f"ahead of {name}"], "+")]
             rows.append(cells)
         return rows
+
+
+def many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _shown(estimate: Estimate | None, sign: str = "") -> list[str]:

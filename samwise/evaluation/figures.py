@@ -66,7 +66,8 @@ class Figure:
 
     def shown(self, value: float, sign: str = "") -> str:
         """The value for a table, with one decimal; ``sign`` is "+" for differences."""
-        return "–" if value != value else f"{100 * value if self.share else value:{sign}.1f}"
+        rounded = round(100 * value if self.share else value, 1) + 0.0  # never -0.0
+        return "–" if value != value else f"{rounded:{sign}.1f}"
 
 
 def _precision_at(threshold: float) -> Figure:

@@ -114,7 +114,7 @@ def _annotate(
     output: Path,
 ) -> None:
     from samwise.evaluation.annotation_record import Finished
-    from samwise.evaluation.annotation_table import AnnotationTable
+    from samwise.evaluation.annotation_table import AnnotationTable, many
     from samwise.progress import progress
     from samwise.running.machine import machine
     from samwise.tables import save_files
@@ -144,7 +144,7 @@ def _annotate(
     value = {**finished.to_dict(), "command": command, "machine": at, "table": table.to_dict()}
     files = save_files(output, NAME, value, {"": table.to_csv()}, table.to_markdown(notes))
     before = len(wanted) - len(left)
-    print(f"{table.to_text()}\n\n{len(wanted)} videos, {before} of them from before: {files[-1]}")
+    print(f"{table.to_text()}\n\n{many(len(wanted), 'video')}, {before} of them from before: {files[-1]}")
 
 
 def _of(finished: Finished, videos: list[str], way: str) -> list[Any]:

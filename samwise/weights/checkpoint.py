@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from samwise.config.composing import CONFIG_DIR
+from samwise.config.composing import CONFIG_DIR, with_memories
 from samwise.config.network import SamwiseConfig, with_overrides
 from samwise.config.parts import PARTS
 from samwise.encoders.pickled import refuse_web_page
@@ -180,7 +180,7 @@ def load_checkpoint(
         path: A file from ``save_checkpoint``.
         device: Where to put the network.
         overrides: Changes to its config, e.g. ``["model.backbone.checkpoint=sam2_hiera_base_plus.pt"]`` where
-            the frozen weights aren't where they were when it was made.
+            the frozen weights aren't where they were when it was made; or ``["memory=anchored"]``.
         finite: Whether weights with NaN or infinity are refused.
         network: The class to build.
 
@@ -191,7 +191,7 @@ def load_checkpoint(
         UserError: The file is missing, damaged or doesn't fit the frozen weights at hand.
     """
     tensors, metadata = read_checkpoint(path)
-    config = with_overrides(checkpoint_config(metadata, path), overrides)
+    config = with_overrides(checkpoint_config(metadata, path), with_memories(overrides))
     for part in (config.backbone, config.text_encoder):
         part.checkpoint = _beside(part.checkpoint, Path(path))
     model = network(config)
