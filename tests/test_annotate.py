@@ -23,7 +23,7 @@ from samwise.evaluation.metrics import Score, region_similarity
 from samwise.inference.annotator import Annotator, Protocol, masks_of
 from samwise.inference.sam2_alone import Sam2Alone, _attend_to_nearest
 from samwise.inference.track import Track
-from samwise.modeling.corrections import Anchor, CorrectedMemory
+from samwise.modeling.memories.corrections import Anchor, CorrectedMemory
 from samwise.modeling.memory import MemoryBank
 from samwise.modeling.outputs import StreamStep
 from samwise.video.reader import ImageFiles

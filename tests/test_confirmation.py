@@ -7,7 +7,7 @@ import torch
 
 from samwise import Samwise
 from samwise.config.parts import MemoryConfig
-from samwise.modeling.confirmation import ConfirmedMemory, confirm, trailing
+from samwise.modeling.memories.confirmation import ConfirmedMemory, confirm, trailing
 from samwise.modeling.memory import Moment, StreamState
 from samwise.modeling.outputs import ClipTrack
 from tests.test_memory_policies import attended, step, with_policy

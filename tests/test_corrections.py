@@ -15,15 +15,15 @@ from samwise.encoders.sam2_backbone import Sam2Backbone
 from samwise.encoders.sam2_features import FrameFeatures
 from samwise.encoders.sam2_given import mask_on_canvas, take_mask
 from samwise.modeling.conditional_memory_encoder import consultable
-from samwise.modeling.corrections import (
+from samwise.modeling.memories.corrections import (
     Anchor,
     CorrectedMemory,
     choose_anchors,
     pass_anchor,
     track_corrections,
 )
+from samwise.modeling.memories.policies import build_memory
 from samwise.modeling.memory import MemoryBank, StreamState
-from samwise.modeling.memory_policies import build_memory
 from samwise.modeling.outputs import StreamStep
 from tests.test_memory_policies import POLICIES, attended, step
 

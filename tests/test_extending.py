@@ -15,7 +15,7 @@ from samwise.config.composing import compose_model
 from samwise.config.parts import MemoryConfig
 from samwise.config.registry import Registry, load_extensions
 from samwise.errors import UserError
-from samwise.modeling.memory_policies import build_memory
+from samwise.modeling.memories.policies import build_memory
 from samwise.weights.checkpoint import load_checkpoint
 from samwise.weights.finding import find_checkpoint
 from tests.conftest import FRAMES, HEIGHT, WIDTH, rectangle

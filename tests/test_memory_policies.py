@@ -13,7 +13,13 @@ from samwise.config.composing import compose_config
 from samwise.config.network import memory_overrides
 from samwise.config.parts import MemoryConfig
 from samwise.errors import UserError
-from samwise.modeling.memory_policies import AREAS, AnchoredMemory, PresentMemory, StrideMemory, build_memory
+from samwise.modeling.memories.policies import (
+    AREAS,
+    AnchoredMemory,
+    PresentMemory,
+    StrideMemory,
+    build_memory,
+)
 from samwise.modeling.outputs import StreamStep
 
 POLICIES = ("recent", "stride", "present", "anchored", "confirmed")

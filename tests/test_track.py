@@ -21,7 +21,7 @@ from samwise.inference.results import to_rles
 from samwise.inference.runtime import RuntimeConfig
 from samwise.inference.stream_states import StreamStates
 from samwise.inference.track import Track
-from samwise.modeling.corrections import CorrectedMemory, make_anchor, pass_anchor
+from samwise.modeling.memories.corrections import CorrectedMemory, make_anchor, pass_anchor
 from tests.programs import run_program
 
 TEXTS = ["the red circle", "the moving object"]

@@ -107,10 +107,10 @@ class MemoryConfig:
         pointers: Object pointers of previous frames attended to.
         keep_for_lone_frame: Whether a last clip with a single frame sees the memory; in the released
             evaluation it doesn't.
-        policy: ``recent``, ``stride``, ``present``, ``anchored`` (samwise/modeling/memory_policies.py) or
-            ``confirmed`` (modeling/confirmation.py), or one that an extension registers.
+        policy: ``recent``, ``stride``, ``present``, ``anchored`` (samwise/modeling/memories/policies.py) or
+            ``confirmed`` (modeling/memories/confirmation.py), or one that an extension registers.
         stride: Of ``stride``: every r-th frame is remembered, and the last.
-        anchors: How many frames whose masks a user gave (samwise/modeling/corrections.py) attend beside the
+        anchors: How many frames whose masks a user gave (modeling/memories/corrections.py) attend beside the
             others: the nearest in time. With 0 they are recent frames like all others. Of ``anchored`` also
             how many trusted frames.
         anchor_gap: Of ``anchored``: frames between two that become anchors.

@@ -19,7 +19,7 @@ from samwise.inference.presence import PresenceConfig
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime
 from samwise.inference.session import Session
-from samwise.modeling.corrections import Anchor, make_anchor, require_correctable
+from samwise.modeling.memories.corrections import Anchor, make_anchor, require_correctable
 from samwise.modeling.samwise import Samwise
 from samwise.video.reader import as_rgb
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from samwise.config.parts import CmeConfig
 from samwise.encoders.tokens import Tokens
 from samwise.errors import NotEnoughMemory
-from samwise.modeling.corrections import Anchor, CorrectedMemory
+from samwise.modeling.memories.corrections import Anchor, CorrectedMemory
 from samwise.modeling.memory import Moment, StreamState
 from samwise.modeling.outputs import ClipOutput
 from samwise.modeling.samwise import Samwise

@@ -24,7 +24,7 @@ from samwise.inference.segmentation import Segmentation
 from samwise.inference.sentences import fitting, warn_of_unknown
 from samwise.inference.session import Session
 from samwise.inference.track import Track
-from samwise.modeling.corrections import require_correctable
+from samwise.modeling.memories.corrections import require_correctable
 from samwise.modeling.samwise import Samwise
 from samwise.running.device import choose_device
 from samwise.video.reader import open_source

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from samwise.encoders.sam2_tracking import without_its_bars
-from samwise.modeling.corrections import choose_anchors
+from samwise.modeling.memories.corrections import choose_anchors
 
 if TYPE_CHECKING:
     from sam2.sam2_video_predictor import SAM2VideoPredictor

@@ -15,7 +15,13 @@ from samwise.inference.clicks import Answer
 from samwise.inference.recorded import RecordedSession
 from samwise.inference.results import FrameResult, from_rles, to_rles
 from samwise.inference.stream_states import StreamStates
-from samwise.modeling.corrections import Anchor, CorrectedMemory, make_anchor, pass_anchor, track_corrections
+from samwise.modeling.memories.corrections import (
+    Anchor,
+    CorrectedMemory,
+    make_anchor,
+    pass_anchor,
+    track_corrections,
+)
 
 GIVEN_SCORE = 10.0  # sam2's object score logit of a mask that is given; negative for an empty one
 

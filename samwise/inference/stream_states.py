@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from samwise.modeling.corrections import CorrectedMemory
+from samwise.modeling.memories.corrections import CorrectedMemory
 from samwise.modeling.memory import StreamState
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class MemoryBank:
     """What a stream remembers of its past frames, for B expressions at once: the last ones.
 
-    Other choices (``model.memory.policy``) derive from it: samwise/modeling/memory_policies.py.
+    Other choices (``model.memory.policy``) derive from it: samwise/modeling/memories/policies.py.
 
     Args:
         config: How many feature maps and object pointers are kept.
@@ -53,7 +53,7 @@ class MemoryBank:
 
     @property
     def wants_candidate(self) -> bool:
-        """Whether the next clip is also to be tracked from an empty memory: modeling/confirmation.py."""
+        """Whether the next clip is also to be tracked from an empty memory: memories/confirmation.py."""
         return False
 
     @property

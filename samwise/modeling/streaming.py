@@ -13,9 +13,9 @@ from samwise.encoders.sam2_features import Decoded, DecoderProgress, FrameFeatur
 from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
 from samwise.modeling.conditional_memory_encoder import consultable, fuse_masks, never_consulted
-from samwise.modeling.confirmation import confirm
+from samwise.modeling.memories.confirmation import confirm
+from samwise.modeling.memories.policies import build_memory
 from samwise.modeling.memory import Moment, StreamState
-from samwise.modeling.memory_policies import build_memory
 from samwise.modeling.outputs import ClipOutput, ClipTrack, SeenClips, StreamStep
 
 if TYPE_CHECKING:

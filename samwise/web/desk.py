@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from samwise.errors import UserError
 from samwise.inference.track import Track
-from samwise.modeling.corrections import require_correctable
+from samwise.modeling.memories.corrections import require_correctable
 from samwise.web.config import WebConfig
 from samwise.web.editing import Editing
 from samwise.web.operations import Operation

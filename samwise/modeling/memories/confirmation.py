@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samwise.config.parts import MemoryConfig
 from samwise.config.registry import MEMORY_POLICIES
-from samwise.modeling.memory_policies import CountedMemory
+from samwise.modeling.memories.policies import CountedMemory
 
 if TYPE_CHECKING:
     from typing_extensions import Self
