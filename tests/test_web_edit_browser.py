@@ -66,14 +66,23 @@ def reaches(page: Page, what: str) -> None:
     page.wait_for_function(f"(({{anchors, marks, undo, redo, stale, version}}) => {what})({read})")
 
 
-def on_picture(page: Page, x: float, y: float) -> tuple[float, float]:
-    """A place of the picture, 4:3, which its element shows with bars beside it or above."""
-    page.locator("#sw-frame").scroll_into_view_if_needed()
+def in_picture(page: Page, x: float, y: float) -> dict[str, float]:
+    """A place of the picture, 4:3, within its element, which shows it with bars beside it or above."""
     box = page.locator("#sw-frame").bounding_box()
     assert box is not None
     scale = min(box["width"] / 4, box["height"] / 3)
-    left, top = box["x"] + box["width"] / 2 - 2 * scale, box["y"] + box["height"] / 2 - 1.5 * scale
-    return left + 4 * scale * x, top + 3 * scale * y
+    return {"x": box["width"] / 2 + 4 * scale * (x - 0.5), "y": box["height"] / 2 + 3 * scale * (y - 0.5)}
+
+
+def click(page: Page, x: float, y: float, **more: Any) -> None:
+    page.locator("#sw-frame").click(position=in_picture(page, x, y), **more)  # when nothing scrolls any more
+
+
+def on_screen(page: Page, x: float, y: float) -> tuple[float, float]:
+    page.locator("#sw-frame").scroll_into_view_if_needed()
+    box, place = page.locator("#sw-frame").bounding_box(), in_picture(page, x, y)
+    assert box is not None
+    return box["x"] + place["x"], box["y"] + place["y"]
 
 
 def shoot(page: Page, name: str) -> None:
@@ -83,7 +92,8 @@ def shoot(page: Page, name: str) -> None:
 
 
 def at(frame: int) -> str:
-    return f"document.getElementById('sw-frame').dataset.index == '{frame}'"
+    """JavaScript that says whether a frame is seen, rather than still loading."""
+    return f"document.getElementById('sw-frame').dataset.loaded.endsWith('/frames/{frame}')"
 
 
 def test_by_mouse_and_keys(page: Page) -> None:
@@ -96,10 +106,10 @@ def test_by_mouse_and_keys(page: Page) -> None:
     page.wait_for_function(at(2))
     page.check(".sw-tools input[name=sw-sentence] >> nth=1")
 
-    page.mouse.click(*on_picture(page, 0.5, 0.25))
+    click(page, 0.5, 0.25)
     reaches(page, "anchors.length == 1")
     page.wait_for_function("document.getElementById('sw-frame').src.includes('/frames/2?v=')")
-    page.mouse.click(*on_picture(page, 0.75, 0.75), button="right")
+    click(page, 0.75, 0.75, button="right")
     reaches(page, "marks['2,1'].points.length == 2")
     (x, y, label), (x2, y2, label2) = state(page)["marks"]["2,1"]["points"]
     assert (label, label2) == (1, 0) and page.locator(".sw-dot").count() == 2
@@ -110,10 +120,10 @@ def test_by_mouse_and_keys(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     page.wait_for_function(at(3))
     assert page.locator(".sw-dot").count() == 0
-    page.mouse.move(*on_picture(page, 0.75, 0.75))
+    page.mouse.move(*on_screen(page, 0.75, 0.75))
     page.mouse.down()
-    page.mouse.move(*on_picture(page, 0.5, 0.5))
-    page.mouse.move(*on_picture(page, 0.25, 0.25))
+    page.mouse.move(*on_screen(page, 0.5, 0.5))
+    page.mouse.move(*on_screen(page, 0.25, 0.25))
     assert page.locator(".sw-box").count() == 1
     page.mouse.up()
     reaches(page, "anchors.length == 2")
@@ -158,7 +168,7 @@ def test_what_is_wrong_is_said_and_another_visitor_is_not_disturbed(
     segmented(other, video)
     page.click(".sw-tools [data-do=absent]")
     reaches(page, "anchors.length == 1")
-    other.mouse.click(*on_picture(other, 0.5, 0.5))
+    click(other, 0.5, 0.5)
     reaches(other, "anchors.length == 1 && marks['0,0'].points.length == 1")
     assert state(page)["marks"]["0,0"]["points"] == [] and state(page)["job"] != state(other)["job"]
     job = state(other)["job"]
@@ -174,23 +184,24 @@ def test_by_touch(browser: Browser, page_address: str, video: Path) -> None:
     screen = {"width": 390, "height": 844}
     page = opened(browser, page_address, viewport=screen, has_touch=True, is_mobile=True)
     segmented(page, video)
-    page.touchscreen.tap(*on_picture(page, 0.5, 0.25))
+    page.locator("#sw-frame").tap(position=in_picture(page, 0.5, 0.25))
     reaches(page, "anchors.length == 1")
     page.tap(".sw-modes >> text=Remove")
-    page.touchscreen.tap(*on_picture(page, 0.25, 0.75))
+    page.locator("#sw-frame").tap(position=in_picture(page, 0.25, 0.75))
     reaches(page, "marks['0,0'].points.length == 2")
     assert [label for _, _, label in state(page)["marks"]["0,0"]["points"]] == [1, 0]
 
     page.tap(".sw-choices >> text=the dog")
     page.tap(".sw-modes >> text=Box")
     touch = page.context.new_cdp_session(page)
-    places = [on_picture(page, x, x) for x in (0.25, 0.5, 0.75)]
+    places = [on_screen(page, x, x) for x in (0.25, 0.5, 0.75)]
     for kind, place in zip(("touchStart", "touchMove", "touchMove"), places, strict=True):
         points = [{"x": place[0], "y": place[1]}]
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     reaches(page, "anchors.length == 2")
     assert state(page)["marks"]["0,1"]["box"] == pytest.approx([0.25, 0.25, 0.75, 0.75], abs=0.03)
+    page.wait_for_timeout(500)  # Chrome takes a tap right after a swipe for one that stops the swipe
     page.tap(".sw-tools [data-do=undo]")
     reaches(page, "anchors.length == 1")
     page.tap(".sw-apply")

@@ -16,6 +16,7 @@ EDIT_CSS = """
 .sw-wait img { cursor: progress; }
 .sw-tools { border: 1px solid #b8c0c8; border-radius: 8px; padding: 4px 12px 8px; margin: 0; min-width: 0; }
 .sw-tools legend { padding: 0 6px; font-weight: 500; }
+.sw-tools button, .sw-tools label { touch-action: manipulation; }
 .sw-choices { display: flex; flex-wrap: wrap; gap: 2px 16px; margin-bottom: 6px; }
 .sw-choices label { display: flex; align-items: center; gap: 6px; overflow-wrap: anywhere; min-height: 28px; }
 .sw-choices i { flex: none; width: 0.8em; height: 0.8em; border-radius: 2px; }
@@ -43,7 +44,7 @@ EDIT_CSS = """
 # Gives the server the next operation that waits.
 TAKE_OPERATION = "() => window.samwiseOperations.shift() || ''"
 
-EDIT_SCRIPT = """<script>
+EDIT_SCRIPT = r"""<script>
 window.samwiseOperations = [];
 (() => {
   const find = (selector) => document.querySelector(selector);
@@ -76,13 +77,19 @@ window.samwiseOperations = [];
     button.click();
     draw();
   }
-  const place = () => ({ frame: frame(), sentence: Number(chosen("sw-sentence") || 0) });
+  // The frame that is seen: a newer one may still be loading.
+  function seen() {
+    const image = find("#sw-frame");
+    const [, frames, index] = (image.dataset.loaded || "").match(/^(.*)\/(\d+)$/) || [];
+    return frames === image.dataset.frames ? Number(index) : frame();
+  }
+  const place = () => ({ frame: seen(), sentence: Number(chosen("sw-sentence") || 0) });
 
   // Where the picture is inside its element, which may be wider or higher.
   function area(image) {
     const outer = image.getBoundingClientRect();
-    const scale = Math.min(outer.width / image.naturalWidth, outer.height / image.naturalHeight);
-    const width = image.naturalWidth * scale, height = image.naturalHeight * scale;
+    const ratio = Number(image.dataset.ratio);  // an image that is loading has no size
+    const width = Math.min(outer.width, outer.height * ratio), height = width / ratio;
     return { left: outer.left + (outer.width - width) / 2, top: outer.top + (outer.height - height) / 2,
              width, height };
   }
@@ -223,7 +230,11 @@ window.samwiseOperations = [];
     draw();
   }
   window.addEventListener("resize", () => draw());
-  document.addEventListener("load", (event) => { if (event.target.id === "sw-frame") draw(); }, true);
+  document.addEventListener("load", ({ target }) => {
+    if (target.id !== "sw-frame") return;
+    target.dataset.loaded = target.getAttribute("src").split("?")[0];
+    draw();
+  }, true);
   function watch() {
     // gradio patches what is there: new elements, or new attributes of old ones.
     const watched = { subtree: true, childList: true, attributes: true,

@@ -21,7 +21,7 @@ def stage(job: Job, index: int) -> str:
     return (
         f'<div class="sw-stage"><img id="sw-frame" alt="frame {index} with its masks" decoding="sync" '
         f'style="aspect-ratio:{width}/{height}" data-frames="{results_url(job, "frames")}" '
-        f'data-index="{index}" draggable="false" '
+        f'data-index="{index}" data-ratio="{width / height}" draggable="false" '
         f'src="{results_url(job, "frames")}/{index}"></div>'
     )
 
