@@ -28,6 +28,7 @@ _NOT_VIDEO = frozenset({"tty", "image2"})
 _PHOTOS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1"})
 # Containers that keep each frame's time: in others a time may be guessed, differently after a jump.
 _TIMED = frozenset({"mp4", "matroska"})
+_MOST_STAMPS = 1 << 18  # frames whose times are kept, so that memory doesn't grow with a file's length
 _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 
 
@@ -77,7 +78,7 @@ class VideoFile(FrameSource):
                 time = clock.time(decoded.pts, decoded.time_base)
                 if decoded.pts is not None:
                     end = time + (decoded.duration or 0) * (decoded.time_base or 0)
-                if not broken:
+                if not broken and len(stamps) < _MOST_STAMPS:
                     stamps.append(decoded.pts)
                     if len(stamps) > len(self._stamps):
                         self._stamps = stamps
