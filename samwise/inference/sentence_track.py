@@ -118,6 +118,17 @@ class SentenceTrack:
         """Whether a correction is still to be followed somewhere."""
         return bool(self._forward or self._backward)
 
+    @property
+    def waiting(self) -> int:
+        """Frames that ``update`` computes."""
+        count = 0
+        if self._forward:
+            first = min(self._forward)
+            count += len(self.column.masks) - first - sum(frame >= first for frame in self.answers)
+        for frame in self._backward:
+            count += frame - 1 - max((other for other in self.answers if other < frame), default=-1)
+        return count
+
     def correct(self, frame: int, answer: Answer) -> None:
         """The frame has this mask from now on; the others follow with ``update``."""
         self.answers[frame] = answer

@@ -237,6 +237,11 @@ class Track:
         return any(sentence.pending for sentence in self._sentences)
 
     @property
+    def waiting(self) -> int:
+        """Frames of all sentences that ``update`` computes."""
+        return sum(sentence.waiting for sentence in self._sentences)
+
+    @property
     def edits(self) -> list[Edit]:
         """Everything that was done, in order, and not undone."""
         return self._history.edits

@@ -212,27 +212,8 @@ class Editing:
         return self.track.corrected if self.track is not None else []
 
     def expected(self) -> int:
-        """Frames that ``apply`` will compute, about."""
-        track = self.track
-        if track is None:
-            return 0
-        new: dict[int, set[int]] = {}
-        for edit in track.edits:
-            if isinstance(edit, Update):
-                new = {}
-            elif isinstance(edit, Correction):
-                new.setdefault(edit.sentence, set()).add(edit.frame)
-            else:
-                new[edit.sentence] = {frame for frame, k in track.corrected if k == edit.sentence}
-        total = 0
-        for sentence, frames in new.items():
-            anchors = [frame for frame, k in track.corrected if k == sentence]
-            frames &= set(anchors)
-            if frames:
-                total += len(track) - min(frames) - sum(frame >= min(frames) for frame in anchors)
-            for frame in frames:
-                total += frame - 1 - max((other for other in anchors if other < frame), default=-1)
-        return total
+        """Frames that ``apply`` will compute."""
+        return self.track.waiting if self.track is not None else 0
 
     def state(self) -> dict[str, Any]:
         """What the page needs to know, as JSON can hold it. Places are shares of the picture."""
