@@ -11,7 +11,7 @@ import numpy as np
 
 from samwise.config.typed import require_one_of
 from samwise.errors import UserError
-from samwise.inference.clicks import Clicks
+from samwise.inference.clicks import Answer, Clicks
 from samwise.inference.corrections import Bounds, Correction
 from samwise.inference.edits import DIRECTIONS, Edit, Removal, Update, from_json, read_edits, to_json
 from samwise.inference.history import History
@@ -229,7 +229,13 @@ class Track:
     @property
     def corrected(self) -> list[tuple[int, int]]:
         """(frame, sentence) of all corrected frames, in order."""
-        return sorted((frame, sentence.number) for sentence in self._sentences for frame in sentence.answers)
+        return sorted(self.answers)
+
+    @property
+    def answers(self) -> dict[tuple[int, int], Answer]:
+        """What each corrected (frame, sentence) shows, with its clicks, as of now."""
+        copies = [(x.number, x.answers.copy()) for x in self._sentences]
+        return {(frame, number): answer for number, own in copies for frame, answer in own.items()}
 
     @property
     def pending(self) -> bool:

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 
 from samwise.errors import NotEnoughMemory, UserError
-from samwise.inference.corrections import Correction
-from samwise.inference.edits import Update
 from samwise.inference.track import Track
 from samwise.web.operations import Operation
 from samwise.web.turns import Turns
@@ -219,21 +217,13 @@ class Editing:
         """What the page needs to know, as JSON can hold it. Places are shares of the picture."""
         track, (height, width) = self.track, self.job.upload.size
         marks: dict[str, dict[str, Any]] = {}
-        for edit in track.edits if track is not None else ():
-            if isinstance(edit, Correction):
-                given = edit.mask is not None
-                mark = {} if given else marks.get(f"{edit.frame},{edit.sentence}", {})
-                points = [
-                    [x / width, y / height, label]
-                    for (x, y), label in zip(edit.points, edit.labels, strict=True)
-                ]
-                mark = {**mark, "points": [*mark.get("points", []), *points]}
-                if edit.box is not None:
-                    x0, y0, x1, y1 = edit.box
-                    mark["box"] = [x0 / width, y0 / height, x1 / width, y1 / height]
-                marks[f"{edit.frame},{edit.sentence}"] = mark
-            elif not isinstance(edit, Update):
-                marks.pop(f"{edit.frame},{edit.sentence}", None)
+        for (frame, sentence), answer in track.answers.items() if track is not None else ():
+            points = zip(answer.points, answer.labels, strict=True)
+            mark: dict[str, Any] = {"points": [[x / width, y / height, label] for (x, y), label in points]}
+            if answer.box is not None:
+                x0, y0, x1, y1 = answer.box
+                mark["box"] = [x0 / width, y0 / height, x1 / width, y1 / height]
+            marks[f"{frame},{sentence}"] = mark
         return {
             "job": self.job.name,
             "version": self.version,
