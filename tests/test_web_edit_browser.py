@@ -201,7 +201,6 @@ def test_by_touch(browser: Browser, page_address: str, video: Path) -> None:
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     reaches(page, "anchors.length == 2")
     assert state(page)["marks"]["0,1"]["box"] == pytest.approx([0.25, 0.25, 0.75, 0.75], abs=0.03)
-    page.wait_for_timeout(500)  # Chrome takes a tap right after a swipe for one that stops the swipe
     page.tap(".sw-tools [data-do=undo]")
     reaches(page, "anchors.length == 1")
     page.tap(".sw-apply")

@@ -113,6 +113,10 @@ window.samwiseOperations = [];
               drags: event.pointerType === "mouse" || chosen("sw-mode") === "box" };
     if (start.drags) event.target.setPointerCapture(event.pointerId);
   });
+  // A finger that draws makes no gesture: after a swipe, Chrome would take the next tap for its end.
+  document.addEventListener("touchstart", (event) => {
+    if (start && start.drags && event.target.id === "sw-frame") event.preventDefault();
+  }, { passive: false });
   document.addEventListener("pointermove", (event) => {
     if (!start || event.pointerId !== start.id || !start.drags || start.right || !far(event)) return;
     start.box = corners(start.at, share(event, find("#sw-frame"), true));
