@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class GivenMaker:
         assert table.given is not None
         self.table, self.given, self.output = table, table.given, output
         self._extensions = [f"extensions={json.dumps(list(extensions))}"] if extensions else []
+        self._fits: set[tuple[str, ...]] = set()  # overrides that were tried on the network
         self.checkpoint = find_checkpoint(self.given.checkpoint)
         self.model = checkpoint_config(read_checkpoint(self.checkpoint)[1], self.checkpoint)
         self._weights = hashlib.sha256(read_file(self.checkpoint)).hexdigest()
@@ -85,12 +87,11 @@ class GivenMaker:
             UserError: A row's settings are wrong.
         """
         lengths = self.given.clips or [self.model.clip_length]
-        return [
-            self._measured(row, name, clip)
-            for name in self.given.sets
-            for clip in lengths
-            for row in self.table.rows
-        ]
+        found = []
+        for name, clip in product(self.given.sets, lengths):
+            reference = self._scoring(self._reference, name, clip, None)
+            found += [self._measured(row, name, clip, reference) for row in self.table.rows]
+        return found
 
     def check_data(self) -> None:
         """Refuses a set that isn't there or has no masks, before anything runs."""
@@ -116,9 +117,8 @@ class GivenMaker:
         found = [*self._data(data), *self.table.inference.overrides, *row.arguments]
         return [*found, f"overrides={json.dumps(row.infer)}", f"checkpoint={quoted(self.checkpoint)}"]
 
-    def _measured(self, row: Row, name: str, clip: int) -> Measured:
+    def _measured(self, row: Row, name: str, clip: int, reference: Step) -> Measured:
         data = self.given.sets[name]
-        reference = self._scoring(self._reference, name, clip, None)
         if row is self._reference:
             return Measured(row, data, clip, reference)
         scoring = self._scoring(row, name, clip, reference)
@@ -139,8 +139,10 @@ class GivenMaker:
         folder = self.output / "given" / "-".join([name, f"clips-{clip}", *some, slug([row.name])])
         infer = self._infer(row, data)
         config = {**resolved("infer", tuple(infer)), "clip_length": clip}
-        memory = memory_overrides(OmegaConf.create(config))
-        with_overrides(self.model, [*memory, *row.infer])  # wrong ones are refused now
+        memory = memory_overrides(OmegaConf.create({"model": config.get("model") or {}}))
+        if (every := (*memory, *row.infer)) not in self._fits:
+            with_overrides(self.model, every)  # wrong ones are refused now
+            self._fits.add(every)
         kept = {
             key: config[key] for key in ("data", "split", "clip_length", "passes", "overrides", "runtime")
         }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,10 +162,19 @@ def _made_with(made: Sequence[RowSteps | Measured]) -> tuple[list[str], dict[str
 
 def _parameters(config: SamwiseConfig) -> int:
     """The number of trained parameters, without the CME if inference doesn't use it."""
+    unused = () if config.cme.policy == "learned" else ("CME",)
+    network = config.to_dict()
+    network["cme"]["policy"] = "never"  # the choice at inference has no parameters
+    return sum(count for name, count in _trainable(json.dumps(network)).items() if name not in unused)
+
+
+@cache
+def _trainable(network: str) -> dict[str, int]:
+    """Trained parameters by part; rows and seeds repeat the same networks."""
     from samwise.weights.skeleton import part_sizes, skeleton
 
-    unused = () if config.cme.policy == "learned" else ("CME",)
-    return sum(part.trainable for part in part_sizes(skeleton(config)) if part.name not in unused)
+    config = SamwiseConfig.from_node(json.loads(network))
+    return {part.name: part.trainable for part in part_sizes(skeleton(config))}
 
 
 if __name__ == "__main__":

@@ -155,8 +155,13 @@ def resolved(script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
 
 
 def inferred(model: dict[str, Any], row: Row) -> SamwiseConfig:
-    """The network as the row runs it at inference."""
-    return with_overrides(SamwiseConfig.from_node(model), row.infer)
+    """The network as the row runs it at inference; not to be changed."""
+    return _inferred(json.dumps(model), tuple(row.infer))
+
+
+@cache
+def _inferred(model: str, overrides: tuple[str, ...]) -> SamwiseConfig:
+    return with_overrides(SamwiseConfig.from_node(json.loads(model)), overrides)
 
 
 def slug(overrides: Sequence[str]) -> str:
