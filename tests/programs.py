@@ -88,6 +88,7 @@ def _be(words: Sequence[str], cwd: str, variables: Mapping[str, str], files: Seq
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(variables)
+    multiprocessing.set_start_method(None, force=True)  # Python's own, not what made this process
     sys.argv, sys.path[0] = list(words), str(Path(words[0]).parent)
     torch.manual_seed(_FRESH_SEED)
     np.random.seed()
