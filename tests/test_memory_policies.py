@@ -165,8 +165,8 @@ def with_policy(model: Samwise, policy: str) -> Samwise:
 def test_streams_are_bounded_and_sentences_independent(trained: Samwise, policy: str) -> None:
     predictor = SamwisePredictor(with_policy(trained, policy), "cpu")
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 255, (28, 64, 64, 3), dtype=np.uint8)
-    frames[8:16] = 0
+    frames = rng.integers(0, 255, (36, 64, 64, 3), dtype=np.uint8)
+    frames[12:24] = 0
     texts = ["the red circle", "the square that moves to the left", "all stars"]
     session = predictor.start_session(texts, clip_length=4, max_together=3)
     held, masks = [], []
