@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from samwise import SamwisePredictor, UserError
 from samwise.evaluation.calibration import (
@@ -20,8 +24,9 @@ from samwise.evaluation.calibration import (
     fit_probability,
     held,
 )
-from samwise.inference.presence import Hysteresis, PresenceConfig, judged
+from samwise.inference.presence import Hysteresis, PresenceConfig, confirmed, judged
 from samwise.inference.results import FrameResult
+from samwise.inference.session import Session
 from samwise.video.reader import open_source
 from tests.test_samwise import build
 from tests.test_scripts import run, write_video
@@ -64,6 +69,55 @@ def test_a_sentence_that_joins_later_begins_unseen() -> None:
     steady = Hysteresis(PresenceConfig(offset=-4.0, enter=0.7, leave=0.3))
     steady(result(0, [6.0]))
     assert shown([steady(result(1, [4.0, 4.0]))]) == [[True, False]]
+
+
+def confirmations(there: list[list[int]], count: int) -> list[list[bool]]:
+    source = open_source(np.zeros((len(there), 4, 6, 3), np.uint8))
+    plain = [result(t, [5.0 if x else -1.0 for x in row]) for t, row in enumerate(there)]
+    found = [x for _, x in confirmed(zip(source.again(), plain, strict=True), count)]
+    assert [x.index for x in found] == list(range(len(there)))
+    return shown(found)
+
+
+def test_what_is_soon_over_is_never_shown() -> None:
+    """Each sentence for itself; a gap in what is in sight is one, and so is the end of the video."""
+    lines = ["0110000011101100", "1111011110000001"]
+    wanted = ["0000000011100000", "1111011110000001"]
+    found = confirmations([[int(x) for x in frame] for frame in zip(*lines, strict=True)], 5)
+    assert ["".join(str(int(x)) for x in line) for line in zip(*found, strict=True)] == wanted
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 20))
+def test_confirming_takes_away_only_whole_appearances(there: list[bool], count: int) -> None:
+    found = [x for (x,) in confirmations([[int(x)] for x in there], count)]
+    for t, seen in enumerate(there):
+        window = there[t : t + count]
+        before = t > 0 and there[t - 1]
+        expected = seen and ((before and found[t - 1]) or 2 * sum(window) > len(window))
+        assert found[t] == expected
+    if count == 1:
+        assert found == there
+
+
+def test_confirming_waits_for_so_many_frames_and_no_more() -> None:
+    taken = []
+
+    def frames() -> Iterator[Any]:
+        for t in range(20):
+            taken.append(t)
+            yield None, result(t, [5.0])
+
+    assert next(confirmed(frames(), 15))[1].index == 0 and len(taken) == 15
+
+
+def test_a_predictor_confirms_what_comes_into_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one frame of five it has a mask, which is gone when two of three are asked for."""
+    scores = [[-1.0], [-1.0], [3.0], [-1.0], [-1.0]]
+    monkeypatch.setattr(Session, "push", lambda self, *_: [result(0, scores.pop(0))])
+    frames = np.zeros((5, 4, 6, 3), np.uint8)
+    predictor = SamwisePredictor(build(), "cpu", presence=PresenceConfig(confirm=3))
+    found = [x for _, x in predictor.results(frames, ["red"], clip_length=1)]
+    assert len(found) == 5 and not scores and not any(x.masks.any() for x in found)
 
 
 def test_sentences_that_arent_about_the_video_lose_their_masks() -> None:

@@ -79,6 +79,7 @@ _KEYS = (
     (Range(True, 0, 65_535), "port"),
     (Range(True, 1, 255), "interrupted_status"),
     (Range(True, 0, 3), "annotator"),
+    (Range(True, 0, 1_000), "confirm"),  # frames that wait in memory
     # how fast, how long
     (
         _POSITIVE,

@@ -16,7 +16,7 @@ from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.inference.both_passes import PASSES, BothPasses
 from samwise.inference.correctable import CorrectableSession
-from samwise.inference.presence import PresenceConfig, judged
+from samwise.inference.presence import PresenceConfig, confirmed, judged
 from samwise.inference.recorded import RecordedSession
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
@@ -48,7 +48,7 @@ class SamwisePredictor:
         passes: ``forward``, or ``both`` for recorded videos: samwise/inference/both_passes.py. Sessions are
             forward.
         presence: Hysteresis, calibrated probabilities, and sentences that aren't about the video:
-            samwise/inference/presence.py. Sessions don't judge sentences.
+            samwise/inference/presence.py. Sessions answer at once: they neither judge nor confirm.
     """
 
     def __init__(
@@ -243,6 +243,8 @@ class SamwisePredictor:
         results = self._forward(source, session)
         if isinstance(session, BothPasses):
             results = session.run(source)
+        if self.presence is not None and self.presence.confirm > 0:
+            results = confirmed(results, self.presence.confirm)
         if self.presence is not None and self.presence.in_video > 0:
             results = judged(results, source, self.presence)
         return results

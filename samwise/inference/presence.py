@@ -6,6 +6,7 @@ a training; ``tools/calibrate.py`` measures on training videos what they are wor
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -35,6 +36,8 @@ class PresenceConfig:
         video_offset: As ``offset``.
         in_video: A sentence whose probability is below this isn't about this video: its masks are empty.
             0: no sentence is judged, and results come frame by frame.
+        confirm: An object that comes into sight is shown if it is there in more than half of so many frames,
+            the first included. Results come that much later. 0: it is shown at once.
     """
 
     slope: float = 1.0
@@ -44,6 +47,7 @@ class PresenceConfig:
     video_slope: float = 1.0
     video_offset: float = 0.0
     in_video: float = 0.0
+    confirm: int = 0
 
     @classmethod
     def from_node(cls, node: Any) -> PresenceConfig | None:
@@ -98,6 +102,33 @@ class Hysteresis:
         threshold = np.where(before, self.config.leave, self.config.enter)
         self._there = (probability >= threshold) & (result.scores > 0)  # else the network has no mask
         return emptied(replace(result, presence=probability), ~self._there)
+
+
+def confirmed(
+    results: Iterable[tuple[Frame, FrameResult]], count: int
+) -> Iterator[tuple[Frame, FrameResult]]:
+    """Results without appearances that are soon over, ``count - 1`` frames later.
+
+    Args:
+        results: Of a video or an endless stream, always for the same sentences.
+        count: Frames that are looked at, ``confirm`` of the config; near the end, those that are left.
+    """
+    window: deque[tuple[Frame, FrameResult, np.ndarray]] = deque()  # the last: (N,) bool, what is in sight
+    shown: np.ndarray | bool = False  # (N,) bool, in the frame before
+
+    def first() -> tuple[Frame, FrameResult]:
+        nonlocal shown
+        often = 2 * np.sum([there for _, _, there in window], axis=0) > len(window)  # N
+        frame, result, there = window.popleft()
+        shown = there & (shown | often)
+        return frame, emptied(result, there & ~shown)
+
+    for frame, result in results:
+        window.append((frame, result, result.masks.any((1, 2))))
+        if len(window) == count:
+            yield first()
+    while window:
+        yield first()
 
 
 def emptied(result: FrameResult, gone: np.ndarray) -> FrameResult:
