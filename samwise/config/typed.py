@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,6 +44,12 @@ def plain(node: DictConfig, resolve: bool = False) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=resolve))
 
 
+@cache
+def _schema(cls: type) -> DictConfig:
+    """A dataclass with its defaults, as OmegaConf knows it; not to be changed."""
+    return OmegaConf.structured(cls)
+
+
 def typed(cls: type[T], node: DictConfig | Mapping[str, Any] | None, name: str) -> T:
     """A node of a config as a checked object of ``cls``.
 
@@ -57,7 +64,7 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any] | None, name: str) 
     try:
         # Resolved first: interpolations reach outside the node.
         values = plain(node, resolve=True) if isinstance(node, DictConfig) else node
-        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values or {}))
+        config: Any = OmegaConf.to_object(OmegaConf.merge(_schema(cls), values or {}))
     except (OmegaConfBaseException, ArithmeticError) as error:
         key = str(getattr(error, "full_key", None) or "a number")
         owner = getattr(error, "object_type", None)
