@@ -65,11 +65,10 @@ def main(cfg: DictConfig) -> None:
         np.array([x.surest for x in observed]), np.array([bool(x.visible.any()) for x in observed])
     )
     in_video = best_judgement(observed, shown, video)
-    numbers = [frames.slope, frames.offset, enter, leave, video.slope, video.offset, in_video]
-    presence = PresenceConfig(*(round(x, 4) for x in numbers))
+    presence = PresenceConfig(frames.slope, frames.offset, enter, leave, video.slope, video.offset, in_video)
     score, certainty, precise, many = best_trust(observed)
     said = f"# By tools/calibrate.py on {len(observed)} sentences of {cfg.data.name}, split={cfg.split}"
-    values = "".join(f"{key}: {value}\n" for key, value in dataclasses.asdict(presence).items())
+    values = "".join(f"{key}: {round(value, 4)}\n" for key, value in dataclasses.asdict(presence).items())
     _write(output / f"presence/{cfg.name}.yaml", f"# @package presence\n{said}.\n{values}")
     trust = f"trusted_score: {score:.3f}\ntrusted_certainty: {certainty:.4f}\n"
     _write(

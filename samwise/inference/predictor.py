@@ -16,7 +16,7 @@ from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.inference.both_passes import PASSES, BothPasses
 from samwise.inference.correctable import CorrectableSession
-from samwise.inference.presence import PresenceConfig, confirmed, judged
+from samwise.inference.presence import PresenceConfig, with_hindsight
 from samwise.inference.recorded import RecordedSession
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
@@ -243,11 +243,7 @@ class SamwisePredictor:
         results = self._forward(source, session)
         if isinstance(session, BothPasses):
             results = session.run(source)
-        if self.presence is not None and self.presence.confirm > 0:
-            results = confirmed(results, self.presence.confirm)
-        if self.presence is not None and self.presence.in_video > 0:
-            results = judged(results, source, self.presence)
-        return results
+        return results if self.presence is None else with_hindsight(results, source, self.presence)
 
     @staticmethod
     def _forward(source: FrameSource, session: Session) -> Iterator[tuple[Frame, FrameResult]]:

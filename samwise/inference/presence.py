@@ -104,6 +104,15 @@ class Hysteresis:
         return emptied(replace(result, presence=probability), ~self._there)
 
 
+def with_hindsight(
+    results: Iterator[tuple[Frame, FrameResult]], source: FrameSource, config: PresenceConfig
+) -> Iterator[tuple[Frame, FrameResult]]:
+    """Results once they are ``confirmed`` and ``judged``, as far as the config asks for it."""
+    if config.confirm > 0:
+        results = confirmed(results, config.confirm)
+    return judged(results, source, config) if config.in_video > 0 else results
+
+
 def confirmed(
     results: Iterable[tuple[Frame, FrameResult]], count: int
 ) -> Iterator[tuple[Frame, FrameResult]]:
@@ -114,17 +123,17 @@ def confirmed(
         count: Frames that are looked at, ``confirm`` of the config; near the end, those that are left.
     """
     window: deque[tuple[Frame, FrameResult, np.ndarray]] = deque()  # the last: (N,) bool, what is in sight
-    shown: np.ndarray | bool = False  # (N,) bool, in the frame before
+    shown = np.zeros(1, bool)  # (N,) bool, in the frame before
 
     def first() -> tuple[Frame, FrameResult]:
         nonlocal shown
-        often = 2 * np.sum([there for _, _, there in window], axis=0) > len(window)  # N
+        often = 2 * np.stack([there for _, _, there in window]).sum(0) > len(window)  # N
         frame, result, there = window.popleft()
         shown = there & (shown | often)
         return frame, emptied(result, there & ~shown)
 
     for frame, result in results:
-        window.append((frame, result, result.masks.any((1, 2))))
+        window.append((frame, result, np.asarray(result.masks.any((1, 2)))))
         if len(window) == count:
             yield first()
     while window:
