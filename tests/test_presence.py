@@ -138,6 +138,12 @@ def test_what_can_be_read_once_isnt_judged() -> None:
         list(predictor.results(frames, ["red"]))
 
 
+@pytest.mark.parametrize("presence", [PresenceConfig(in_video=0.5), PresenceConfig(confirm=2)])
+def test_a_session_refuses_what_would_have_to_wait(presence: PresenceConfig) -> None:
+    with pytest.raises(UserError, match=r"presence\.in_video=0 and presence\.confirm=0"):
+        SamwisePredictor(build(), "cpu", presence=presence).start_session(["red"])
+
+
 def test_values_are_checked() -> None:
     assert PresenceConfig.from_node(None) is None
     with pytest.raises(UserError, match=r"presence\.leave=0\.9 must be at most presence\.enter=0\.5"):

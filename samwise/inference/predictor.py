@@ -48,7 +48,7 @@ class SamwisePredictor:
         passes: ``forward``, or ``both`` for recorded videos: samwise/inference/both_passes.py. Sessions are
             forward.
         presence: Hysteresis, calibrated probabilities, and sentences that aren't about the video:
-            samwise/inference/presence.py. Sessions answer at once: they neither judge nor confirm.
+            samwise/inference/presence.py. Sessions answer at once, and so refuse to judge and to confirm.
     """
 
     def __init__(
@@ -122,7 +122,15 @@ class SamwisePredictor:
             max_together: Most sentences that run as one batch; None for what suits the device.
             corrections: Whether frames can be corrected (``session.correct``). The session then keeps the
                 pictures of its last clip.
+
+        Raises:
+            UserError: A sentence is wrong, or the predictor's presence wants to see more before it answers.
         """
+        if self.presence is not None and (self.presence.in_video > 0 or self.presence.confirm > 0):
+            raise UserError(
+                "a session answers at once: it can't wait to judge a whole video or to confirm what comes "
+                "into sight; make the predictor with presence.in_video=0 and presence.confirm=0"
+            )
         kind = CorrectableSession if corrections else Session
         session = kind(
             self.model, texts, clip_length, max_together, self.runtime, self.geometry, self.presence
