@@ -18,6 +18,7 @@ import pytest
 from samwise.errors import UserError
 from samwise.inference.clicks import Clicks
 from samwise.inference.predictor import SamwisePredictor
+from samwise.inference.track import Track
 from samwise.video.mask_png import decode_mask_png
 from samwise.web import jobs as jobs_module
 from samwise.web.config import LimitsConfig, WebConfig
@@ -213,6 +214,14 @@ def test_the_first_click_finds_everything_ready(jobs: Jobs, monkeypatch: pytest.
     monkeypatch.setattr(Clicks, "look_at", lambda *args: (look_at(*args), made.put(args[1]))[0])
     finished(jobs.start("me", video(jobs), TEXTS))
     assert made.get(timeout=60) == 0
+
+
+def test_a_preparation_that_fails_is_in_the_log(
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Track, "warm_up", lambda self: 1 / 0)
+    editing(job).warm_up()
+    assert "couldn't be prepared" in caplog.text and "ZeroDivisionError" in caplog.text
 
 
 def test_a_click_does_not_wait_for_another_one_s_video(

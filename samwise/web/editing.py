@@ -113,10 +113,13 @@ class Editing:
             move()
 
     def warm_up(self) -> None:
-        """What the first click would wait for."""
-        with self._lock, self._turns.turn(click=True), plain_products():
-            if self.track is not None:
-                self.track.warm_up()
+        """What the first click would wait for. If it fails, the first click will say so to the visitor."""
+        try:
+            with self._lock, self._turns.turn(click=True), plain_products():
+                if self.track is not None:
+                    self.track.warm_up()
+        except Exception:  # nobody waits for the result
+            log.exception("a result couldn't be prepared for corrections")
 
     def begin(self) -> None:
         """``apply`` is about to be called, by another thread.
