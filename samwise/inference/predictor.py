@@ -16,7 +16,7 @@ from samwise.data.types import Expression
 from samwise.errors import UserError
 from samwise.inference.both_passes import PASSES, BothPasses
 from samwise.inference.correctable import CorrectableSession
-from samwise.inference.presence import PresenceConfig, with_hindsight
+from samwise.inference.presence import PresenceConfig, require_at_once, with_hindsight
 from samwise.inference.recorded import RecordedSession
 from samwise.inference.results import FrameResult
 from samwise.inference.runtime import Runtime, RuntimeConfig
@@ -120,17 +120,12 @@ class SamwisePredictor:
             clip_length: Frames that run together. 1, other than in ``segment_video``, because in a stream
                 each frame's masks are wanted before the next frame arrives; 8 for the paper's clips.
             max_together: Most sentences that run as one batch; None for what suits the device.
-            corrections: Whether frames can be corrected (``session.correct``). The session then keeps the
-                pictures of its last clip.
+            corrections: Whether frames can be corrected; the session then keeps its last clip's pictures.
 
         Raises:
             UserError: A sentence is wrong, or the predictor's presence wants to see more before it answers.
         """
-        if self.presence is not None and (self.presence.in_video > 0 or self.presence.confirm > 0):
-            raise UserError(
-                "a session answers at once: it can't wait to judge a whole video or to confirm what comes "
-                "into sight; make the predictor with presence.in_video=0 and presence.confirm=0"
-            )
+        require_at_once(self.presence)
         kind = CorrectableSession if corrections else Session
         session = kind(
             self.model, texts, clip_length, max_together, self.runtime, self.geometry, self.presence

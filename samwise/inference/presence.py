@@ -104,6 +104,15 @@ class Hysteresis:
         return emptied(replace(result, presence=probability), ~self._there)
 
 
+def require_at_once(config: PresenceConfig | None) -> None:
+    """Refuses for a stream what has to wait before it answers."""
+    if config is not None and (config.in_video > 0 or config.confirm > 0):
+        raise UserError(
+            "a session answers at once: it can't wait to judge a whole video or to confirm what comes into "
+            "sight; make the predictor with presence.in_video=0 and presence.confirm=0"
+        )
+
+
 def with_hindsight(
     results: Iterator[tuple[Frame, FrameResult]], source: FrameSource, config: PresenceConfig
 ) -> Iterator[tuple[Frame, FrameResult]]:
