@@ -73,6 +73,13 @@ def test_the_core_alone_segments_a_video() -> None:
     assert done.stdout == "imported: []\nmasks: (1, 40, 60) (1, 40, 60)\n"
 
 
+def test_data_and_scores_need_no_torch() -> None:
+    """It takes seconds to import, in each of the processes that make videos and score masks."""
+    modules = "samwise.synthrvos.main, samwise.data.preparation.main, samwise.evaluation.protocols"
+    code = f"import sys, {modules}, samwise.evaluation.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
+
+
 def _monitor() -> None:
     importlib.import_module("samwise.training.monitor")
 

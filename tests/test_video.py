@@ -17,10 +17,11 @@ from PIL import Image
 
 from samwise.errors import UserError
 from samwise.video.files import VideoFile
+from samwise.video.images import natural_key
 from samwise.video.limits import LimitedSource
 from samwise.video.mask_png import MaskFolders
 from samwise.video.overlay import draw_overlay, sentence_color
-from samwise.video.reader import natural_key, open_source
+from samwise.video.reader import open_source
 from samwise.video.source import FrameSource, prefetch
 from samwise.video.writer import VideoWriter
 

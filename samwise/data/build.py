@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from samwise.config.recipe import RecipeConfig
 from samwise.config.registry import FORMATS
 from samwise.config.typed import require
-from samwise.data.clips import ClipDataset
 from samwise.data.davis import DavisStorage
 from samwise.data.frame_folders import FrameFolders
 from samwise.data.mevis import MeViSStorage
 from samwise.data.ref_youtube_vos import RefYouTubeVosStorage
 from samwise.data.refcoco import RefCocoStorage
-from samwise.data.transforms import ClipAugmentation
 from samwise.data.types import VideoStorage
 from samwise.errors import UserError
+
+if TYPE_CHECKING:
+    from samwise.data.clips import ClipDataset
 
 
 def build_storage(cfg: Any, split: str | None = None) -> VideoStorage:
@@ -80,6 +81,9 @@ def build_train_dataset(
     Raises:
         UserError: As in ``build_storage``; also if a frame is missing, or the dataset isn't trained on.
     """
+    from samwise.data.clips import ClipDataset  # with torch, which takes seconds; scoring doesn't need it
+    from samwise.data.transforms import ClipAugmentation
+
     if cfg.train_split is None:
         raise UserError(
             f"{cfg.name} isn't trained on, only evaluated: train with experiment=ytvos, then run "

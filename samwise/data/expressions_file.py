@@ -9,7 +9,7 @@ from typing import Any
 from samwise.data.types import Expression
 from samwise.errors import UserError, is_encodable, is_printable, shown
 from samwise.io import read_json
-from samwise.video.reader import natural_key
+from samwise.video.images import natural_key
 
 _LONGEST = 10_000  # characters of a sentence; no text encoder here reads a tenth of that
 

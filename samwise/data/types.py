@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from samwise.data.geometry import normalise
+if TYPE_CHECKING:  # sentences and masks are read and scored without torch, which takes seconds to import
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ClipBatch:
 
     def pin_memory(self) -> ClipBatch:
         """The batch in memory from which copies to a GPU run in the background; the data loader calls it."""
-        return self._each(Tensor.pin_memory)
+        return self._each(lambda x: x.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
         frames, masks, valid = map(change, (self.frames, self.masks, self.valid))
@@ -90,6 +90,10 @@ class ClipBatch:
         Made on the batch's device, so only a quarter of the bytes goes there. On a CPU the bits are those of
         normalising first and padding then; a GPU's division differs in the last bit.
         """
+        import torch
+
+        from samwise.data.geometry import normalise
+
         inside = self.valid
         if self.video_of is not None:
             clips = torch.arange(len(self.frames), device=self.video_of.device)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from samwise.errors import UserError
 from samwise.io import read_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
@@ -33,6 +35,12 @@ BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error, cv2.error, Image.DecompressionBombError),
 )
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts frame2 before frame10."""
+    parts = re.split(r"([0-9]+)", text)  # words and numbers alternate
+    return [(0, int(part), "") if place % 2 else (1, 0, part) for place, part in enumerate(parts)]
 
 
 @contextmanager
@@ -136,6 +144,8 @@ def read_frames(paths: Sequence[str | Path]) -> Tensor:
     Raises:
         UserError: A frame can't be read, or its size differs from the first one's.
     """
+    import torch  # only clips for training need it; it takes seconds
+
     images = {path: read_frame(path) for path in dict.fromkeys(paths)}
     first = images[paths[0]].shape
     for path, image in images.items():

@@ -21,6 +21,7 @@ from samwise.video.images import (
     IMAGE_SUFFIXES,
     is_animation,
     is_still_image,
+    natural_key,
     read_animation,
     read_frame,
     read_image,
@@ -127,12 +128,6 @@ def _as_video(pictures: np.ndarray | Image.Image | Tensor) -> np.ndarray:
     if isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8 and pictures.shape[3] == 3:
         return pictures  # not copied: it may be large
     return np.stack([as_rgb(picture, f"frame {k} of the array") for k, picture in enumerate(pictures)])
-
-
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts frame2 before frame10."""
-    parts = re.split(r"([0-9]+)", text)  # words and numbers alternate
-    return [(0, int(part), "") if place % 2 else (1, 0, part) for place, part in enumerate(parts)]
 
 
 def folder_images(folder: Path) -> list[Path]:
