@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from samwise.errors import UserError
@@ -113,6 +114,7 @@ PRESETS = {
 }
 
 
+@cache  # Hydra keeps them
 def store_presets() -> None:
     """Tells Hydra about ``PRESETS``, so that ``model=NAME`` finds them as if each were a file."""
     from hydra.core.config_store import ConfigStore
