@@ -27,7 +27,7 @@ from samwise.modeling.memories.corrections import Anchor, CorrectedMemory
 from samwise.modeling.memory import MemoryBank
 from samwise.modeling.outputs import StreamStep
 from samwise.video.reader import ImageFiles
-from tests.conftest import FRAMES
+from tests.conftest import FRAMES, write_split
 from tests.test_scripts import run
 
 CHECKPOINT = Path("checkpoints/default.safetensors").resolve()
@@ -130,8 +130,8 @@ def storage(mevis_tree: Path) -> MeViSStorage:
     return MeViSStorage(mevis_tree, "valid_u")
 
 
-def opened(storage: MeViSStorage, video: str = "video_a") -> ImageFiles:
-    return ImageFiles([storage.frame_path(video, name) for name in storage.frame_names(video)])
+def opened(storage: MeViSStorage, video: str = "video_a", frames: int = FRAMES) -> ImageFiles:
+    return ImageFiles([storage.frame_path(video, name) for name in storage.frame_names(video)[:frames]])
 
 
 def test_sam2_alone_is_sam2s_own_tracker(predictor: SamwisePredictor, storage: MeViSStorage) -> None:
@@ -208,20 +208,20 @@ def test_a_video_through_all_its_frames(
     predictor: SamwisePredictor, no_anchors: SamwisePredictor, storage: MeViSStorage
 ) -> None:
     """Round 0 is what the text gives; when all frames have had their turn, true masks leave nothing wrong."""
-    source, sentences = opened(storage), [x for x in storage.expressions() if x.video_id == "video_a"]
-    truths = [storage.masks(x, range(FRAMES)) for x in sentences]
-    annotator = Annotator(predictor, no_anchors, Protocol(FRAMES, 2, 4))
+    source, sentences = opened(storage, frames=3), storage.expressions()[:2]
+    truths = [storage.masks(x, range(3)) for x in sentences]
+    annotator = Annotator(predictor, no_anchors, Protocol(3, 2, 2))
     found = annotator.annotate(source, sentences, truths, ["mask", "clicks"])
     plain = ScoreAccumulator()
-    for _, result in predictor.expression_results(source, sentences, 4):
+    for _, result in predictor.expression_results(source, sentences, 2):
         for k, sentence in enumerate(sentences):
             plain.add(sentence, result.index, result.masks[k], truths[k][result.index])
     for courses in found.values():
         for course, row in zip(courses, plain.report().rows, strict=True):
             assert course.expression == row.expression and course.frames == row.frames
             assert course.scores[OURS][0] == course.scores[NO_ANCHORS][0] == row.score
-            assert {len(scores) for scores in course.scores.values()} == {FRAMES + 1}
-            assert sorted(x.frame for x in course.mended) == list(range(FRAMES))
+            assert {len(scores) for scores in course.scores.values()} == {3 + 1}
+            assert sorted(x.frame for x in course.mended) == [0, 1, 2]
             assert all(x.after >= x.before for x in course.mended)
     for course in found["mask"]:
         assert all(x.after == 1 and x.clicks == 0 for x in course.mended)
@@ -264,11 +264,14 @@ def test_the_worst_frame_has_j_1_after_its_round(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the first of two videos is done."""
-    from tests.conftest import write_split
-
+    """A folder in which the first of two videos is done, each with one sentence."""
     folder = tmp_path_factory.mktemp("annotate")
     write_split(folder / "data/valid_u", True)
+    meta = folder / "data/valid_u/meta_expressions.json"
+    videos = json.loads(meta.read_text())["videos"]
+    for video in videos.values():
+        video["expressions"] = {"1": video["expressions"]["1"]}
+    meta.write_text(json.dumps({"videos": videos}))
     said = run(folder, *COMMAND, "videos=1")
     assert "1 video, 0 of them from before: runs/annotation/annotation.md" in said
     return folder
@@ -293,11 +296,11 @@ def test_a_stopped_run_goes_on_and_the_table_is_of_all_videos(made: Path) -> Non
         "video_b",
     ]
     page = (made / "runs/annotation/annotation.md").read_text()
-    assert "6 sentences of 2 videos" in page and "| appearance | 2 |" in page
+    assert "2 sentences of 2 videos" in page and "| appearance | 2 |" in page
     assert "`python tools/annotate.py data=mevis data.root=data" in page and "torch" in page
     assert after["command"] in page and after["machine"]["torch"] in page
     lines = (made / "runs/annotation/annotation.csv").read_text().splitlines()
-    assert len(lines) == 1 + 2 * 6 * 3 * 2  # ways, sentences, systems, rounds
+    assert len(lines) == 1 + 2 * 2 * 3 * 2  # ways, sentences, systems, rounds
 
 
 def test_figures_of_other_settings_are_kept_apart(made: Path) -> None:

@@ -26,6 +26,7 @@ from tests.test_samwise import build
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 SMALL = ["model=tiny_scratch", "model.canvas=64", "model.adapter.patch_sizes=[4,2,1]"]
+ONE_STEP = ["debug=fast", *SMALL, "scratch.max_steps=1", "scratch.limit_frames=3"]
 
 
 def run(cwd: Path, script: str, *arguments: str, status: int = 0) -> str:
@@ -79,7 +80,7 @@ def test_resuming_a_run_that_never_started_takes_the_pretrained_weights(
     common = ["scripts/train.py", "experiment=mevis", "debug=fast", *SMALL, f"data.root={mevis_tree}"]
     common += ["scratch.validate_every=0", "scratch.pictures_every=0", "resume=true"]
     common += ["output=run", f"pretrained={checkpoint}"]
-    assert f"tensors loaded from {checkpoint}" in run(cwd, *common)
+    assert f"tensors loaded from {checkpoint}" in run(cwd, *common, "scratch.max_steps=1")
     assert "resuming at step" in run(cwd, *common)
 
 
@@ -233,9 +234,8 @@ def test_every_experiment(
 
     In this process: a dozen starts of Python would take longer than the rest. Others run the script.
     """
-    data = data_for(experiment, synthetic, benchmarks)
-    arguments = [f"experiment={experiment}", "debug=fast", *SMALL, *data, f"output={tmp_path}/run"]
-    train(compose_config("train", arguments))
+    arguments = [f"experiment={experiment}", *ONE_STEP, *data_for(experiment, synthetic, benchmarks)]
+    train(compose_config("train", [*arguments, f"output={tmp_path}/run"]))
     assert list((tmp_path / "run/checkpoints").glob("*/model.safetensors"))
     if experiment == "refcoco":  # of the three, each drops what the others test on
         assert "dropped 10 training images" in (tmp_path / "run/train.log").read_text()
@@ -247,7 +247,7 @@ def test_the_released_recipe(
     experiment: str, synthetic: Path, benchmarks: Path, tmp_path: Path, own_log: None
 ) -> None:
     """All of the released training's accidents at once, every part once."""
-    arguments = [f"experiment={experiment}", "recipe=released", "debug=fast", *SMALL]
+    arguments = [f"experiment={experiment}", "recipe=released", *ONE_STEP, "scratch.validate_every=0"]
     data = data_for(experiment, synthetic, benchmarks)
     train(compose_config("train", [*arguments, *data, f"output={tmp_path}/run"]))
     assert list((tmp_path / "run/checkpoints").glob("*/model.safetensors"))

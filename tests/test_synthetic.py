@@ -41,7 +41,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def videos() -> list[SyntheticVideo]:
-    return [make_video(11, "train", index, SHORT) for index in range(40)]
+    return [make_video(12, "train", index, SHORT) for index in range(20)]
 
 
 def test_same_seed_same_bytes(tree: Path, tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ from samwise.synthrvos.vocabulary import LARGE, SMALL
 from tests.programs import run_program
 from tests.test_synthetic import files
 
-LONG = VideoSettings(length=150)
+LONG = VideoSettings(length=120)
 
 
 @pytest.fixture(scope="module")
 def videos() -> list[LongVideo]:
-    return [make_long_video(7, "valid_u", index, LONG) for index in range(16)]
+    return [make_long_video(10, "valid_u", index, LONG) for index in range(10)]
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_the_form_is_mevis(tree: Path, tmp_path: Path) -> None:
     assert {name: video["frames"] for name, video in saved.items()} == {
         name: len(video.frames) for name, video in videos.items()
     }
-    assert all(135 <= video["frames"] <= 165 for video in saved.values())
+    assert all(108 <= video["frames"] <= 132 for video in saved.values())
     # As in MeViS, what a server holds isn't beside the sentences.
     write_split(tmp_path, "valid", 1, seed=3, settings=LONG)
     assert (tmp_path / "valid/truth/events.json").is_file() and not (tmp_path / "valid/events.json").exists()
