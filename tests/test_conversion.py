@@ -19,6 +19,7 @@ from torch import Tensor
 
 from samwise import Samwise
 from samwise.config.composing import compose_model
+from samwise.config.network import SamwiseConfig
 from samwise.encoders.pickled import load_pickled
 from samwise.errors import UserError
 from samwise.weights.checkpoint import load_checkpoint, load_trained, read_checkpoint
@@ -70,6 +71,11 @@ def state() -> dict[str, Tensor]:
 
 @pytest.fixture
 def config() -> Any:
+    return _config().copy()
+
+
+@cache
+def _config() -> SamwiseConfig:
     return compose_model("released", ["model.text_encoder.pretrained=false", *SMALL])
 
 

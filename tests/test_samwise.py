@@ -253,7 +253,8 @@ def test_absent_object() -> None:
 
 # Two in a line are of parts that don't meet.
 SWITCHES = [
-    [], ["model.adapter.hsa=false", "model.memory.pointers=0"], ["model.adapter.vta=false", "model.memory.frames=1"],
+    [], ["model.adapter.hsa=false", "model.memory.pointers=0"],
+    ["model.adapter.vta=false", "model.memory.frames=1"],
     ["model.adapter.tva=false", "model.object_scores=false"], ["adapter=none", "model.cme.crossed=true"],
     ["adapter=cmt_paper", "model.cme.fusion=average"],
     ["model.adapter.patch_sizes=[2,2,2]", "model.prompt.motion=false", "model.cme.fusion=replace"],

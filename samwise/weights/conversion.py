@@ -113,7 +113,8 @@ def convert(source: str | Path, target: str | Path, config: SamwiseConfig) -> Co
     dropped = (
         sorted(str(key) for key in content if key not in ("model", "args")) if "model" in content else []
     )
-    count = sum(x.numel() for name, x in trained.items() if name in dict(model.named_parameters()))
+    parameters = dict(model.named_parameters())
+    count = sum(x.numel() for name, x in trained.items() if name in parameters)
     tokens = model.text_encoder.longest_sentence
     return Conversion(config, tokens, count, frozen_file, checked, left_out, dropped)
 
