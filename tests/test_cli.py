@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import runpy
 import signal
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from samwise.config.composing import CONFIG_DIR, compose_config
 from samwise.config.ranges import check_ranges
@@ -37,19 +39,28 @@ def typed(*words: str) -> OmegaConf:
     return compose_config("demo", plain_words(words, DEMO))
 
 
+def parsed(*words: str) -> list[object]:
+    """The values that Hydra reads."""
+    found = OverridesParser.create().parse_overrides(plain_words(words, DEMO))
+    return list(OmegaConf.create([override.value() for override in found]))
+
+
 @pytest.mark.parametrize("text", TYPED)
-def test_sentences_are_taken_as_typed(text: str) -> None:
-    assert typed(f"text={text}").text == text
-    assert list(typed("text=first", f"text={text}").text) == ["first", text]
-    assert str(typed("text=x", f"input={text}").input) == text
+def test_a_sentence_is_taken_as_typed(text: str) -> None:
+    assert [str(value) for value in parsed(f"text={text}", f"input={text}")] == [text, text]
+    assert parsed(f"text={text}") == [text]
+
+
+def test_sentences_are_taken_as_typed() -> None:
+    assert list(typed(*(f"text={text}" for text in TYPED)).text) == TYPED
+    config = typed(f"text={TYPED[8]}", f"input={TYPED[5]}")
+    assert (config.text, config.input) == (TYPED[8], TYPED[5])
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda t: t[0] not in "[@"))
 def test_any_sentence_is_taken_as_typed(text: str) -> None:
     if text != "null":
-        (word,) = plain_words([f"text={text}"], DEMO)
-        value = OverridesParser.create().parse_override(word).value()
-        assert OmegaConf.create({"text": value}).text == text
+        assert parsed(f"text={text}") == [text]
 
 
 def test_lists_and_files_of_sentences(tmp_path: Path) -> None:
@@ -123,9 +134,21 @@ def test_mistyped_words_are_refused_with_the_nearest(program: str, words: list[s
     ],
 )
 def test_numbers_out_of_range_name_their_key(program: str, words: list[str], key: str) -> None:
-    config = OmegaConf.to_container(compose_config(program, words))
+    config = whole_config(program)
+    for override in OverridesParser.create().parse_overrides(words):
+        assert OmegaConf.select(config, override.key_or_group, default="absent") != "absent"
+        OmegaConf.update(config, override.key_or_group, override.value())
     with pytest.raises(UserError, match=f"{key}=.* must be (a|true or false)"):
-        check_ranges(config)
+        check_ranges(OmegaConf.to_container(config))
+
+
+def whole_config(program: str) -> DictConfig:
+    return copy.deepcopy(_whole_config(program))
+
+
+@cache
+def _whole_config(program: str) -> DictConfig:
+    return compose_config(program, ["input=x", "text=x"] if program == "demo" else [])
 
 
 @pytest.mark.parametrize(
@@ -217,10 +240,7 @@ def test_help_has_every_key_with_its_comment() -> None:
 def test_every_config_here_is_in_range() -> None:
     programs = [p.stem for p in CONFIG_DIR.glob("*.yaml") if p.stem != "base"]
     for name in [*programs, *(f"benchmark/{p.stem}" for p in (CONFIG_DIR / "benchmark").glob("*.yaml"))]:
-        check_ranges(OmegaConf.to_container(compose_config(name)))
-    for experiment in (CONFIG_DIR / "experiment").glob("*.yaml"):
-        program = "infer" if experiment.stem == "davis" else "train"
-        check_ranges(OmegaConf.to_container(compose_config(program, [f"experiment={experiment.stem}"])))
+        check_ranges(OmegaConf.to_container(compose_config(name)))  # the experiments: test_loading.py
 
 
 def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:

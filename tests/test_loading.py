@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from samwise.config.composing import CONFIG_DIR, compose_config
+from samwise.config.ranges import check_ranges
 from samwise.config.typed import typed
 from samwise.errors import UserError
 from samwise.training.config import TrainingConfig
@@ -98,8 +99,10 @@ RECIPES = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_trains_on_1_2_4_and_8_processes(recipe: str):
-    """With its own batch; the paper's have the paper's."""
-    knobs = typed(TrainingConfig, compose_config("train", [f"experiment={recipe}"]).scratch, "scratch")
+    """With its own batch; the paper's have the paper's. And its numbers are in range."""
+    config = compose_config("train", [f"experiment={recipe}"])
+    check_ranges(OmegaConf.to_container(config))
+    knobs = typed(TrainingConfig, config.scratch, "scratch")
     assert knobs.batch_size == {"refcoco": 32, "ytvos": 4, "mevis": 4}.get(recipe, knobs.batch_size)
     groups, parts, per_clip = np.arange(400) // 4, knobs.grad_accumulation, knobs.expressions_per_clip
     for ranks in (1, 2, 4, 8):
