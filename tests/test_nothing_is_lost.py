@@ -17,7 +17,7 @@ from samwise.errors import UserError
 from samwise.weights.checkpoint import read_checkpoint
 from tests.training_process import make_trainer
 
-STEPS = 6
+STEPS = 5
 
 
 def _train(data: Path, folder: Path) -> None:
