@@ -185,7 +185,7 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small trees in the forms of the benchmarks that the embedded data aren't in."""
     cwd = tmp_path_factory.mktemp("benchmarks")
     short = VideoSettings(frames=(18, 18))
-    write_ytvos(cwd / "ytvos", train=3, valid=1, settings=short)
+    write_ytvos(cwd / "ytvos", train=2, valid=1, settings=short)
     write_refcoco(cwd / "refcoco", images=20, settings=short)
     arguments = ["format=davis", "root=davis", "train=0", "valid=1", "workers=1", "frames=[18,18]"]
     run(cwd, "tools/make_synthetic.py", *arguments)
