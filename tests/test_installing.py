@@ -74,8 +74,9 @@ def test_the_core_alone_segments_a_video() -> None:
 
 
 def test_data_and_scores_need_no_torch() -> None:
-    """It takes seconds to import, in each of the processes that make videos and score masks."""
+    """It takes seconds to import, in each of the processes that make videos, read them and score masks."""
     modules = "samwise.synthrvos.main, samwise.data.preparation.main, samwise.evaluation.protocols"
+    modules += ", samwise.video.reader, samwise.video.limits"
     code = f"import sys, {modules}, samwise.evaluation.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60).returncode == 0
 

@@ -126,7 +126,7 @@ def test_what_is_not_run_can_be_composed(tmp_path: Path, monkeypatch: pytest.Mon
     for command in NEVER_RUN:
         if not any(name in command for name in WITHOUT):
             path, words = program_of(words_of(command))
-            meant[path, *sorted(words)] = command
+            meant[(path, *sorted(words))] = command
     composed = set()
     for command in meant.values():
         path, words = program_of(words_of(command))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from fractions import Fraction
 from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from samwise.errors import UserError
 from samwise.video.source import Frame, FrameSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LimitedSource(FrameSource):

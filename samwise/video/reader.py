@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from samwise.errors import UserError
 from samwise.video.files import VideoFile
@@ -29,6 +29,9 @@ from samwise.video.images import (
 )
 from samwise.video.live import open_live
 from samwise.video.source import Frame, FrameSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource:
@@ -48,7 +51,7 @@ def open_source(source: Any, fps: Fraction | float | None = None) -> FrameSource
     rate = None if fps is None else Fraction(fps).limit_denominator(100_000)
     if isinstance(source, FrameSource):
         return source
-    if isinstance(source, (np.ndarray, Image.Image, Tensor)):
+    if isinstance(source, (np.ndarray, Image.Image)) or _is_tensor(source):
         return ArraySource(_as_video(source), rate)
     if isinstance(source, str):
         source = _local(source)
@@ -102,7 +105,7 @@ def as_rgb(picture: Any, name: str = "the frame") -> np.ndarray:
     if isinstance(picture, Image.Image):
         return to_rgb(picture, name)
     array = picture
-    if isinstance(picture, Tensor):
+    if _is_tensor(picture):
         array = picture.detach().cpu().numpy()
         if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3):
             array = array.transpose(1, 2, 0)
@@ -117,6 +120,12 @@ def as_rgb(picture: Any, name: str = "the frame") -> np.ndarray:
             return array
     what = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(picture).__name__
     raise UserError(f"{name} is {what}; frames are uint8 RGB of the shape (H, W, 3), or PIL images")
+
+
+def _is_tensor(picture: Any) -> bool:
+    """Whoever has a tensor has imported torch, which takes seconds; reading files doesn't need it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(picture, torch.Tensor)
 
 
 def _as_video(pictures: np.ndarray | Image.Image | Tensor) -> np.ndarray:
