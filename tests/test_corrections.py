@@ -343,26 +343,26 @@ def test_a_sentence_added_later_is_corrected_too(predictor: SamwisePredictor, fr
 
 
 @pytest.mark.parametrize("most", [1, 4])
-def test_memory_is_bounded_with_ten_anchors(trained: Samwise, frames: np.ndarray, most: int) -> None:
-    """A stream of 120 frames, ten of them corrected for each of two sentences."""
+def test_memory_is_bounded_with_many_anchors(trained: Samwise, frames: np.ndarray, most: int) -> None:
+    """A stream of 40 frames, six of them corrected for each of two sentences."""
     config = trained.config.copy()
-    config.memory.anchors = most
+    config.memory.anchors, config.memory.frames, config.memory.pointers = most, 3, 4
     before, trained.config = trained.config, config
     try:
         session = SamwisePredictor(trained, "cpu").start_session(TEXTS, 1, corrections=True)
+        plain = SamwisePredictor(trained, "cpu").start_session(TEXTS, 1)
         held, count = [], []
-        for number in range(120):
+        for number in range(40):
             session.step(frames[number % 16])
-            if number % 8 == 7 and number < 80:
+            if number % 4 == 3 and number < 24:
                 for sentence in range(2):
                     session.correct(sentence, points=[[30, 30]])
             held.append(session.held_bytes())
             count.append(len(session._groups.tensors()))
+        for frame in frames[:8]:
+            plain.step(frame)
     finally:
         trained.config = before
-    assert held[-1] == held[90] and count[-1] == count[90]
-    plain = SamwisePredictor(trained, "cpu").start_session(TEXTS, 1)
-    for number in range(20):
-        plain.step(frames[number % 16])
+    assert held[-1] == held[30] and count[-1] == count[30]
     anchor = 4 * (64 * 8 * 8 + 128 + 32 * 32 + 1)  # a map, a pointer, the mask, the score
     assert held[-1] <= plain.held_bytes() + 2 * most * anchor + 2048

@@ -155,32 +155,25 @@ def trained() -> Samwise:
     return Samwise.from_pretrained("checkpoints/default.safetensors")
 
 
-def with_policy(model: Samwise, policy: str) -> Samwise:
-    model.config = model.config.copy()
-    model.config.memory.policy = policy
-    return model
-
-
 @pytest.mark.parametrize("policy", POLICIES)
 def test_streams_are_bounded_and_sentences_independent(trained: Samwise, policy: str) -> None:
-    predictor = SamwisePredictor(with_policy(trained, policy), "cpu")
+    trained.config = trained.config.copy()
+    trained.config.memory.policy = policy
+    trained.config.memory.frames, trained.config.memory.pointers = 3, 4
+    predictor = SamwisePredictor(trained, "cpu")
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 255, (36, 64, 64, 3), dtype=np.uint8)
-    frames[12:24] = 0
-    texts = ["the red circle", "the square that moves to the left", "all stars"]
-    session = predictor.start_session(texts, clip_length=4, max_together=3)
+    frames = rng.integers(0, 255, (24, 64, 64, 3), dtype=np.uint8)
+    frames[8:14] = 0
+    texts = ["the red circle", "the square that moves to the left"]
+    session = predictor.start_session(texts, clip_length=4, max_together=2)
     held, masks = [], []
     for frame in frames:
         masks += session.push(frame)
         held.append(session.held_bytes())
     assert held[-1] <= held[-5] == held[-9]
     for k, text in enumerate(texts):
-        alone = [
-            r
-            for frame in [predictor.start_session([text], clip_length=4)]
-            for x in frames
-            for r in frame.push(x)
-        ]
+        session = predictor.start_session([text], clip_length=4)
+        alone = [result for frame in frames for result in session.push(frame)]
         for together, single in zip(masks, alone, strict=True):
             assert (together.masks[k] == single.masks[0]).mean() > 0.999
 
