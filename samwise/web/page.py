@@ -93,7 +93,10 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
         apply.click(editing.apply, None, [status, state, line, files], **quiet)
         example.click(events.choose, [example, chosen], [file, chosen, text, *outputs], **quiet)
         page.unload(events.leave)
-    return page.queue(max_size=_WAITING_EVENTS)
+    page.queue(max_size=_WAITING_EVENTS)
+    # gradio would look a thousand times a second whether somebody wants something; it takes a core's twentieth.
+    page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = 0.02, 0.5
+    return page
 
 
 def server_events(page: gr.Blocks) -> dict[int, list[str]]:
