@@ -146,8 +146,13 @@ def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def page_address(page_folder: Path) -> Iterator[str]:
-    """The page as a user starts it, once for all tests; whatever runs then, it must end and leave nothing."""
-    from tests.web_page import served
+    """The page as a user starts it, once for all tests; a job runs when it ends, and nothing may stay."""
+    from tests.test_scripts import write_video
+    from tests.web_page import Visitor, served
 
     with served(page_folder) as address:
         yield address
+        write_video(page_folder / "long.mp4", frames=400, fps=30)
+        with Visitor(address) as last:
+            assert "400 frames" in last.look(last.send_file(page_folder / "long.mp4"))
+            assert last.join(last.events["sw-run"], None, "a dog\n" * 8, None).status_code == 200

@@ -44,7 +44,8 @@ def test_stream_of_two_clips(
     shutil.copytree(GOLDEN, tmp_path / "golden")
     with np.load(GOLDEN / "hsa_cme_fires.npz") as figures:  # where the CME fires, the decoder runs twice
         counts = {"logits": 10, "fired": 2, "obj_ptr": 12, "score": 12}
-        np.savez(tmp_path / "golden/hsa_cme_fires.npz", **{key: figures[key][:n] for key, n in counts.items()})
+        cut = {key: figures[key][:count] for key, count in counts.items()}
+    np.savez(tmp_path / "golden/hsa_cme_fires.npz", **cut)
     monkeypatch.setattr(TracedSamwise, "_track_clip", track_ten)
     monkeypatch.setattr(sys, "argv", ["check_parity.py", str(tmp_path / "golden")])
     with pytest.raises(SystemExit) as end:

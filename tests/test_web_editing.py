@@ -152,20 +152,17 @@ def test_a_click_beside_the_network_s_mask_takes_away_from_it(jobs: Jobs, job: J
     assert edit.track.corrected == [] and edit.state()["marks"] == {}
 
 
-@pytest.mark.parametrize(
-    "operation, said",
-    [
+def test_what_cannot_be_done_changes_nothing(jobs: Jobs, job: Job) -> None:
+    for operation, said in (
         (Operation("x", "click", 7, 0, (0.5, 0.5)), "no frame 7"),
         (Operation("x", "click", 0, 2, (0.5, 0.5)), "no sentence 2"),
         (Operation("x", "box", 0, 0, (0.5, 0.5, 0.5, 0.6)), "the box"),
         (Operation("x", "remove", 0, 0), "wasn't corrected"),
         (Operation("x", "undo"), "nothing to undo"),
-    ],
-)
-def test_what_cannot_be_done_changes_nothing(jobs: Jobs, job: Job, operation: Operation, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        jobs.desk.do(job, operation).result()
-    assert not editing(job).stale and editing(job).state()["anchors"] == []
+    ):
+        with pytest.raises(UserError, match=said):
+            jobs.desk.do(job, operation).result()
+        assert not editing(job).stale and editing(job).state()["anchors"] == []
     with pytest.raises(UserError, match="nothing to apply"):
         jobs.desk.apply(job)
 

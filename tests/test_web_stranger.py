@@ -197,10 +197,10 @@ def test_uploads_are_bounded_while_they_come(page_address: str, store: Path) -> 
 
 
 def test_a_slow_file_holds_up_nobody_else(page_address: str, tmp_path: Path, video: Path) -> None:
-    """It goes on while the page ends, too: the fixture sees to it that it does."""
+    """A GIF of very many pictures of one pixel; they have to be counted."""
     frame = bytes.fromhex("21f90400010000002c0000000001000100000202440100")
     start = b"GIF89a\x40\x00\x40\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff"
-    (tmp_path / "many.gif").write_bytes(start + frame * 1_000_000 + b";")
+    (tmp_path / "many.gif").write_bytes(start + frame * 600_000 + b";")
     sent = threading.Event()
 
     def slow() -> None:
@@ -215,9 +215,3 @@ def test_a_slow_file_holds_up_nobody_else(page_address: str, tmp_path: Path, vid
         path = other.send_file(video)
         assert "5 frames" in other.look(path)
         assert "Done: 5 frames" in other.tell("sw-run", None, "a dog", None)
-    write_video(tmp_path / "long.mp4", frames=600, fps=30, size=(240, 320))
-    with Visitor(page_address) as last:
-        assert "600 frames" in last.look(last.send_file(tmp_path / "long.mp4"))
-        assert (
-            last.join(last.events["sw-run"], None, "a dog\n" * 8, None).status_code == 200
-        )  # and so does a job

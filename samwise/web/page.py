@@ -94,7 +94,7 @@ def build_page(jobs: Jobs, examples: list[Example]) -> gr.Blocks:
         example.click(events.choose, [example, chosen], [file, chosen, text, *outputs], **quiet)
         page.unload(events.leave)
     page.queue(max_size=_WAITING_EVENTS)
-    # gradio would look a thousand times a second whether somebody wants something; it takes a core's twentieth.
+    # gradio looks a thousand times a second whether somebody wants something: a twentieth of a core.
     page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = 0.02, 0.5
     return page
 
