@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from samwise.config.composing import compose_model
 from samwise.inference.predictor import SamwisePredictor
 from samwise.modeling.samwise import Samwise
 from samwise.weights.seeded import seeded_tensor
+
+if TYPE_CHECKING:
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 CANVAS = 128
 CLICK = {"point_coords": np.array([[30.0, 20.0], [50.0, 40.0]]), "point_labels": np.array([1, 0])}
@@ -63,6 +67,15 @@ def official(predictor: SamwisePredictor, video: bool) -> torch.nn.Module:
     return network.eval()
 
 
+@pytest.fixture(scope="module")
+def theirs(predictor: SamwisePredictor) -> SAM2ImagePredictor:
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+    found = SAM2ImagePredictor(official(predictor, video=False))
+    found._bb_feat_sizes = [(32, 32), (16, 16), (8, 8)]  # it takes 1024 for granted
+    return found
+
+
 def picture(seed: int = 0) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 255, (5, 7, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((90, 64)))
@@ -70,12 +83,11 @@ def picture(seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("prompt", [CLICK, BOX, {**CLICK, **BOX}], ids=["click", "box", "both"])
 @pytest.mark.parametrize("multimask", [True, False])
-def test_image_prompts(predictor: SamwisePredictor, prompt: dict[str, np.ndarray], multimask: bool) -> None:
+def test_image_prompts(
+    predictor: SamwisePredictor, theirs: SAM2ImagePredictor, prompt: dict[str, np.ndarray], multimask: bool
+) -> None:
     """Bit for bit what sam2 alone gives, before and after the model segmented by text."""
-    from sam2.sam2_image_predictor import SAM2ImagePredictor
-
-    theirs, ours = SAM2ImagePredictor(official(predictor, video=False)), predictor.sam2_image_predictor()
-    theirs._bb_feat_sizes = [(32, 32), (16, 16), (8, 8)]  # it takes 1024 for granted
+    ours = predictor.sam2_image_predictor()
     list(predictor.segment_video(picture(), ["the red circle"]))
     answers = []
     for one in (theirs, ours):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +14,7 @@ from samwise import Samwise
 from samwise.benchmark.fake_gpu import Launches, fake_gpu, fake_network
 from samwise.benchmark.infer import fill
 from samwise.benchmark.launches import count_clip, recordings_counted
+from samwise.benchmark.main import main
 from samwise.config.composing import compose_model
 from samwise.encoders.tokens import Tokens
 from samwise.errors import UserError
@@ -20,7 +22,6 @@ from samwise.inference.cuda_graphs import Recorded
 from samwise.inference.runtime import with_cast_weights
 from samwise.modeling.losses import SamwiseLoss
 from samwise.weights.skeleton import part_sizes, skeleton
-from tests.programs import run_program
 
 
 def can_simulate() -> bool:
@@ -146,12 +147,15 @@ def test_positions_move_and_follow_the_weights() -> None:
 
 
 @simulated
-def test_the_command_counts_frames_and_training_steps(tmp_path: Path) -> None:
+def test_the_command_counts_frames_and_training_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The trainer's own steps, backward pass and optimizer included: one wait, the batch's upload alone."""
     small = ["model=tiny", "clip_lengths=[1]", "expressions=[1]", "training.precisions=[float16]"]
     small += ["training.batch_size=2", "training.clip_length=3", "model.cme.window=1"]
-    done = run_program("tools/benchmark.py", "launches", *small, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tools/benchmark.py", "launches", *small])
+    main()  # here, where shapes are known from the tests above
     frames, steps = (
         json.loads((tmp_path / f"runs/benchmark/{name}.json").read_text())["rows"]
         for name in ("launches", "launches_training")

@@ -155,12 +155,16 @@ def trained() -> Samwise:
     return Samwise.from_pretrained("checkpoints/default.safetensors")
 
 
+def with_policy(model: Samwise, policy: str) -> Samwise:
+    model.config = model.config.copy()
+    model.config.memory.policy = policy
+    return model
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_streams_are_bounded_and_sentences_independent(trained: Samwise, policy: str) -> None:
-    trained.config = trained.config.copy()
-    trained.config.memory.policy = policy
+    predictor = SamwisePredictor(with_policy(trained, policy), "cpu")
     trained.config.memory.frames, trained.config.memory.pointers = 3, 4
-    predictor = SamwisePredictor(trained, "cpu")
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (24, 64, 64, 3), dtype=np.uint8)
     frames[8:14] = 0
