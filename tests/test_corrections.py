@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ YAMLS = ("configs/sam2/sam2_hiera_b+.yaml", "configs/sam2.1/sam2.1_hiera_b+.yaml
 TEXTS = ["the red circle", "the blue square that moves to the left"]
 
 
-def random_backbone(yaml: str) -> Sam2Backbone:
-    """sam2's small, with random weights of which none is left at zero."""
+@lru_cache
+def _random_backbone(yaml: str) -> Sam2Backbone:
     torch.manual_seed(0)
     backbone = Sam2Backbone(
         compose_model("tiny_scratch", [f"model.backbone.config={yaml}"]).backbone, 128
@@ -40,6 +41,13 @@ def random_backbone(yaml: str) -> Sam2Backbone:
     with torch.no_grad():
         for parameter in backbone.sam2.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
+    return backbone
+
+
+def random_backbone(yaml: str) -> Sam2Backbone:
+    """sam2's small, with random weights of which none is left at zero; the random state is seeded anew."""
+    backbone = _random_backbone(yaml)
+    torch.manual_seed(1)
     return backbone
 
 

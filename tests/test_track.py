@@ -239,6 +239,7 @@ def test_a_reader_may_correct_while_the_results_come(predictor: SamwisePredictor
 @pytest.mark.parametrize("runtime", [RuntimeConfig("bfloat16"), RuntimeConfig(channels_last=True)])
 def test_other_number_formats(predictor: SamwisePredictor, video: np.ndarray, runtime: RuntimeConfig) -> None:
     other = SamwisePredictor.from_pretrained("checkpoints/default.safetensors", "cpu", runtime)
+    video = video[:8]
     track = other.track(video, TEXTS, T)
     assert np.array_equal(masks_of(track), [masks for _, masks in other.segment_video(video, TEXTS, T)])
     before = masks_of(track)
@@ -292,14 +293,14 @@ def test_few_states_give_the_same_bits(predictor: SamwisePredictor, video: np.nd
     answers, kept = [], []
     for megabytes in (512.0, 0.25, 0.0):
         track = predictor.track(video, TEXTS[:1], 2, megabytes)
-        for frame in (3, 9, 6, 12):
+        for frame in (3, 9, 6):
             track.correct(frame, 0, mask=square(frame))
             track.update("forward")
             answers.append(masks_of(track))
         kept.append(len(track._states))
         assert track._states.held <= megabytes * 1e6
-    for k in range(4):
-        assert np.array_equal(answers[k], answers[4 + k]) and np.array_equal(answers[k], answers[8 + k])
+    for k in range(3):
+        assert np.array_equal(answers[k], answers[3 + k]) and np.array_equal(answers[k], answers[6 + k])
     assert kept[0] == 7 and 0 < kept[1] < 7 and kept[2] == 0
 
 
@@ -543,6 +544,7 @@ def test_other_memories_are_corrected_too(
 ) -> None:
     overrides = [f"model.memory.policy={policy}", "model.memory.anchors=2"]
     other = SamwisePredictor.from_pretrained("checkpoints/default.safetensors", "cpu", overrides=overrides)
+    video = video[:10]
     track = other.track(video, TEXTS, T)
     before = masks_of(track)
     assert np.array_equal(before, np.stack([masks for _, masks in other.segment_video(video, TEXTS, T)]))
