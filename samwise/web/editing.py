@@ -118,6 +118,8 @@ class Editing:
             with self._lock, self._turns.turn(click=True), plain_products():
                 if self.track is not None:
                     self.track.warm_up()
+        except UserError:
+            pass  # such as an upload whose visitor has gone
         except Exception:  # nobody waits for the result
             log.exception("a result couldn't be prepared for corrections")
 
