@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,9 @@ import pytest
 
 from samwise.errors import UserError
 from samwise.video.reader import open_source
+from samwise.web.checks import REMOVED
 from samwise.web.config import LimitsConfig
-from samwise.web.reading import Upload, _end_with_page
+from samwise.web.reading import Upload, _end_with_page, _tell
 from samwise.web.store import Store
 from tests.test_scripts import write_video
 
@@ -67,6 +69,20 @@ def test_a_decoder_that_breaks_down_takes_nothing_with_it(tmp_path: Path) -> Non
                 (child,) = multiprocessing.active_children()
                 os.kill(child.pid, signal.SIGSEGV)
     assert upload.seen < 30 and multiprocessing.active_children() == []
+
+
+def test_an_upload_that_goes_while_it_is_read_is_no_crash(tmp_path: Path) -> None:
+    """Its visitor leaves between the look at the file and its first frame."""
+    write_video(tmp_path / "a.mp4", 3)
+    said = []
+
+    class Connection:
+        def send_bytes(self, message: bytes) -> None:
+            said.append(json.loads(message))
+            (tmp_path / "a.mp4").unlink(missing_ok=True)
+
+    _tell(Connection(), str(tmp_path / "a.mp4"), LimitsConfig())
+    assert said[0]["frames"] == 3 and said[1:] == [{"error": REMOVED}]
 
 
 def test_only_plain_files_are_opened(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from samwise.web.config import LimitsConfig
 _FORMATS = "mov,mp4,matroska,webm,avi,gif,apng,mpegts,mpeg,ogg,flv,asf,h264,hevc,m4v,webp_pipe,ivf,mjpeg"
 # Of Pillow's, without those that start other programs, such as PostScript.
 _PICTURES = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+REMOVED = "the upload has been removed; choose the file again"
 
 
 @dataclass
@@ -39,7 +40,7 @@ def check_upload(path: str | Path, limits: LimitsConfig) -> FrameSource:
     """Opens an upload that is within the limits; refuses others and says what would be right."""
     path = Path(path)
     if path.is_symlink() or not path.is_file():  # nor a device or a pipe, which would never end
-        raise UserError("the upload has been removed; choose the file again")
+        raise UserError(REMOVED)
     if path.stat().st_size > limits.upload_mb << 20:
         raise UserError(f"the file is too large: at most {limits.upload_mb} MiB, please")
     header = _header(path)

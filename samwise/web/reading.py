@@ -25,7 +25,7 @@ import numpy as np
 
 from samwise.errors import UserError
 from samwise.video.source import Frame, FrameSource
-from samwise.web.checks import check_upload
+from samwise.web.checks import REMOVED, check_upload
 from samwise.web.config import LimitsConfig
 
 _MEMORY = 8 << 30  # bytes, of one process
@@ -136,6 +136,11 @@ def _decode(connection: Connection, path: str, limits: LimitsConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(ValueError, OSError):  # where the limit is lower already
         resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    _tell(connection, path, limits)
+
+
+def _tell(connection: Connection, path: str, limits: LimitsConfig) -> None:
+    """What ``_decode`` says; what is wrong, it says as well."""
 
     def say(message: Any) -> None:
         connection.send_bytes(json.dumps(message).encode())
@@ -153,5 +158,7 @@ def _decode(connection: Connection, path: str, limits: LimitsConfig) -> None:
             say(None)
         except UserError as error:
             say({"error": str(error).replace(path, "the file")})
+        except FileNotFoundError:  # its visitor left after it had been looked at
+            say({"error": REMOVED})
         except MemoryError:
             say({"error": "the file needs too much memory to be decoded; choose a smaller one"})

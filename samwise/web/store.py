@@ -18,6 +18,7 @@ from typing import Any
 from samwise.errors import UserError
 from samwise.io import writable_folder
 from samwise.running.locking import FolderLock
+from samwise.web.checks import REMOVED
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Store:
         try:
             os.link(upload, path)
         except FileNotFoundError as error:
-            raise UserError("the upload has been removed; choose the file again") from error
+            raise UserError(REMOVED) from error
         except OSError:  # a file system without hard links
             shutil.copyfile(upload, path)
         return path
@@ -101,7 +102,7 @@ class Store:
     def check(self, path: str | Path) -> None:
         """Refuses what is neither an upload nor an example, without saying whether there is such a file."""
         if not self.is_upload(str(path)) and not self.is_shown(str(path)):
-            raise UserError("the upload has been removed; choose the file again")
+            raise UserError(REMOVED)
 
     def forget_upload(self, upload: Path) -> None:
         """Removes a user's upload, and nothing that isn't one."""
